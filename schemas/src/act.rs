@@ -1,0 +1,82 @@
+//! Administrative acts: statements by which operators change a ledger's rules. An API key alone never administers.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+use crate::dsse::Document;
+use crate::ids::{Digest, KeyId, LedgerId, Name, UnixMicros};
+use crate::policy::Bundle;
+
+/// The farthest that an act's `expires_at` may lie ahead: 7 days in microseconds; acts are remembered until then, so that
+/// none is carried out twice.
+pub const EXPIRY_AHEAD_MAX: u64 = 7 * 24 * 3_600 * 1_000_000;
+
+/// A statement, and for which ledger and how long it may be submitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Act {
+    /// The ledger that it administers.
+    pub ledger: LedgerId,
+    /// Makes two equal statements two acts.
+    pub nonce: Name,
+    /// From when on it is refused.
+    pub expires_at: UnixMicros,
+    /// What is to hold from now on.
+    pub statement: Statement,
+}
+
+/// What operators can state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Statement {
+    /// Puts a policy bundle in force, and the one before it out of force.
+    ActivatePolicy {
+        /// The whole bundle: its digest is the policy hash of decisions.
+        bundle: Bundle,
+    },
+    /// Trusts a key for one tenant and principal.
+    TrustKey {
+        /// The key.
+        key: KeyId,
+        /// For which tenant.
+        tenant: Name,
+        /// As which principal.
+        principal: Name,
+        /// In which roles; requirements ask for them.
+        roles: BTreeSet<Name>,
+    },
+    /// Ends the trust in a key. What it signed before stays checkable.
+    RevokeKey {
+        /// The key.
+        key: KeyId,
+    },
+    /// Refuses every intent and every dispatch.
+    Freeze {
+        /// Why, for those who read the log.
+        reason: String,
+    },
+    /// Ends a freeze.
+    Thaw {},
+    /// Says what really became of an `UNCERTAIN` receipt.
+    Reconcile {
+        /// The receipt's digest.
+        receipt: Digest,
+        /// Whether the effect happened.
+        applied: bool,
+    },
+    /// Binds the partitions of one Kafka topic to this ledger.
+    BindPartitions {
+        /// The Kafka cluster's id.
+        cluster: String,
+        /// The topic's name.
+        topic: String,
+        /// The topic's id: another topic of the same name has another one.
+        topic_id: String,
+        /// How many partitions, from 0.
+        partitions: u32,
+    },
+}
+
+impl Document for Act {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.writ.act.v1+json";
+}

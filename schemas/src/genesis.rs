@@ -1,0 +1,40 @@
+//! Genesis: entry 0's document, in which a ledger says who it is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dsse::Document;
+use crate::ids::{KeyId, LedgerId, UnixMicros};
+
+/// Who a ledger is. Signed by its decision key and by every operator, so that pinning any of those keys pins the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// The ledger's id.
+    pub ledger: LedgerId,
+    /// The name under which its checkpoints are published.
+    pub origin: String,
+    /// The keys whose quorum may administer it.
+    pub operators: Vec<KeyId>,
+    /// How many of them an administrative act needs; at least 1.
+    pub quorum: u32,
+    /// Signs decisions and receipts.
+    pub decision_key: KeyId,
+    /// Signs checkpoints; a separate one, because it signs another format.
+    pub checkpoint_key: KeyId,
+    /// How documents are authenticated.
+    pub signing_mode: SigningMode,
+    /// When it was made.
+    pub created_at: UnixMicros,
+}
+
+/// How decisions and receipts are authenticated; fixed for a ledger's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SigningMode {
+    /// Each carries its own signature.
+    Each,
+}
+
+impl Document for Genesis {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.writ.genesis.v1+json";
+}

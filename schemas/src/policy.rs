@@ -1,0 +1,163 @@
+//! A policy bundle: rules, requirement graphs, budgets and connectors, as one content-addressed document.
+//!
+//! On disk a bundle is a directory with `policy.json`. What is hashed is its canonical JSON; operators put it in force by
+//! signing an act that holds all of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::Name;
+
+/// Everything that decisions follow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// A name for people.
+    pub name: Name,
+    /// Which of the gates that may be disabled are enforced.
+    pub gates: GateModes,
+    /// One rule for each action that may pass.
+    pub rules: Vec<Rule>,
+    /// The requirement graphs that rules name.
+    #[serde(default)]
+    pub requirements: BTreeMap<Name, Requirement>,
+    /// The budgets that rules name.
+    #[serde(default)]
+    pub budgets: BTreeMap<Name, Budget>,
+    /// The connectors that rules name.
+    pub connectors: BTreeMap<Name, Connector>,
+}
+
+/// The modes of the gates that a policy may disable. Freeze, trust, envelope and policy cannot be disabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateModes {
+    /// Allowed hours, rate.
+    pub temporal: Mode,
+    /// Proof requirements.
+    pub proof: Mode,
+    /// Budgets.
+    pub budget: Mode,
+    /// Approval by people.
+    pub escalation: Mode,
+}
+
+/// Whether a gate is asked. There is no third way, and no default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It is asked.
+    Enforced,
+    /// It is not asked, for the reason that is signed with the policy.
+    Disabled(String),
+}
+
+/// What an action needs, costs and does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The action that it is for; one rule an action.
+    pub action: Name,
+    /// What must be shown.
+    pub requires: Requires,
+    /// What it costs.
+    pub spends: Spends,
+    /// What carries it out.
+    pub connector: Name,
+    /// How long after the decision it may be dispatched, in microseconds; the intent's expiry cuts it.
+    pub window_us: u64,
+}
+
+/// The requirement of a rule, or the signed reason why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requires {
+    /// The requirement of this name.
+    Requirement(Name),
+    /// Nothing, for this reason.
+    Exempt(String),
+}
+
+/// The budget of a rule, or the signed reason why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spends {
+    /// This budget of the intent's tenant.
+    Budget {
+        /// The budget's name.
+        name: Name,
+        /// How much.
+        cost: Cost,
+    },
+    /// Nothing, for this reason.
+    Exempt(String),
+}
+
+/// How much an intent costs, in the unit of its budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cost {
+    /// The same for each.
+    Fixed(u64),
+    /// The integer at this key of the args.
+    Arg(String),
+}
+
+/// What must be shown before an action may happen. Empty sets do not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requirement {
+    /// Each of these.
+    AllOf(Vec<Requirement>),
+    /// At least one of these.
+    AnyOf(Vec<Requirement>),
+    /// A piece of evidence that the intent names.
+    Evidence {
+        /// The sort of artifact.
+        kind: Name,
+        /// A role in which its signer is trusted.
+        role: Name,
+        /// Whether it must speak of this very effect.
+        about_effect: bool,
+    },
+}
+
+/// How much a tenant may spend in total.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// The unit's name: `cents`, `requests`, `tokens`.
+    pub unit: Name,
+    /// The limit of each tenant that is not named below.
+    pub limit: u64,
+    /// Limits of named tenants.
+    #[serde(default)]
+    pub tenants: BTreeMap<Name, u64>,
+}
+
+/// What carries out effects, and the shape that its answers must have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connector {
+    /// What it is.
+    pub kind: ConnectorKind,
+    /// The pinned JSON Schema (draft 2020-12) of its output.
+    pub output_schema: Value,
+}
+
+/// The kinds of connectors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectorKind {
+    /// Answers with the args it was given; touches nothing.
+    Echo,
+    /// `POST`s the effect once, with `Idempotency-Key`, following no redirect.
+    Http {
+        /// Where to.
+        url: String,
+        /// How long to wait for the whole answer, in microseconds.
+        timeout_us: u64,
+    },
+}

@@ -1,0 +1,241 @@
+//! Bytes from outside to JSON that means one thing: strict I-JSON (RFC 7493).
+//!
+//! The JSON parser keeps the last of two equal keys and turns 2^64 into a float; the canonicaliser rounds
+//! 9007199254740993. Either would let two readers see two documents in the same signed bytes, so all of it is refused by
+//! name here, before any other code sees a value.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+
+use crate::errors::Code;
+
+/// The largest integer that every JSON reader holds exactly: 2^53 - 1 (RFC 7493, section 2.2).
+pub const INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// The deepest nesting accepted. Deeper than any document here, far from the stack's end.
+pub const DEPTH_MAX: usize = 32;
+
+/// Why bytes are not a document: a registered code, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Refusal {
+    /// The registered code.
+    pub code: Code,
+    /// What and where, for a person. Bounded.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// The longest detail kept, in characters: a refusal is stored and published, and must not grow with hostile input.
+    pub const DETAIL_MAX: usize = 200;
+
+    /// A refusal with its detail cut to [`Refusal::DETAIL_MAX`].
+    #[must_use]
+    pub fn new(code: Code, detail: impl fmt::Display) -> Refusal {
+        Refusal { code, detail: detail.to_string().chars().take(Refusal::DETAIL_MAX).collect() }
+    }
+}
+
+/// Parses `bytes` into `T`, refusing everything that is not strict I-JSON or not exactly the shape of `T`.
+///
+/// # Errors
+/// `ERR_TOO_LARGE` above `bytes_max`; `ERR_JSON_*` by kind; `ERR_SCHEMA` where it is JSON but not a `T`.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Result<T, Refusal> {
+    if bytes.len() > bytes_max {
+        return Err(Refusal::new(Code::TooLarge, format!("{} bytes, at most {bytes_max}", bytes.len())));
+    }
+    check(bytes)?;
+    serde_json::from_slice(bytes).map_err(|e| Refusal::new(Code::Schema, e))
+}
+
+/// Checks that `bytes` are one strict I-JSON text.
+///
+/// # Errors
+/// The `ERR_JSON_*` codes, with the place.
+pub fn check(bytes: &[u8]) -> Result<(), Refusal> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| Refusal::new(Code::JsonUtf8, format!("invalid UTF-8 at byte {}", e.valid_up_to())))?;
+    scan(text)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let refuse = |e: serde_json::Error| {
+        let said = e.to_string();
+        match said.strip_prefix(DUPLICATE) {
+            Some(rest) => Refusal::new(Code::JsonDuplicateKey, rest),
+            None => Refusal::new(Code::JsonSyntax, said),
+        }
+    };
+    Walk.deserialize(&mut reader).map_err(refuse)?;
+    reader.end().map_err(refuse)
+}
+
+/// Depth and number tokens, by one pass over the text outside of strings. Whether it is JSON at all is the parser's part.
+fn scan(text: &str) -> Result<(), Refusal> {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = string_end(bytes, at),
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Err(Refusal::new(Code::JsonDepth, format!("deeper than {DEPTH_MAX} at byte {at}")));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'-' | b'0'..=b'9' => {
+                let rest = text.get(at..).unwrap_or_default();
+                let len =
+                    rest.find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9')).unwrap_or(rest.len());
+                number(rest.get(..len).unwrap_or_default(), at)?;
+                at += len;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// The index of the closing quote of the string that opens at `at`, or of the last byte.
+fn string_end(bytes: &[u8], at: usize) -> usize {
+    let mut end = at + 1;
+    while let Some(&byte) = bytes.get(end) {
+        match byte {
+            b'\\' => end += 1,
+            b'"' => return end,
+            _ => {}
+        }
+        end += 1;
+    }
+    bytes.len()
+}
+
+fn number(token: &str, at: usize) -> Result<(), Refusal> {
+    let refuse = |why| Refusal::new(Code::JsonNumber, format!("{why} at byte {at}"));
+    if token.contains(['.', 'e', 'E']) {
+        return match token.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(()),
+            _ => Err(refuse("a number beyond a double")),
+        };
+    }
+    match token.trim_start_matches('-').parse::<u64>() {
+        Ok(magnitude) if magnitude <= INTEGER_MAX => Ok(()),
+        _ => Err(refuse("an integer beyond 2^53 - 1")),
+    }
+}
+
+/// Marks the one error of our own among the parser's; never part of user text, because the parser's messages start
+/// with words of its own.
+const DUPLICATE: &str = "\u{1}duplicate key ";
+
+/// Visits everything, keeps nothing but the keys of the objects that are open.
+struct Walk;
+
+impl<'de> DeserializeSeed<'de> for Walk {
+    type Value = ();
+    fn deserialize<D: de::Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(Walk)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Walk)?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            entries.next_value_seed(Walk)?;
+            if let Some(key) = seen.replace(key) {
+                return Err(de::Error::custom(format!("{DUPLICATE}{key:?}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn verdict(json: &str) -> Option<Code> {
+        check(json.as_bytes()).err().map(|r| r.code)
+    }
+
+    #[test]
+    fn accepts_ijson() {
+        for good in [
+            "null",
+            "{}",
+            "[1,-1,0,0.5,1e300,9007199254740991,-9007199254740991]",
+            r#"{"a":{"b":[1]},"b":"\ud83d\ude00"}"#,
+        ] {
+            assert_eq!(verdict(good), None, "{good}");
+        }
+        assert_eq!(verdict(&format!("{}1{}", "[".repeat(32), "]".repeat(32))), None);
+    }
+
+    #[test]
+    fn refuses_by_name() {
+        let deep = format!("{}1{}", "[".repeat(33), "]".repeat(33));
+        let abyss = "[".repeat(1_000_000);
+        for (bad, code) in [
+            ("", Code::JsonSyntax),
+            ("{", Code::JsonSyntax),
+            ("{} {}", Code::JsonSyntax),
+            ("{'a':1}", Code::JsonSyntax),
+            ("[1,]", Code::JsonSyntax),
+            ("[01]", Code::JsonSyntax),
+            ("[NaN]", Code::JsonSyntax),
+            (r#"["\ud800"]"#, Code::JsonSyntax),
+            (r#"{"a":1,"a":1}"#, Code::JsonDuplicateKey),
+            (r#"{"a":1,"\u0061":2}"#, Code::JsonDuplicateKey),
+            (r#"[{"x":{"k":1,"k":2}}]"#, Code::JsonDuplicateKey),
+            ("[9007199254740992]", Code::JsonNumber),
+            ("[9007199254740993]", Code::JsonNumber),
+            ("[-9007199254740992]", Code::JsonNumber),
+            ("[18446744073709551616]", Code::JsonNumber),
+            ("[1e400]", Code::JsonNumber),
+            (deep.as_str(), Code::JsonDepth),
+            (abyss.as_str(), Code::JsonDepth),
+        ] {
+            assert_eq!(verdict(bad), Some(code), "{}", bad.chars().take(60).collect::<String>());
+        }
+        assert_eq!(check(b"[\"\xff\"]").err().map(|r| r.code), Some(Code::JsonUtf8));
+    }
+
+    #[test]
+    fn a_hostile_key_cannot_grow_the_refusal() {
+        let key = "k".repeat(5_000);
+        let refusal = check(format!(r#"{{"{key}":1,"{key}":2}}"#).as_bytes()).expect_err("duplicate");
+        assert!(refusal.detail.chars().count() <= Refusal::DETAIL_MAX);
+    }
+}
