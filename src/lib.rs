@@ -1,1 +1,47 @@
-//! placeholder
+//! Writ: an event-sourced, hash-chained ledger for the actions of software agents.
+//!
+//! The map, in the order in which one intent meets the modules. Types and bytes are in `writ-schemas`, decisions in
+//! `writ-kernel`, files in `writ-log`, read models in `writ-projections`; this crate is the shell that connects them.
+//!
+//! - [`error`]: a failure, with its registered code
+//! - [`clock`], [`config`]: the only readers of time and of the environment
+//! - [`folder`]: the layout of a ledger's folder, its keys, its lock
+//! - [`intake`]: bytes to intents, on every core
+//! - [`queue`]: the bounded queue in front of the writer: the back-pressure
+//! - [`sequencer`]: the one writer: batch, decide, apply, sign, append, COMMIT, effects
+//! - [`checkpoint`]: signs the head, off the hot path
+//! - [`executor`]: carries out what passed; a new connector is a variant of `ConnectorKind` and a file in there
+//! - [`ledger`]: opens a folder and starts the threads above
+//! - [`views`]: hosts the projections; a new projection is a fold in `writ-projections` and a line there
+//! - [`query`]: what became of an intent, usage, the graph, as JSON
+//! - [`verify`], [`replay`]: what anybody can check, without trusting the writer
+//! - [`kafka`]: intents in, decisions and receipts out
+//! - [`api`]: HTTP, on TCP and on the ledger's socket
+//! - [`telemetry`]: spans, metrics
+//! - [`cli`]: the command line; a new command is a file in there
+//!
+//! **Invariant:** nothing leaves the process before its entry is durable. The one place where that is decided is marked
+//! COMMIT POINT in [`sequencer`].
+//!
+//! **Invariant:** only [`clock`] reads time, only [`config`] reads the environment, only [`cli`] prints.
+//!
+//! **Invariant:** readers append nothing. Only the sequencer writes the log.
+
+pub mod error;
+pub mod clock;
+pub mod config;
+pub mod folder;
+pub mod intake;
+pub mod queue;
+pub mod sequencer;
+pub mod checkpoint;
+pub mod executor;
+pub mod ledger;
+pub mod views;
+pub mod query;
+pub mod verify;
+pub mod replay;
+pub mod kafka;
+pub mod api;
+pub mod telemetry;
+pub mod cli;

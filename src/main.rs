@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The composition root: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    writ::cli::main()
+}

@@ -72,10 +72,15 @@ impl<T: Document> Signed<T> {
     /// Adds the signature of `key`.
     #[must_use]
     pub fn sign(mut self, key: &SecretKey) -> Signed<T> {
+        self.add_signature(key);
+        self
+    }
+
+    /// Adds the signature of `key`, in place of an earlier one of the same key.
+    pub fn add_signature(&mut self, key: &SecretKey) {
         let signature = Signature { key: key.id(), bytes: key.sign(&pae(T::PAYLOAD_TYPE, &self.payload)) };
         self.signatures.retain(|other| other.key != signature.key);
         self.signatures.push(signature);
-        self
     }
 
     /// The document.
@@ -138,9 +143,11 @@ impl<T: Document> Signed<T> {
     /// # Errors
     /// What is wrong with it, by registered code.
     pub fn from_envelope(bytes: &[u8]) -> Result<Signed<T>, Refusal> {
-        let envelope: Envelope = strict::parse(bytes, ENVELOPE_BYTES_MAX).map_err(|refusal| match refusal.code {
-            Code::Schema => Refusal::new(Code::Envelope, refusal.detail),
-            _ => refusal,
+        let envelope: Envelope = strict::parse(bytes, ENVELOPE_BYTES_MAX).map_err(|mut refusal| {
+            if refusal.code == Code::Schema {
+                refusal.code = Code::Envelope;
+            }
+            refusal
         })?;
         if envelope.payload_type != T::PAYLOAD_TYPE {
             return Err(Refusal::new(Code::Envelope, format!("payloadType is not {}", T::PAYLOAD_TYPE)));

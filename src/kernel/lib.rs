@@ -1,1 +1,24 @@
-//! placeholder
+//! What Writ decides: state, `decide`, `apply`. The same inputs give the same answers, live and in replay.
+//!
+//! In reading order:
+//!
+//! - [`state`]: what deciding needs to remember, and for how long; its hash
+//! - [`policy`]: a bundle, checked and ready to be asked
+//! - [`decide`]: the staircase of gates; a new gate goes there
+//! - [`requirement`]: proof requirements over verified evidence
+//! - [`execution`]: whether a decision may be dispatched, and the receipt of an ending
+//! - [`admission`]: whether an administrative act or a piece of evidence becomes an event
+//! - [`apply`]: the only place where state changes
+//!
+//! **Invariant:** no I/O, no `async`, no clock, no randomness, no hash-ordered maps, no floats. `now` is an argument.
+//!
+//! **Invariant:** a refusal is a value with a registered code. A [`apply::Fault`] means that the log is not one that this
+//! kernel wrote; live, it ends the process.
+
+pub mod state;
+pub mod policy;
+pub mod decide;
+pub mod requirement;
+pub mod execution;
+pub mod admission;
+pub mod apply;

@@ -1,0 +1,279 @@
+//! Metering: what was used, by tenant, action, UTC day and unit, each line leading to the receipts that it was counted from.
+//!
+//! A receipt is counted once, by its digest, on the day of its signed `ended_at`. `sum` is what receipts charge. An
+//! `UNCERTAIN` receipt charges nothing until operators reconcile it: then it counts on its own line, as what really became
+//! of it, with the amount that its decision had reserved.
+//!
+//! Keys: `d/` decision seq (reservation, until the receipt) - `r/` receipt digest - `u/` line - `s/` line and receipt seq.
+
+use bincode::{Decode, Encode};
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::decision::{Amount, Decision};
+use writ_schemas::dsse::Signed;
+use writ_schemas::event::Event;
+use writ_schemas::ids::{Digest, Name, Seq};
+use writ_schemas::receipt::{Receipt, Status};
+
+use crate::projection::{FoldError, Place, Projection, View};
+
+pub mod day;
+pub mod usage;
+
+use day::Day;
+pub use usage::{Meter, Source, UsageLine};
+
+/// The fold of usage.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Metering;
+
+impl Projection for Metering {
+    const NAME: &'static str = "metering";
+    const VERSION: u32 = 1;
+
+    fn fold(&self, place: &Place, event: &Event, view: &mut View<'_>) -> Result<(), FoldError> {
+        match event {
+            Event::DecisionMade(decision) => remember_reservation(place.seq, decision.value(), view),
+            Event::ReceiptIssued(issued) => count(place.seq, &issued.receipt, view),
+            Event::OutcomeReconciled(act) => reconcile(place.seq, act, view),
+            Event::LedgerOpened(_)
+            | Event::IntentAdmitted(_)
+            | Event::RecordRefused(_)
+            | Event::SourceAdvanced(_)
+            | Event::DispatchStarted(_)
+            | Event::EvidenceRegistered(_)
+            | Event::PolicyActivated(_)
+            | Event::KeyTrusted(_)
+            | Event::KeyRevoked(_)
+            | Event::Frozen(_)
+            | Event::Thawed(_)
+            | Event::StateHashed(_)
+            | Event::CheckpointSigned(_)
+            | Event::TailCut(_)
+            | Event::PartitionsBound(_)
+            | Event::SourceGap(_) => Ok(()),
+        }
+    }
+}
+
+/// What was promised, until the receipt says what was charged.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+struct Reserved {
+    unit: Name,
+    amount: u64,
+}
+
+impl Reserved {
+    fn of(amount: &Amount) -> Reserved {
+        Reserved { unit: amount.unit.clone(), amount: amount.amount }
+    }
+}
+
+/// Which line a receipt is counted on. A unit is absent where the action spends nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub(crate) struct LineKey {
+    pub(crate) tenant: Name,
+    pub(crate) action: Name,
+    pub(crate) day: Day,
+    pub(crate) unit: Option<Name>,
+}
+
+impl LineKey {
+    /// The key's bytes after `area`. Names hold no byte below `-`, so a zero byte ends each and sorts before all of them.
+    pub(crate) fn bytes(&self, area: &str) -> Vec<u8> {
+        let mut key = tenant_prefix(area, &self.tenant);
+        key.extend_from_slice(self.action.as_str().as_bytes());
+        key.push(0);
+        key.extend_from_slice(&self.day.0.to_be_bytes());
+        key.extend_from_slice(self.unit.as_ref().map_or("", Name::as_str).as_bytes());
+        key.push(0);
+        key
+    }
+}
+
+/// What the keys of a tenant's lines begin with.
+pub(crate) fn tenant_prefix(area: &str, tenant: &Name) -> Vec<u8> {
+    let mut key = area.as_bytes().to_vec();
+    key.extend_from_slice(tenant.as_str().as_bytes());
+    key.push(0);
+    key
+}
+
+/// The counters of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Counters {
+    pub(crate) count: u64,
+    pub(crate) sum: u64,
+    pub(crate) failed: u64,
+    pub(crate) uncertain: u64,
+    pub(crate) expired: u64,
+}
+
+impl Counters {
+    /// The counter of a status.
+    fn of(&mut self, status: Status) -> &mut u64 {
+        match status {
+            Status::Succeeded => &mut self.count,
+            Status::Failed => &mut self.failed,
+            Status::Uncertain => &mut self.uncertain,
+            Status::Expired => &mut self.expired,
+        }
+    }
+
+    fn charge(&mut self, amount: u64) -> Result<(), FoldError> {
+        self.sum = self.sum.checked_add(amount).ok_or(FoldError::Overflow("a sum of usage"))?;
+        Ok(())
+    }
+
+    fn raise(&mut self, status: Status) -> Result<(), FoldError> {
+        let counter = self.of(status);
+        *counter = counter.checked_add(1).ok_or(FoldError::Overflow("a count of receipts"))?;
+        Ok(())
+    }
+
+    fn lower(&mut self, status: Status) -> Result<(), FoldError> {
+        let counter = self.of(status);
+        *counter = counter.checked_sub(1).ok_or(FoldError::Overflow("a count of receipts"))?;
+        Ok(())
+    }
+}
+
+/// That a receipt was counted, and, while it is uncertain, what its reconciliation needs.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+enum Counted {
+    /// Nothing is open.
+    Settled { seq: Seq },
+    /// Operators must say what became of it.
+    Uncertain { seq: Seq, line: LineKey, reserved: u64 },
+}
+
+/// A receipt of a line: how it is counted there, what it charges, who settled it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Share {
+    pub(crate) status: CountedAs,
+    pub(crate) amount: u64,
+    pub(crate) reconciled_by: Option<Seq>,
+}
+
+/// [`Status`], with an encoding of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum CountedAs {
+    Succeeded,
+    Failed,
+    Uncertain,
+    Expired,
+}
+
+impl CountedAs {
+    fn of(status: Status) -> CountedAs {
+        match status {
+            Status::Succeeded => CountedAs::Succeeded,
+            Status::Failed => CountedAs::Failed,
+            Status::Uncertain => CountedAs::Uncertain,
+            Status::Expired => CountedAs::Expired,
+        }
+    }
+
+    pub(crate) fn status(self) -> Status {
+        match self {
+            CountedAs::Succeeded => Status::Succeeded,
+            CountedAs::Failed => Status::Failed,
+            CountedAs::Uncertain => Status::Uncertain,
+            CountedAs::Expired => Status::Expired,
+        }
+    }
+}
+
+/// Where lines lie.
+pub(crate) const LINES: &str = "u/";
+
+fn decision_key(seq: Seq) -> Vec<u8> {
+    [b"d/".as_slice(), &seq.0.to_be_bytes()].concat()
+}
+
+fn receipt_key(digest: &Digest) -> Vec<u8> {
+    [b"r/".as_slice(), &digest.0].concat()
+}
+
+/// Where the receipts of a line lie.
+pub(crate) fn shares_prefix(line: &LineKey) -> Vec<u8> {
+    line.bytes("s/")
+}
+
+fn share_key(line: &LineKey, seq: Seq) -> Vec<u8> {
+    let mut key = shares_prefix(line);
+    key.extend_from_slice(&seq.0.to_be_bytes());
+    key
+}
+
+fn remember_reservation(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(), FoldError> {
+    match decision.execution.as_ref().and_then(|execution| execution.reservation.as_ref()) {
+        Some(amount) => view.write(decision_key(seq), &Reserved::of(amount)),
+        None => Ok(()),
+    }
+}
+
+fn count(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Result<(), FoldError> {
+    let digest = signed.digest();
+    let receipt = signed.value();
+    if view.get(&receipt_key(&digest))?.is_some() {
+        return Ok(());
+    }
+    let reserved = view.read::<Reserved>(&decision_key(receipt.decision_seq))?;
+    let charged = receipt.usage.as_ref();
+    let unit = charged.map(|amount| &amount.unit).or(reserved.as_ref().map(|reserved| &reserved.unit));
+    let line = LineKey {
+        tenant: receipt.tenant.clone(),
+        action: receipt.action.clone(),
+        day: Day::of(receipt.ended_at),
+        unit: unit.cloned(),
+    };
+    let amount = charged.map_or(0, |amount| amount.amount);
+
+    let key = line.bytes(LINES);
+    let mut counters: Counters = view.read(&key)?.unwrap_or_default();
+    counters.raise(receipt.status)?;
+    counters.charge(amount)?;
+    view.write(key, &counters)?;
+
+    let share = Share { status: CountedAs::of(receipt.status), amount, reconciled_by: None };
+    view.write(share_key(&line, seq), &share)?;
+    let counted = match receipt.status {
+        Status::Uncertain => {
+            Counted::Uncertain { seq, line, reserved: reserved.as_ref().map_or(0, |reserved| reserved.amount) }
+        }
+        Status::Succeeded | Status::Failed | Status::Expired => Counted::Settled { seq },
+    };
+    view.write(receipt_key(&digest), &counted)?;
+    match reserved {
+        Some(_) => view.delete(decision_key(receipt.decision_seq)),
+        None => Ok(()),
+    }
+}
+
+/// Only the first reconciliation of a receipt counts; the kernel lets no second one in, and this view does not depend on it.
+fn reconcile(by: Seq, act: &Signed<Act>, view: &mut View<'_>) -> Result<(), FoldError> {
+    let Statement::Reconcile { receipt, applied } = &act.value().statement else {
+        return Ok(());
+    };
+    let key = receipt_key(receipt);
+    let (seq, line, reserved) = match view.read(&key)?.ok_or(FoldError::UnknownDocument(*receipt))? {
+        Counted::Uncertain { seq, line, reserved } => (seq, line, reserved),
+        Counted::Settled { .. } => return Ok(()),
+    };
+    let (status, amount) = if *applied { (Status::Succeeded, reserved) } else { (Status::Failed, 0) };
+
+    let line_key = line.bytes(LINES);
+    let mut counters: Counters = view.read(&line_key)?.ok_or(FoldError::UnknownEntry(seq))?;
+    counters.lower(Status::Uncertain)?;
+    counters.raise(status)?;
+    counters.charge(amount)?;
+    view.write(line_key, &counters)?;
+
+    let share = Share { status: CountedAs::of(status), amount, reconciled_by: Some(by) };
+    view.write(share_key(&line, seq), &share)?;
+    view.write(key, &Counted::Settled { seq })
+}
+
+#[cfg(test)]
+#[path = "metering/tests.rs"]
+mod tests;

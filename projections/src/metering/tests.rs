@@ -1,0 +1,224 @@
+//! What is counted, and that every line of a bill leads to its receipts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use writ_schemas::act::Statement;
+use writ_schemas::entry::Entry;
+use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
+use writ_schemas::ids::{Digest, Seq};
+use writ_schemas::receipt::Status;
+
+use super::usage::{Meter, UsageLine};
+use super::{Metering, Projection};
+use crate::conformance::ledger::{self, Run, Writer, name};
+use crate::follower::{Follower, ViewError};
+use crate::projection::FoldError;
+use crate::store::MemoryStore;
+
+fn metered(log: &[Entry]) -> Result<MemoryStore, ViewError> {
+    let store = MemoryStore::default();
+    let (mut follower, _) = Follower::open(Metering, store, log[0].header.ledger, |_| None)?;
+    follower.apply_all(log)?;
+    Ok(follower.into_store())
+}
+
+fn run(agent: usize, action: &str, cost: Option<u64>, status: Status) -> Run<'_> {
+    Run { agent, action, cost, status, evidence: &[] }
+}
+
+/// One line a usage line, as a person would read it: count/failed/uncertain/expired, and the receipts.
+fn bill(log: &[Entry], tenant: Option<&str>) -> String {
+    let store = metered(log).expect("folds");
+    let meter = Meter::new(&store);
+    let lines = meter.usage(tenant.map(name).as_ref()).expect("reads");
+    lines
+        .iter()
+        .map(|line| {
+            let UsageLine { tenant, action, day, unit, count, sum, failed, uncertain, expired } = line;
+            let unit = unit.as_ref().map_or("-", |unit| unit.as_str());
+            let sources: Vec<String> = meter
+                .usage_sources(line)
+                .expect("reads")
+                .iter()
+                .map(|source| format!("#{}={}", source.receipt, source.amount))
+                .collect();
+            let sources = sources.join(" ");
+            format!("{tenant} {action} {day} {count}/{failed}/{uncertain}/{expired} {sum} {unit} [{sources}]\n")
+        })
+        .collect()
+}
+
+#[test]
+fn lines_are_by_tenant_action_day_and_unit() {
+    let mut writer = Writer::new(7);
+    writer.run(&run(0, "refund", Some(5), Status::Succeeded));
+    writer.run(&run(0, "refund", Some(7), Status::Succeeded));
+    writer.run(&run(0, "refund", Some(9), Status::Failed));
+    writer.run(&run(0, "refund", Some(9), Status::Expired));
+    writer.run(&run(0, "mail", None, Status::Succeeded));
+    writer.run(&run(1, "refund", Some(1), Status::Succeeded));
+    writer.refused(0, "refund", Code::BudgetExceeded);
+    writer.wait(24 * 3_600 * 1_000_000);
+    writer.run(&run(0, "refund", Some(11), Status::Succeeded));
+    let expected = "\
+acme mail 2026-09-21 1/0/0/0 0 - [#24=0]
+acme refund 2026-09-21 2/1/0/1 12 cents [#9=5 #13=7 #17=0 #20=0]
+acme refund 2026-09-22 1/0/0/0 11 cents [#34=11]
+globex refund 2026-09-21 1/0/0/0 1 cents [#28=1]
+";
+    let found = bill(&writer.entries, None);
+    let found: Vec<&str> = found.lines().collect();
+    assert_eq!(found, expected.lines().collect::<Vec<_>>());
+    assert_eq!(bill(&writer.entries, Some("globex")).lines().count(), 1);
+    assert_eq!(bill(&writer.entries, Some("glob")), "", "a tenant is not a prefix");
+}
+
+#[test]
+fn an_uncertain_receipt_charges_when_it_is_found_to_be_applied() {
+    let mut writer = Writer::new(7);
+    let applied = writer.run(&run(0, "refund", Some(5), Status::Uncertain));
+    let not = writer.run(&run(0, "refund", Some(7), Status::Uncertain));
+    assert_eq!(bill(&writer.entries, None), "acme refund 2026-09-21 0/0/2/0 0 cents [#9=0 #13=0]\n");
+    writer.wait(48 * 3_600 * 1_000_000);
+    let by = writer.reconcile(applied, true);
+    writer.reconcile(not, false);
+    let expected = "acme refund 2026-09-21 1/1/0/0 5 cents [#9=5 #13=0]\n";
+    assert_eq!(bill(&writer.entries, None), expected, "on the day of the receipt");
+    writer.reconcile(applied, true);
+    assert_eq!(bill(&writer.entries, None), expected, "once");
+
+    let store = metered(&writer.entries).expect("folds");
+    let meter = Meter::new(&store);
+    let lines = meter.usage(None).expect("reads");
+    let sources = meter.usage_sources(&lines[0]).expect("reads");
+    assert_eq!(sources[0].reconciled_by, Some(by));
+}
+
+#[test]
+fn a_receipt_is_counted_once() {
+    let mut writer = Writer::new(7);
+    writer.run(&run(0, "refund", Some(5), Status::Succeeded));
+    let again = writer.entries.last().expect("an entry").event().expect("event");
+    let before = bill(&writer.entries, None);
+    writer.append(again);
+    assert_eq!(bill(&writer.entries, None), before);
+}
+
+#[test]
+fn a_sum_that_does_not_fit_stops_the_view() {
+    let mut writer = Writer::new(7);
+    // The largest integer that JSON holds exactly; the sum of 2049 of them leaves 64 bits.
+    let most = (1 << 53) - 1;
+    let mut entries = 0;
+    for _ in 0..2_049 {
+        writer.run(&run(0, "refund", Some(most), Status::Succeeded));
+        entries = writer.entries.len();
+    }
+    let error = metered(&writer.entries).expect_err("it does not fit");
+    let seq = Seq(u64::try_from(entries - 1).expect("small"));
+    assert!(
+        matches!(error, ViewError::Fold { seq: at, source: FoldError::Overflow(_) } if at == seq),
+        "{error} {}",
+        Metering::NAME
+    );
+}
+
+#[test]
+fn a_reconciliation_of_nothing_stops_the_view() {
+    let mut writer = Writer::new(7);
+    writer.reconcile(Digest([9; 32]), true);
+    let error = metered(&writer.entries).expect_err("nothing to reconcile");
+    assert!(matches!(error, ViewError::Fold { source: FoldError::UnknownDocument(_), .. }), "{error}");
+}
+
+#[test]
+fn lines_as_json() {
+    let mut writer = Writer::new(7);
+    writer.run(&run(0, "mail", None, Status::Succeeded));
+    let store = metered(&writer.entries).expect("folds");
+    let lines = Meter::new(&store).usage(None).expect("reads");
+    assert_eq!(
+        serde_json::to_string(&lines).expect("JSON"),
+        r#"[{"tenant":"acme","action":"mail","day":"2026-09-21","unit":null,"count":1,"sum":0,"failed":0,"uncertain":0,"expired":0}]"#
+    );
+}
+
+/// Counts the receipts of a log without the view: the auditor's way.
+fn recount(log: &[Entry]) -> BTreeMap<(String, String), (u64, u64, u64, u64)> {
+    let events: Vec<Event> = log.iter().map(|entry| entry.event().expect("event")).collect();
+    let mut outcome = BTreeMap::new();
+    for event in &events {
+        if let Event::OutcomeReconciled(act) = event
+            && let Statement::Reconcile { receipt, applied } = act.value().statement
+        {
+            outcome.insert(receipt, applied);
+        }
+    }
+    let mut totals = BTreeMap::new();
+    for event in &events {
+        let Event::ReceiptIssued(issued) = event else { continue };
+        let receipt = issued.receipt.value();
+        let key = (receipt.tenant.to_string(), receipt.action.to_string());
+        let (count, sum, failed, uncertain): &mut (u64, u64, u64, u64) = totals.entry(key).or_default();
+        let reserved = || {
+            let Event::DecisionMade(decision) = &events[usize::try_from(receipt.decision_seq.0).expect("small")] else {
+                panic!("not a decision");
+            };
+            decision.value().execution.as_ref()?.reservation.as_ref().map(|amount| amount.amount)
+        };
+        match (receipt.status, outcome.get(&issued.receipt.digest())) {
+            (Status::Succeeded, _) => {
+                *count += 1;
+                *sum += receipt.usage.as_ref().map_or(0, |amount| amount.amount);
+            }
+            (Status::Uncertain, Some(true)) => {
+                *count += 1;
+                *sum += reserved().unwrap_or(0);
+            }
+            (Status::Uncertain, None) => *uncertain += 1,
+            (Status::Failed, _) | (Status::Uncertain, Some(false)) => *failed += 1,
+            (Status::Expired, _) => {}
+        }
+    }
+    totals
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn usage_is_the_recount_of_receipts(seed: u64, steps in 0_usize..80) {
+        let log = ledger::random(seed, steps);
+        let store = metered(&log).expect("folds");
+        let meter = Meter::new(&store);
+        let lines = meter.usage(None).expect("reads");
+        let mut totals: BTreeMap<(String, String), (u64, u64, u64, u64)> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for line in &lines {
+            let (count, sum, failed, uncertain) =
+                totals.entry((line.tenant.to_string(), line.action.to_string())).or_default();
+            *count += line.count;
+            *sum += line.sum;
+            *failed += line.failed;
+            *uncertain += line.uncertain;
+            let sources = meter.usage_sources(line).expect("reads");
+            prop_assert_eq!(sources.iter().map(|source| source.amount).sum::<u64>(), line.sum);
+            let of = |status| u64::try_from(sources.iter().filter(|s| s.status == status).count()).expect("small");
+            prop_assert_eq!(of(Status::Succeeded), line.count);
+            prop_assert_eq!(of(Status::Failed), line.failed);
+            prop_assert_eq!(of(Status::Uncertain), line.uncertain);
+            prop_assert_eq!(of(Status::Expired), line.expired);
+            for source in sources {
+                prop_assert!(seen.insert(source.receipt), "a receipt stands on two lines");
+            }
+        }
+        let receipts = log.iter().filter(|e| e.header.kind == writ_schemas::event::EventKind::ReceiptIssued);
+        prop_assert_eq!(seen.len(), receipts.count());
+        prop_assert_eq!(totals, recount(&log));
+        let mut sorted = lines.clone();
+        sorted.sort_by_key(|line| (line.tenant.clone(), line.action.clone(), line.day, line.unit.clone()));
+        prop_assert_eq!(lines, sorted);
+    }
+}

@@ -1,0 +1,100 @@
+//! What a node says of itself, in one line for a person.
+
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::decision::{Amount, Decision, Verdict};
+use writ_schemas::evidence::Evidence;
+use writ_schemas::genesis::Genesis;
+use writ_schemas::ids::KeyId;
+use writ_schemas::intent::Intent;
+use writ_schemas::receipt::{Receipt, Status};
+
+/// The longest free text in a label, in characters; the log has the rest.
+const FREE_TEXT_MAX: usize = 80;
+
+/// How many digits of a key tell it from others to the eye.
+const KEY_CHARS: usize = "ed25519:".len() + 12;
+
+/// Free text as one short line: a reader's terminal obeys no control character that somebody signed.
+fn free_text(text: &str) -> String {
+    let mut line: String =
+        text.chars().take(FREE_TEXT_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(FREE_TEXT_MAX).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+fn short(key: &KeyId) -> String {
+    key.to_string().chars().take(KEY_CHARS).collect()
+}
+
+fn amount(amount: &Amount) -> String {
+    format!(", {} {}", amount.amount, amount.unit)
+}
+
+pub(super) fn genesis(genesis: &Genesis) -> String {
+    format!("ledger {} opened as {}", genesis.ledger, free_text(&genesis.origin))
+}
+
+pub(super) fn intent(intent: &Intent) -> String {
+    format!("{} {}/{} by {}", intent.action, intent.tenant, intent.id, intent.principal)
+}
+
+pub(super) fn decision(decision: &Decision) -> String {
+    let verdict = decision.verdict.as_str();
+    match decision.verdict {
+        Verdict::Pass => format!("{verdict} {}/{}", decision.tenant, decision.id),
+        Verdict::Fail | Verdict::Escalate => {
+            format!("{verdict} {}/{} {}", decision.tenant, decision.id, decision.code)
+        }
+    }
+}
+
+pub(super) fn receipt(receipt: &Receipt) -> String {
+    let usage = receipt.usage.as_ref().map(amount).unwrap_or_default();
+    let head = format!("{} {}/{}", receipt.status.as_str(), receipt.tenant, receipt.id);
+    match receipt.status {
+        Status::Succeeded => format!("{head} {}{usage}", receipt.action),
+        Status::Failed | Status::Uncertain | Status::Expired => {
+            format!("{head} {} {}{usage}", receipt.action, receipt.code)
+        }
+    }
+}
+
+pub(super) fn evidence(evidence: &Evidence) -> String {
+    format!("evidence {} of {}", evidence.kind, evidence.tenant)
+}
+
+pub(super) fn act(act: &Act) -> String {
+    match &act.statement {
+        Statement::ActivatePolicy { bundle } => format!("policy {} activated", bundle.name),
+        Statement::TrustKey { key, tenant, principal, .. } => {
+            format!("key {} trusted as {principal} of {tenant}", short(key))
+        }
+        Statement::RevokeKey { key } => format!("key {} revoked", short(key)),
+        Statement::Freeze { reason } => format!("frozen: {}", free_text(reason)),
+        Statement::Thaw {} => "thawed".to_owned(),
+        Statement::Reconcile { applied: true, .. } => "reconciled: applied".to_owned(),
+        Statement::Reconcile { applied: false, .. } => "reconciled: not applied".to_owned(),
+        Statement::BindPartitions { topic, partitions, .. } => {
+            format!("{partitions} partitions of {} bound", free_text(topic))
+        }
+    }
+}
+
+/// The second line of a checkpoint is the number of entries (C2SP tlog-checkpoint).
+pub(super) fn checkpoint(note: &str) -> String {
+    format!("checkpoint of {} entries", free_text(note.lines().nth(1).unwrap_or("unknown")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_text_is_one_short_line() {
+        assert_eq!(free_text("a\nb\u{1b}[2J"), "a\u{fffd}b\u{fffd}[2J");
+        assert_eq!(free_text(&"é".repeat(80)), "é".repeat(80));
+        assert_eq!(free_text(&"é".repeat(81)), format!("{}…", "é".repeat(80)));
+    }
+}

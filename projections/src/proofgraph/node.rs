@@ -1,0 +1,165 @@
+//! A node of the ProofGraph, its edges to its parents, and where they lie.
+
+use std::fmt;
+
+use bincode::{Decode, Encode};
+use serde::Serialize;
+use writ_schemas::ids::{Digest, KeyId, Name, Seq};
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum NodeKind {
+    /// What a producer asked for.
+    Intent,
+    /// What somebody stated under a signature: a decision, evidence, a reconciliation.
+    Attestation,
+    /// What was done to the world: a receipt.
+    Effect,
+    /// Who is trusted, and by which rules: genesis, keys, policy, freeze, partitions.
+    TrustEvent,
+    /// A signed head.
+    Checkpoint,
+    /// Reserved: two histories were made one.
+    MergeDecision,
+}
+
+impl NodeKind {
+    /// As printed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NodeKind::Intent => "INTENT",
+            NodeKind::Attestation => "ATTESTATION",
+            NodeKind::Effect => "EFFECT",
+            NodeKind::TrustEvent => "TRUST_EVENT",
+            NodeKind::Checkpoint => "CHECKPOINT",
+            NodeKind::MergeDecision => "MERGE_DECISION",
+        }
+    }
+}
+
+impl fmt::Display for NodeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a node has to do with its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+pub enum Relation {
+    /// A decision and its intent.
+    Answers,
+    /// A decision and a piece of evidence that it looked at.
+    ReliesOn,
+    /// A decision and the trust in its intent's key; evidence and the trust in its signer.
+    SignedBy,
+    /// A decision and the policy in force.
+    Under,
+    /// A receipt and its decision.
+    AuthorisedBy,
+    /// A receipt and the one before it in its session; a checkpoint and the one before it.
+    Follows,
+    /// A reconciliation and its receipt.
+    Reconciles,
+    /// A trust event and the one that it ends.
+    Ends,
+    /// A trust event and genesis.
+    RootedIn,
+}
+
+impl Relation {
+    /// As printed, between child and parent.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Relation::Answers => "answers",
+            Relation::ReliesOn => "relies on",
+            Relation::SignedBy => "signed by",
+            Relation::Under => "under",
+            Relation::AuthorisedBy => "authorised by",
+            Relation::Follows => "follows",
+            Relation::Reconciles => "reconciles",
+            Relation::Ends => "ends",
+            Relation::RootedIn => "rooted in",
+        }
+    }
+}
+
+/// An edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Encode, Decode)]
+pub struct Parent {
+    /// The parent.
+    pub seq: Seq,
+    /// What the node has to do with it.
+    pub relation: Relation,
+}
+
+/// A node. Its id is the seq of its entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Encode, Decode)]
+pub struct Node {
+    /// The entry.
+    pub seq: Seq,
+    /// What it is.
+    pub kind: NodeKind,
+    /// What it says, for a person; one line.
+    pub label: String,
+    /// Whose it is, where it is somebody's.
+    pub tenant: Option<Name>,
+    /// The intent's id, for the nodes of one intent.
+    pub id: Option<Name>,
+    /// Who asked, of an intent.
+    pub principal: Option<Name>,
+    /// Which of its principal's intents this is: 1, 2, 3.
+    pub principal_seq: Option<u64>,
+    /// 1 for a node without parents, else one more than the highest of theirs.
+    pub lamport: u64,
+    /// What it stands on.
+    pub parents: Vec<Parent>,
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{} {} {}", self.seq, self.kind, self.label)
+    }
+}
+
+/// Where a node lies.
+pub(crate) fn node_key(seq: Seq) -> Vec<u8> {
+    [b"n/".as_slice(), &seq.0.to_be_bytes()].concat()
+}
+
+/// Where the edge from a child to its parent lies.
+pub(crate) fn child_key(parent: Seq, child: Seq) -> Vec<u8> {
+    [children_prefix(parent).as_slice(), &child.0.to_be_bytes()].concat()
+}
+
+/// What the keys of a node's children begin with.
+pub(crate) fn children_prefix(parent: Seq) -> Vec<u8> {
+    [b"c/".as_slice(), &parent.0.to_be_bytes()].concat()
+}
+
+/// Where the seq of a document lies.
+pub(crate) fn digest_key(digest: &Digest) -> Vec<u8> {
+    [b"d/".as_slice(), &digest.0].concat()
+}
+
+/// Where the seq of the latest trust in a key lies.
+pub(crate) fn trust_key(key: &KeyId) -> Vec<u8> {
+    [b"k/".as_slice(), &key.0].concat()
+}
+
+/// Where the case of an id lies. No name holds a zero byte.
+pub(crate) fn case_key(tenant: &Name, id: &Name) -> Vec<u8> {
+    pair_key("i/", tenant, id)
+}
+
+/// Where the sequence of a principal lies.
+pub(crate) fn sequence_key(tenant: &Name, principal: &Name) -> Vec<u8> {
+    pair_key("q/", tenant, principal)
+}
+
+fn pair_key(area: &str, first: &Name, second: &Name) -> Vec<u8> {
+    [area.as_bytes(), first.as_str().as_bytes(), &[0], second.as_str().as_bytes()].concat()
+}

@@ -1,0 +1,189 @@
+//! One story read as a tree, and what must hold of every graph.
+
+use proptest::prelude::*;
+use writ_schemas::act::Statement;
+use writ_schemas::entry::Entry;
+use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
+use writ_schemas::ids::{Digest, Seq};
+use writ_schemas::receipt::Status;
+
+use super::{Graph, Limits, NodeKind, ProofGraph, Relation, Standing};
+use crate::conformance::ledger::{self, Run, Writer, name};
+use crate::follower::Follower;
+use crate::store::MemoryStore;
+
+fn graph_of(log: &[Entry]) -> MemoryStore {
+    let store = MemoryStore::default();
+    let (mut follower, _) = Follower::open(ProofGraph, store, log[0].header.ledger, |_| None).expect("opens");
+    follower.apply_all(log).expect("folds");
+    follower.into_store()
+}
+
+fn run(agent: usize, status: Status, evidence: &[(Seq, Digest)]) -> Run<'_> {
+    Run { agent, action: "refund", cost: Some(5), status, evidence }
+}
+
+fn seqs(graph: &super::Subgraph) -> Vec<u64> {
+    graph.nodes.keys().map(|seq| seq.0).collect()
+}
+
+/// 6 evidence; 7 intent, 8 decision, 9 dispatch, 10 receipt; 11, 12, 13, 14 the next in the session, uncertain; 15 its
+/// reconciliation; 16 and 17 checkpoints.
+fn story() -> Writer {
+    let mut writer = Writer::new(7);
+    let evidence = writer.evidence("approval");
+    writer.run(&run(0, Status::Succeeded, &[evidence]));
+    let uncertain = writer.run(&run(0, Status::Uncertain, &[]));
+    writer.reconcile(uncertain, true);
+    writer.checkpoint();
+    writer.checkpoint();
+    writer
+}
+
+#[test]
+fn the_proof_of_a_receipt_reads_as_a_tree() {
+    let store = graph_of(&story().entries);
+    let graph = Graph::new(&store);
+    let tree = graph.tree(Seq(10), Limits::default()).expect("reads").expect("a node");
+    let agent = writ_schemas::keys::SecretKey::from_seed(&[10; 32]).id().to_string();
+    let anna = writ_schemas::keys::SecretKey::from_seed(&[12; 32]).id().to_string();
+    let expected = format!(
+        "\
+#10 EFFECT SUCCEEDED acme/i-1 refund, 5 cents
+└─ authorised by #8 ATTESTATION PASS acme/i-1
+   ├─ answers #7 INTENT refund acme/i-1 by agent-7
+   ├─ relies on #6 ATTESTATION evidence approval of acme
+   │  └─ signed by #3 TRUST_EVENT key {} trusted as anna of acme
+   │     └─ rooted in #0 TRUST_EVENT ledger 07070707070707070707070707070707 opened as test.example/writ
+   ├─ signed by #1 TRUST_EVENT key {} trusted as agent-7 of acme
+   │  └─ rooted in #0 TRUST_EVENT (above)
+   └─ under #4 TRUST_EVENT policy first activated
+      └─ rooted in #0 TRUST_EVENT (above)
+",
+        &anna[..20],
+        &agent[..20],
+    );
+    assert_eq!(tree.to_string(), expected);
+    let next = graph.tree(Seq(14), Limits::default()).expect("reads").expect("a node").to_string();
+    assert!(next.contains("└─ follows #10 EFFECT SUCCEEDED acme/i-1 refund, 5 cents …\n"), "{next}");
+    assert_eq!(graph.tree(Seq(9), Limits::default()).expect("reads"), None, "a dispatch is no node");
+}
+
+#[test]
+fn edges_clocks_and_sequences() {
+    let mut writer = story();
+    let freeze = writer.act(Statement::Freeze { reason: "drill".to_owned() });
+    let frozen = writer.append(Event::Frozen(freeze));
+    let thaw = writer.act(Statement::Thaw {});
+    let thawed = writer.append(Event::Thawed(thaw));
+    let revoked = writer.revoke(0);
+    let trusted = writer.trust(0);
+    writer.run(&run(0, Status::Succeeded, &[]));
+    let store = graph_of(&writer.entries);
+    let graph = Graph::new(&store);
+    let node = |seq: Seq| graph.node(seq).expect("reads").expect("a node");
+    let parents = |seq: Seq| node(seq).parents.iter().map(|p| (p.relation, p.seq.0)).collect::<Vec<_>>();
+    use Relation::*;
+    assert_eq!(parents(Seq(14)), [(AuthorisedBy, 12), (Follows, 10)]);
+    assert_eq!(parents(Seq(15)), [(Reconciles, 14), (RootedIn, 0)]);
+    assert_eq!(parents(Seq(16)), [(Follows, 0)]);
+    assert_eq!(parents(Seq(17)), [(Follows, 16)]);
+    assert_eq!(node(Seq(17)).kind, NodeKind::Checkpoint);
+    assert_eq!(node(Seq(17)).label, "checkpoint of 17 entries");
+    assert_eq!(parents(thawed), [(Ends, frozen.0), (RootedIn, 0)]);
+    assert_eq!(parents(revoked), [(Ends, 1), (RootedIn, 0)]);
+    assert_eq!(
+        parents(Seq(trusted.0 + 2)),
+        [(Answers, trusted.0 + 1), (SignedBy, trusted.0), (Under, 4)],
+        "the latest trust"
+    );
+    // 0: 1; keys and policy: 2; evidence: 3; decision: 4; receipt: 5; the next one follows it: 6; its reconciliation: 7.
+    let lamports: Vec<u64> = [0, 1, 4, 6, 7, 8, 10, 14, 15].map(|seq| node(Seq(seq)).lamport).to_vec();
+    assert_eq!(lamports, [1, 2, 2, 3, 1, 4, 5, 6, 7]);
+    let sequences = [7, 11, trusted.0 + 1].map(|seq| node(Seq(seq)).principal_seq);
+    assert_eq!(sequences, [Some(1), Some(2), Some(3)]);
+}
+
+#[test]
+fn ancestors_descendants_and_their_limits() {
+    let store = graph_of(&story().entries);
+    let graph = Graph::new(&store);
+    let all = Limits::default();
+    let ancestors = graph.ancestors(Seq(10), all).expect("reads").expect("a node");
+    assert_eq!((seqs(&ancestors), ancestors.complete), (vec![0, 1, 3, 4, 6, 7, 8, 10], true));
+    let descendants = graph.descendants(Seq(6), all).expect("reads").expect("a node");
+    assert_eq!((seqs(&descendants), descendants.complete), (vec![6, 8, 10, 14, 15], true));
+    let near = graph.ancestors(Seq(10), Limits { depth: 1, ..all }).expect("reads").expect("a node");
+    assert_eq!((seqs(&near), near.complete), (vec![8, 10], false));
+    let few = graph.descendants(Seq(0), Limits { nodes: 3, ..all }).expect("reads").expect("a node");
+    assert_eq!((seqs(&few), few.complete), (vec![0, 1, 2], false));
+    assert_eq!(graph.ancestors(Seq(9), all).expect("reads"), None);
+
+    let dot = near.to_dot();
+    assert!(dot.contains("  n10 -> n8 [label=\"authorised by\"];\n"), "{dot}");
+    assert!(!dot.contains("n8 ->"), "an edge leaves the part that is shown: {dot}");
+    let json = near.to_json();
+    assert_eq!(json["complete"], false);
+    assert_eq!(json["nodes"][1]["kind"], "EFFECT");
+    assert_eq!(json["nodes"][1]["parents"][0], serde_json::json!({"seq": 8, "relation": "authorised_by"}));
+}
+
+#[test]
+fn a_case_is_found_by_tenant_and_id_and_no_stranger_hides_it() {
+    let mut writer = story();
+    let squat = writer.squat(1);
+    let free = writer.refused(0, "refund", Code::KeyUnknown);
+    let store = graph_of(&writer.entries);
+    let graph = Graph::new(&store);
+    let case = |id: &str| graph.case(&name("acme"), &name(id)).expect("reads");
+    let first = case("i-1").expect("a case");
+    assert_eq!((first.intent, first.decision, first.receipts), (Seq(7), Seq(8), vec![Seq(10)]));
+    let second = case("i-2").expect("a case");
+    assert_eq!((second.receipts, second.reconciled), (vec![Seq(14)], Some(Seq(15))));
+    let third = case("i-3").expect("a case");
+    assert_eq!((third.decision, third.standing), (free, Standing::Unclaimed));
+    assert_eq!(case("i-9"), None);
+    assert!(graph.node(squat).expect("reads").is_some(), "the stranger's decision is a node all the same");
+
+    let Event::ReceiptIssued(issued) = writer.entries[10].event().expect("event") else { panic!("a receipt") };
+    assert_eq!(graph.by_digest(&issued.receipt.digest()).expect("reads"), Some(Seq(10)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_graph_points_back_and_both_ways(seed: u64, steps in 0_usize..60) {
+        let log = ledger::random(seed, steps);
+        let store = graph_of(&log);
+        let graph = Graph::new(&store);
+        let wide = Limits { depth: 1_000, nodes: 100_000 };
+        for entry in &log {
+            let seq = entry.header.seq;
+            let Some(node) = graph.node(seq).expect("reads") else { continue };
+            for parent in &node.parents {
+                prop_assert!(parent.seq < seq, "{node} stands on what came later");
+                let above = graph.node(parent.seq).expect("reads").expect("parents are nodes");
+                prop_assert!(above.lamport < node.lamport);
+                prop_assert!(graph.children(parent.seq, usize::MAX).expect("reads").contains(&seq));
+            }
+            for child in graph.children(seq, usize::MAX).expect("reads") {
+                let below = graph.node(child).expect("reads").expect("children are nodes");
+                prop_assert!(below.parents.iter().any(|parent| parent.seq == seq));
+            }
+            if node.kind == NodeKind::Effect {
+                let ancestors = graph.ancestors(seq, wide).expect("reads").expect("a node");
+                prop_assert!(ancestors.complete);
+                prop_assert!(ancestors.nodes.contains_key(&Seq(0)), "{node} does not go back to genesis");
+                prop_assert!(ancestors.nodes.values().any(|above| above.kind == NodeKind::Intent));
+                for above in ancestors.nodes.keys() {
+                    let below = graph.descendants(*above, wide).expect("reads").expect("a node");
+                    prop_assert!(below.nodes.contains_key(&seq));
+                }
+                let tree = graph.tree(seq, wide).expect("reads").expect("a node").to_string();
+                prop_assert!(tree.lines().all(|line| line.contains('#')), "{}", tree);
+            }
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Realistic documents and events. Every variant of every enum stands in one of them at least once.
+
+use std::fmt::Debug;
+use std::str::FromStr;
+
+use serde_json::{Map, Value, json};
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::decision::{
+    Amount, Answer, BudgetFact, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts, Gate, GateAnswer,
+    KeyFact, SEMANTICS, Verdict,
+};
+use writ_schemas::dsse::{Document, Signed};
+use writ_schemas::errors::Code;
+use writ_schemas::event::{
+    Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, SourceGap, TailCut,
+};
+use writ_schemas::evidence::Evidence;
+use writ_schemas::genesis::{Genesis, SigningMode};
+use writ_schemas::ids::{Digest, KeyId, Lamport, LedgerId, Seq, UnixMicros};
+use writ_schemas::intent::Intent;
+use writ_schemas::keys::SecretKey;
+use writ_schemas::policy::{
+    Budget, Bundle, Connector, ConnectorKind, Cost, GateModes, Mode, Requirement, Requires, Rule, Spends,
+};
+use writ_schemas::receipt::{Receipt, Status};
+use writ_schemas::strict::{INTEGER_MAX, Refusal};
+
+/// The ledger of all samples.
+pub(crate) const LEDGER: LedgerId = LedgerId([0x4c; 16]);
+
+/// The time around which the samples lie: 2026-09-21T14:13:20Z.
+pub(crate) const T0: u64 = 1_790_000_000_000_000;
+
+const HOUR: u64 = 3_600_000_000;
+
+/// The keys of the samples, by what they do. A seed is 32 times its byte.
+pub(crate) const ROLES: [(&str, u8); 6] =
+    [("producer", 1), ("decision", 2), ("operator-a", 3), ("operator-b", 4), ("checkpoint", 5), ("approver", 6)];
+
+/// A key by what it does.
+pub(crate) fn key(role: &str) -> SecretKey {
+    let (_, byte) = ROLES.into_iter().find(|(name, _)| *name == role).expect("a role of the list");
+    SecretKey::from_seed(&[byte; 32])
+}
+
+fn id(role: &str) -> KeyId {
+    key(role).id()
+}
+
+fn at(micros: u64) -> UnixMicros {
+    UnixMicros(T0 + micros)
+}
+
+/// Anything that parses from text.
+pub(crate) fn n<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect("a valid name")
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().expect("an object").clone()
+}
+
+/// A document with the signatures of these keys.
+pub(crate) fn signed<T: Document>(document: T, roles: &[&str]) -> Signed<T> {
+    roles.iter().fold(Signed::unsigned(document).expect("JSON"), |signed, role| signed.sign(&key(role)))
+}
+
+pub(crate) fn geneses() -> Vec<Genesis> {
+    let genesis = Genesis {
+        ledger: LEDGER,
+        origin: "writ.example/ledger/4c".into(),
+        operators: vec![id("operator-a"), id("operator-b")],
+        quorum: 2,
+        decision_key: id("decision"),
+        checkpoint_key: id("checkpoint"),
+        signing_mode: SigningMode::Each,
+        created_at: at(0),
+    };
+    let alone = Genesis {
+        operators: vec![id("operator-a")],
+        quorum: 1,
+        created_at: UnixMicros(INTEGER_MAX),
+        ..genesis.clone()
+    };
+    vec![genesis, alone]
+}
+
+pub(crate) fn intents() -> Vec<Intent> {
+    let refund = Intent {
+        tenant: n("acme"),
+        id: n("refund-2026-0001"),
+        principal: n("agent:support-7"),
+        session: Some(n("case/4711")),
+        action: n("payments.refund"),
+        args: object(
+            json!({"amount_cents": 1250, "currency": "EUR", "order": "O-1", "note": "late: 3 days – sorry 😀", "weights": [0.5, -1, 1e-7, null, true]}),
+        ),
+        evidence: vec![evidence_digest(), Digest::of(b"unknown")],
+        expires_at: at(24 * HOUR),
+    };
+    let echo = Intent {
+        id: n("echo-1"),
+        session: None,
+        action: n("demo.echo"),
+        args: Map::new(),
+        evidence: vec![],
+        ..refund.clone()
+    };
+    vec![refund, echo]
+}
+
+fn effect_digest() -> Digest {
+    Digest::of(&intents()[0].effect().expect("JSON"))
+}
+
+fn evidence_digest() -> Digest {
+    Digest::of(b"the approval that the evidence speaks of")
+}
+
+pub(crate) fn evidence() -> Vec<Evidence> {
+    let bare = Evidence {
+        ledger: LEDGER,
+        tenant: n("acme"),
+        kind: n("approval"),
+        artifact: None,
+        effect: None,
+        issued_at: at(1),
+        expires_at: at(HOUR),
+    };
+    let full = Evidence { artifact: Some(evidence_digest()), effect: Some(Digest::of(b"effect")), ..bare.clone() };
+    vec![full, bare]
+}
+
+fn amount(cents: u64) -> Amount {
+    Amount { budget: n("refunds"), unit: n("cents"), amount: cents }
+}
+
+pub(crate) fn decisions() -> Vec<Decision> {
+    let answer = |gate, answer| GateAnswer { gate, answer };
+    let pass = Decision {
+        ledger: LEDGER,
+        semantics: SEMANTICS,
+        intent_seq: Seq(7),
+        intent_digest: Digest::of(b"intent"),
+        signer: id("producer"),
+        tenant: n("acme"),
+        id: n("refund-2026-0001"),
+        round: 0,
+        now: at(5),
+        policy: Some(Digest::of(b"policy")),
+        gates: vec![
+            answer(Gate::Freeze, Answer::Passed),
+            answer(Gate::Trust, Answer::Passed),
+            answer(Gate::Envelope, Answer::Passed),
+            answer(Gate::Policy, Answer::Passed),
+            answer(Gate::Temporal, Answer::Disabled("no hours at this desk".into())),
+            answer(Gate::Proof, Answer::Passed),
+            answer(Gate::Budget, Answer::Exempt("reading is free".into())),
+            answer(Gate::Escalation, Answer::Disabled("one level only".into())),
+        ],
+        facts: Facts {
+            frozen: false,
+            key: Some(KeyFact { tenant: n("acme"), principal: n("agent:support-7"), revoked: None }),
+            evidence: vec![
+                EvidenceFact {
+                    digest: evidence_digest(),
+                    known: Some(EvidenceKnown {
+                        seq: Seq(3),
+                        kind: n("approval"),
+                        signer: id("approver"),
+                        roles: [n("manager"), n("auditor")].into(),
+                        effect: Some(effect_digest()),
+                        expires_at: at(HOUR),
+                    }),
+                },
+                EvidenceFact { digest: Digest::of(b"unknown"), known: None },
+            ],
+            budget: Some(BudgetFact {
+                name: n("refunds"),
+                unit: n("cents"),
+                limit: 100_000,
+                reserved: 0,
+                committed: 98_000,
+                cost: Some(1250),
+            }),
+        },
+        verdict: Verdict::Pass,
+        code: Code::Ok,
+        because: String::new(),
+        execution: Some(ExecutionIntent {
+            effect_digest: effect_digest(),
+            connector: n("payments"),
+            idempotency_key: Digest::of(b"run"),
+            not_before: at(5),
+            not_after: at(HOUR),
+            reservation: Some(amount(1250)),
+        }),
+    };
+    let fail = Decision {
+        policy: None,
+        round: 1,
+        gates: vec![answer(Gate::Freeze, Answer::Refused), answer(Gate::Trust, Answer::NotReached)],
+        facts: Facts {
+            frozen: true,
+            key: Some(KeyFact { tenant: n("acme"), principal: n("agent:support-7"), revoked: Some(Seq(6)) }),
+            ..Facts::default()
+        },
+        verdict: Verdict::Fail,
+        code: Code::Frozen,
+        because: "frozen by operators".into(),
+        execution: None,
+        ..pass.clone()
+    };
+    let mut escalate =
+        Decision { verdict: Verdict::Escalate, code: Code::ProofMissing, execution: None, ..pass.clone() };
+    if let Some(known) = &mut escalate.facts.evidence[0].known {
+        known.effect = None;
+        known.roles.clear();
+    }
+    if let Some(budget) = &mut escalate.facts.budget {
+        budget.cost = None;
+    }
+    let mut free = pass.clone();
+    if let Some(execution) = &mut free.execution {
+        execution.reservation = None;
+    }
+    vec![pass, fail, escalate, free]
+}
+
+pub(crate) fn receipts() -> Vec<Receipt> {
+    let succeeded = Receipt {
+        ledger: LEDGER,
+        tenant: n("acme"),
+        id: n("refund-2026-0001"),
+        principal: n("agent:support-7"),
+        action: n("payments.refund"),
+        decision_seq: Seq(8),
+        decision_digest: Digest::of(b"decision"),
+        effect_digest: effect_digest(),
+        connector: n("payments"),
+        status: Status::Succeeded,
+        code: Code::Ok,
+        output: Some(Digest::of(b"{\"refunded\":true}")),
+        usage: Some(amount(1250)),
+        session: Some(n("case/4711")),
+        previous: Some(Digest::of(b"receipt before")),
+        lamport: Lamport(2),
+        dispatched_at: Some(at(6)),
+        ended_at: at(9),
+    };
+    let bare = |status, code| Receipt { status, code, output: None, usage: None, ..succeeded.clone() };
+    let mut expired = bare(Status::Expired, Code::WindowClosed);
+    expired.session = None;
+    expired.previous = None;
+    expired.lamport = Lamport(1);
+    expired.dispatched_at = None;
+    vec![
+        succeeded.clone(),
+        bare(Status::Failed, Code::ConnectorRefused),
+        bare(Status::Uncertain, Code::ConnectorUncertain),
+        expired,
+    ]
+}
+
+pub(crate) fn bundles() -> Vec<Bundle> {
+    let disabled = || Mode::Disabled("not asked in this version".into());
+    let bare = Bundle {
+        name: n("nothing-passes"),
+        gates: GateModes {
+            temporal: disabled(),
+            proof: Mode::Enforced,
+            budget: Mode::Enforced,
+            escalation: disabled(),
+        },
+        rules: vec![],
+        requirements: [].into(),
+        budgets: [].into(),
+        connectors: [].into(),
+    };
+    let approval = |about_effect| Requirement::Evidence { kind: n("approval"), role: n("manager"), about_effect };
+    let rule = |action, requires, spends, connector| Rule {
+        action: n(action),
+        requires,
+        spends,
+        connector: n(connector),
+        window_us: HOUR,
+    };
+    let exempt = || Requires::Exempt("reading only".into());
+    let spends = |cost| Spends::Budget { name: n("refunds"), cost };
+    let full = Bundle {
+        name: n("support-desk"),
+        rules: vec![
+            rule("payments.refund", Requires::Requirement(n("manager")), spends(Cost::Arg("amount_cents".into())), "payments"),
+            rule("demo.echo", exempt(), Spends::Exempt("costs nothing".into()), "echo"),
+            rule("orders.read", exempt(), spends(Cost::Fixed(1)), "echo"),
+        ],
+        requirements: [(
+            n("manager"),
+            Requirement::AllOf(vec![approval(true), Requirement::AnyOf(vec![approval(false), approval(true)])]),
+        )]
+        .into(),
+        budgets: [
+            (n("refunds"), Budget { unit: n("cents"), limit: 100_000, tenants: [(n("acme"), 500_000)].into() }),
+            (n("tokens"), Budget { unit: n("tokens"), limit: INTEGER_MAX, tenants: [].into() }),
+        ]
+        .into(),
+        connectors: [
+            (n("echo"), Connector { kind: ConnectorKind::Echo, output_schema: json!({}) }),
+            (
+                n("payments"),
+                Connector {
+                    kind: ConnectorKind::Http { url: "https://payments.example/refunds".into(), timeout_us: 5_000_000 },
+                    output_schema: json!({"type": "object", "required": ["refunded"], "properties": {"refunded": {"type": "boolean"}}}),
+                },
+            ),
+        ]
+        .into(),
+        ..bare.clone()
+    };
+    vec![full, bare]
+}
+
+pub(crate) fn acts() -> Vec<Act> {
+    let act = |at_: usize, statement| Act {
+        ledger: LEDGER,
+        nonce: n(&format!("act-{at_}")),
+        expires_at: at(HOUR),
+        statement,
+    };
+    [
+        Statement::ActivatePolicy { bundle: bundles().remove(0) },
+        Statement::TrustKey {
+            key: id("approver"),
+            tenant: n("acme"),
+            principal: n("person:ada"),
+            roles: [n("auditor"), n("manager")].into(),
+        },
+        Statement::TrustKey {
+            key: id("producer"),
+            tenant: n("acme"),
+            principal: n("agent:support-7"),
+            roles: [].into(),
+        },
+        Statement::RevokeKey { key: id("producer") },
+        Statement::Freeze { reason: "an agent runs wild".into() },
+        Statement::Thaw {},
+        Statement::Reconcile { receipt: Digest::of(b"receipt"), applied: true },
+        Statement::Reconcile { receipt: Digest::of(b"receipt"), applied: false },
+        Statement::BindPartitions {
+            cluster: "5L6g3nShT-eMCtK--X86sw".into(),
+            topic: "writ.intents.v1".into(),
+            topic_id: "vHdJVRYNTWiAbnJHdMdZ8A".into(),
+            partitions: 12,
+        },
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(at, statement)| act(at, statement))
+    .collect()
+}
+
+fn partition() -> Partition {
+    Partition { topic_id: "vHdJVRYNTWiAbnJHdMdZ8A".into(), number: 3 }
+}
+
+pub(crate) fn sources() -> [Source; 3] {
+    [Source::Local, Source::Http, Source::Kafka { partition: partition(), offset: 1041 }]
+}
+
+pub(crate) fn refusals() -> Vec<RecordRefused> {
+    let mut out: Vec<_> = sources()
+        .into_iter()
+        .map(|source| {
+            RecordRefused::new(source, Refusal::new(Code::JsonSyntax, "expected value at line 1"), b"no", None)
+        })
+        .collect();
+    let long = Refusal::new(Code::IdReused, "é".repeat(1000));
+    out.push(RecordRefused::new(Source::Http, long, &[7; 1000], Some((n("acme"), n("refund-2026-0001")))));
+    out
+}
+
+/// Every kind of event that has a payload.
+pub(crate) fn events() -> Vec<Event> {
+    let operators = ["operator-a", "operator-b"];
+    let act = |at: usize| signed(acts().remove(at), &operators);
+    let admitted = |at: usize, source, trace: Option<&str>| {
+        let intent = signed(intents().remove(at), &["producer"]);
+        Event::IntentAdmitted(IntentAdmitted { intent, source, trace: trace.map(str::to_owned) })
+    };
+    let [local, http, kafka] = sources();
+    let mut out = vec![
+        Event::LedgerOpened(signed(geneses().remove(0), &["decision", "operator-a", "operator-b"])),
+        admitted(0, kafka, Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
+        admitted(1, local, None),
+        admitted(1, http, None),
+    ];
+    out.extend(refusals().into_iter().map(Event::RecordRefused));
+    out.extend(decisions().into_iter().map(|decision| Event::DecisionMade(signed(decision, &["decision"]))));
+    out.extend([
+        Event::SourceAdvanced(vec![Position { partition: partition(), next: 1042 }]),
+        Event::DispatchStarted(Seq(8)),
+        Event::ReceiptIssued(ReceiptIssued {
+            receipt: signed(receipts().remove(0), &["decision"]),
+            output: Some(b"{\"refunded\":true}".to_vec()),
+        }),
+        Event::ReceiptIssued(ReceiptIssued { receipt: signed(receipts().remove(3), &["decision"]), output: None }),
+        Event::EvidenceRegistered(signed(evidence().remove(0), &["approver"])),
+        Event::PolicyActivated(act(0)),
+        Event::KeyTrusted(act(1)),
+        Event::KeyRevoked(act(3)),
+        Event::Frozen(act(4)),
+        Event::Thawed(act(5)),
+        Event::OutcomeReconciled(act(6)),
+        Event::PartitionsBound(act(8)),
+        Event::StateHashed(Digest::of(b"state")),
+        Event::CheckpointSigned("a note\n".into()),
+        Event::TailCut(TailCut { segment: 2, offset: 8192, bytes: 517 }),
+        Event::SourceGap(SourceGap { partition: partition(), expected: 5, found: 9 }),
+    ]);
+    out
+}

@@ -1,0 +1,264 @@
+//! HTTP, on TCP and on the ledger's socket: the same router, so that whatever talks to a ledger says the same things.
+//!
+//! The socket carries everything. TCP carries what a network may: intents (signed by their producers), answers, health and
+//! metrics; administrative acts go through the socket or are carried by hand, although they are signed too.
+//!
+//! Every error is a problem document (RFC 9457) with a registered code.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::dsse::{ENVELOPE_BYTES_MAX, Signed};
+use writ_schemas::errors::Code;
+use writ_schemas::event::{Event, Source};
+use writ_schemas::evidence::Evidence;
+use writ_schemas::ids::{Name, Seq};
+use writ_schemas::strict::Refusal;
+
+use crate::error::Failure;
+use crate::executor::contract;
+use crate::intake;
+use crate::ledger::Handle;
+use crate::query::{self, Library};
+use crate::sequencer::{Answer, Submitted};
+
+/// The largest body of many intents, a line each: 64 MiB.
+const LINES_BYTES_MAX: usize = 64 << 20;
+
+/// How long a question waits until the views hold what is durable.
+const VIEW_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What every handler sees.
+#[derive(Clone)]
+pub struct Api {
+    /// The ledger, to submit to.
+    pub ledger: Handle,
+    /// The views and the log, to ask.
+    pub library: Library,
+    /// Where intents that come this way came from.
+    pub source: Source,
+    /// The metrics of this process, if it counts.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// The routes that a network may reach.
+pub fn public(api: Api) -> Router {
+    questions().route("/v1/intents", post(intents)).with_state(api)
+}
+
+/// The routes of the ledger's own socket: the public ones, and administration.
+pub fn private(api: Api) -> Router {
+    questions()
+        .route("/v1/intents", post(intents))
+        .route("/v1/acts", post(act))
+        .route("/v1/evidence", post(evidence))
+        .with_state(api)
+}
+
+fn questions() -> Router<Api> {
+    Router::new()
+        .route("/v1/decisions/{tenant}/{id}", get(case))
+        .route("/v1/entries/{seq}", get(entry))
+        .route("/v1/usage", get(usage))
+        .route("/v1/graph/{tenant}/{id}", get(graph))
+        .route("/metrics", get(metrics))
+        .route("/health/live", get(|| async { Json(json!({ "live": true })) }))
+        .route("/health/ready", get(ready))
+        .fallback(|| async { Failure::new(Code::NotFound, "no such route") })
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let entry = self.code.entry();
+        let status = StatusCode::from_u16(entry.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = json!({
+            "class": entry.class,
+            "code": entry.code,
+            "detail": self.detail,
+            "remedy": entry.remedy,
+            "status": entry.http,
+            "title": entry.message,
+            "type": format!("https://writ.example/errors/{}", entry.code),
+        });
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    }
+}
+
+/// The code and the words of a failure, as a problem document says them.
+#[must_use]
+pub fn failure_of_problem(problem: &Value) -> Failure {
+    let code = problem["code"].as_str().and_then(|code| code.parse().ok()).unwrap_or(Code::Io);
+    Failure::new(code, problem["detail"].as_str().unwrap_or_default())
+}
+
+type Answered = Result<Json<Value>, Failure>;
+
+async fn body(request: Request, bytes_max: usize) -> Result<(HeaderMap, Vec<u8>), Failure> {
+    let (parts, body): (_, Body) = request.into_parts();
+    let bytes = to_bytes(body, bytes_max).await;
+    let bytes =
+        bytes.map_err(|e| Failure::new(Code::TooLarge, format!("a body above {bytes_max} bytes, or cut off: {e}")))?;
+    Ok((parts.headers, bytes.to_vec()))
+}
+
+/// One envelope; or, as `application/x-ndjson`, one a line, answered a line each in order.
+async fn intents(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
+    let lines = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-ndjson");
+    let (headers, body) = body(request, if lines { LINES_BYTES_MAX } else { ENVELOPE_BYTES_MAX + 1 }).await?;
+    let trace =
+        headers.get("traceparent").and_then(|value| value.to_str().ok()).filter(|it| it.len() <= 64).map(str::to_owned);
+    if !lines {
+        let bytes = body.len();
+        let what = read_off_thread(vec![body]).await?.pop();
+        let what = what.ok_or_else(|| Failure::new(Code::RecordEmpty, "no bytes"))?;
+        let answer = api.ledger.submit(what, api.source.clone(), trace, bytes).await?;
+        return match answer {
+            Answer::Refused(refusal) => Err(refusal.into()),
+            answer => Ok(Json(api.answer(answer).await?).into_response()),
+        };
+    }
+    let records: Vec<Vec<u8>> =
+        body.split(|byte| *byte == b'\n').filter(|it| !it.is_empty()).map(<[u8]>::to_vec).collect();
+    let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
+    let all: Vec<(Submitted, usize)> = read_off_thread(records).await?.into_iter().zip(sizes).collect();
+    let ledger = api.ledger.clone();
+    let answers = blocking(move || ledger.submit_all(all)).await?;
+    let mut out = String::new();
+    for answer in answers {
+        out.push_str(&query::line(&api.answer(answer).await?));
+        out.push('\n');
+    }
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], out).into_response())
+}
+
+async fn read_off_thread(records: Vec<Vec<u8>>) -> Result<Vec<Submitted>, Failure> {
+    blocking(move || Ok(intake::read_all(records))).await
+}
+
+async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(body).await.map_err(|e| Failure::new(Code::Io, e))?
+}
+
+impl Api {
+    /// An answer as JSON. A duplicate gets the decision that it got at first.
+    async fn answer(&self, answer: Answer) -> Result<Value, Failure> {
+        Ok(match answer {
+            Answer::Decided(seq, decision) => {
+                json!({ "answer": "decided", "decision": query::document(&decision), "seq": seq })
+            }
+            Answer::Known(seq) => {
+                let reader = self.library.reader.clone();
+                let entry = blocking(move || Ok(reader.get(seq)?)).await?;
+                match entry.map(|located| located.entry.event()) {
+                    Some(Ok(Event::DecisionMade(decision))) => {
+                        json!({ "answer": "known", "decision": query::document(&decision), "seq": seq })
+                    }
+                    _ => return Err(Failure::new(Code::LogDamaged, format!("entry {seq} is not a decision"))),
+                }
+            }
+            Answer::Recorded(seq) => json!({ "answer": "recorded", "seq": seq }),
+            Answer::Already => json!({ "answer": "already" }),
+            Answer::Refused(Refusal { code, detail }) => json!({ "answer": "refused", "code": code, "detail": detail }),
+        })
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Library) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (library, progress) = (self.library.clone(), std::sync::Arc::clone(&self.ledger.progress));
+        blocking(move || {
+            library.wait_for(progress.next(), VIEW_PATIENCE)?;
+            question(&library)
+        })
+        .await
+    }
+}
+
+async fn act(State(api): State<Api>, request: Request) -> Answered {
+    let (_, bytes) = body(request, ENVELOPE_BYTES_MAX + 1).await?;
+    let act = blocking(move || {
+        let act = Signed::<Act>::from_envelope(&bytes)?;
+        // The kernel is pure and cannot compile JSON Schemas, so that is checked here, before the writer sees the act.
+        if let Statement::ActivatePolicy { bundle } = &act.value().statement {
+            contract::check_schemas(bundle)?;
+        }
+        Ok(act)
+    })
+    .await?;
+    let bytes = act.payload().len();
+    recorded(&api, Submitted::Act(Box::new(act)), bytes).await
+}
+
+async fn evidence(State(api): State<Api>, request: Request) -> Answered {
+    let (_, bytes) = body(request, ENVELOPE_BYTES_MAX + 1).await?;
+    let evidence = blocking(move || Ok(Signed::<Evidence>::from_envelope(&bytes)?)).await?;
+    let bytes = evidence.payload().len();
+    recorded(&api, Submitted::Evidence(Box::new(evidence)), bytes).await
+}
+
+async fn recorded(api: &Api, what: Submitted, bytes: usize) -> Answered {
+    match api.ledger.submit(what, api.source.clone(), None, bytes).await? {
+        Answer::Refused(refusal) => Err(refusal.into()),
+        answer => Ok(Json(api.answer(answer).await?)),
+    }
+}
+
+fn name(text: &str) -> Result<Name, Failure> {
+    text.parse().map_err(|e| Failure::new(Code::Usage, format!("{text:?}: {e}")))
+}
+
+async fn case(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>) -> Answered {
+    let (tenant, id) = (name(&tenant)?, name(&id)?);
+    Ok(Json(api.ask(move |library| library.case(&tenant, &id)).await?))
+}
+
+async fn entry(State(api): State<Api>, Path(seq): Path<u64>) -> Answered {
+    if Seq(seq) >= api.ledger.progress.next() {
+        return Err(Failure::new(Code::NotFound, format!("entry {seq}")));
+    }
+    let library = api.library.clone();
+    Ok(Json(blocking(move || library.entry(Seq(seq))).await?))
+}
+
+#[derive(Deserialize)]
+struct UsageOf {
+    tenant: Option<String>,
+}
+
+async fn usage(State(api): State<Api>, Query(of): Query<UsageOf>) -> Answered {
+    let tenant = of.tenant.as_deref().map(name).transpose()?;
+    Ok(Json(api.ask(move |library| library.usage(tenant.as_ref())).await?))
+}
+
+async fn graph(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>) -> Answered {
+    let (tenant, id) = (name(&tenant)?, name(&id)?);
+    Ok(Json(api.ask(move |library| library.graph(library.last_of(&tenant, &id)?)).await?))
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    match api.metrics {
+        Some(metrics) => {
+            metrics.run_upkeep();
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
+        }
+        None => Failure::new(Code::NotFound, "this process does not count").into_response(),
+    }
+}
+
+async fn ready(State(api): State<Api>) -> Result<Json<Value>, Failure> {
+    if api.ledger.progress.is_closed() {
+        return Err(Failure::new(Code::Stopping, "closed"));
+    }
+    Ok(Json(json!({ "ledger": api.ledger.genesis.ledger, "ready": true, "entries": api.ledger.progress.next() })))
+}

@@ -1,0 +1,153 @@
+//! Signs the head, off the hot path: at least every second while entries come, and at a clean close, when the checkpoint
+//! covers every entry and is the seal.
+//!
+//! Only what is durable is handed to this thread, so a checkpoint never runs ahead of the log.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use writ_log::replace;
+use writ_schemas::checkpoint::Checkpoint;
+use writ_schemas::entry::Header;
+use writ_schemas::ids::KeyId;
+use writ_schemas::keys::SecretKey;
+use writ_schemas::merkle::{Frontier, leaf};
+
+use crate::clock::Stopwatch;
+use crate::error::{Failure, Result};
+use crate::folder::Folder;
+use crate::telemetry;
+
+/// The file in `checkpoints/` that holds the last one.
+pub const LATEST: &str = "latest";
+
+/// Hands the text of the last checkpoint to the sequencer, which names it in the next batch that comes anyway.
+#[derive(Debug, Default)]
+pub struct NoteSlot(Mutex<Option<String>>);
+
+impl NoteSlot {
+    fn put(&self, note: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+
+    /// The note, once.
+    pub fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The tree and the head of what is durable.
+#[derive(Clone, Debug, Default)]
+pub struct Head {
+    /// The tree over the headers.
+    pub tree: Frontier,
+    /// The hash of the last entry.
+    pub hash: [u8; 32],
+}
+
+impl Head {
+    /// Takes in the next header.
+    pub fn push(&mut self, header: &Header) {
+        self.tree.push(leaf(&header.to_bytes()));
+        self.hash = header.hash();
+    }
+
+    /// The checkpoint of this head.
+    #[must_use]
+    pub fn checkpoint(&self, origin: &str) -> Checkpoint {
+        Checkpoint { origin: origin.to_owned(), size: self.tree.size(), root: self.tree.root(), head: self.hash }
+    }
+}
+
+/// The thread that signs.
+pub struct Checkpointer {
+    /// The log's name.
+    pub origin: String,
+    /// The checkpoint key.
+    pub key: SecretKey,
+    /// The folder of checkpoints.
+    pub folder: PathBuf,
+    /// How often.
+    pub interval: Duration,
+    /// What is durable.
+    pub head: Head,
+    /// The size that the checkpoint on the disk covers.
+    pub signed: u64,
+    /// To the sequencer.
+    pub notes: std::sync::Arc<NoteSlot>,
+}
+
+impl Checkpointer {
+    /// Signs until the sequencer ends, and then once more.
+    ///
+    /// # Errors
+    /// The checkpoint could not be written: the process must end, for nothing would notice a rewound log.
+    pub fn run(mut self, headers: &Receiver<Vec<Header>>) -> Result<()> {
+        let mut since = Stopwatch::start();
+        loop {
+            let open = match headers.recv_timeout(self.interval.saturating_sub(since.elapsed())) {
+                Ok(batch) => {
+                    batch.iter().for_each(|header| self.head.push(header));
+                    true
+                }
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => false,
+            };
+            if (!open || since.elapsed() >= self.interval) && self.head.tree.size() > self.signed {
+                self.sign()?;
+            }
+            if !open {
+                return Ok(());
+            }
+            if since.elapsed() >= self.interval {
+                since = Stopwatch::start();
+            }
+        }
+    }
+
+    fn sign(&mut self) -> Result<()> {
+        let checkpoint = self.head.checkpoint(&self.origin);
+        let note = checkpoint.sign(&self.key);
+        replace(&self.folder, LATEST, note.as_bytes())?;
+        self.signed = checkpoint.size;
+        self.notes.put(note);
+        telemetry::checkpoint(checkpoint.size);
+        Ok(())
+    }
+}
+
+/// The last checkpoint of a folder, opened with the key that genesis names.
+///
+/// # Errors
+/// `ERR_LOG_DAMAGED` if it is not a checkpoint of this log by this key.
+pub fn latest(folder: &Folder, origin: &str, key: &KeyId) -> Result<Option<Checkpoint>> {
+    let path = folder.checkpoints().join(LATEST);
+    match read_note(&path)? {
+        None => Ok(None),
+        Some(note) => open_note(&note, &path, origin, key).map(Some),
+    }
+}
+
+/// The bytes of a note; nothing if there is no file. One that is longer than any note is cut, and then does not open.
+///
+/// # Errors
+/// The operating system's refusal.
+pub fn read_note(path: &std::path::Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(note) => Ok(Some(note)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::io(path, &e)),
+    }
+}
+
+/// Opens a note that was read from `path`.
+///
+/// # Errors
+/// `ERR_LOG_DAMAGED` if it is not a checkpoint of this log by this key.
+pub fn open_note(note: &[u8], path: &std::path::Path, origin: &str, key: &KeyId) -> Result<Checkpoint> {
+    use writ_schemas::errors::Code;
+    Checkpoint::open(note, origin, key)
+        .map_err(|e| Failure::new(Code::LogDamaged, format!("{} at byte 0: {e}", path.display())))
+}

@@ -1,0 +1,157 @@
+//! The command line. Data goes to standard output, everything else to standard error.
+//!
+//! Exit status: 0 yes or done; 1 a negative answer (broken, diverged, refused); 2 could not run. Each command is a file here;
+//! a new one is a variant of `Command`, a line in `run`, and its file.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that prints")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Failure, Result};
+use crate::folder::Folder;
+use crate::telemetry;
+
+mod output;
+mod session;
+mod act;
+mod demo;
+mod errors;
+mod evidence;
+mod graph;
+mod init;
+mod key;
+mod log;
+mod policy;
+mod replay;
+mod serve;
+mod show;
+mod submit;
+mod usage;
+mod verify;
+
+/// A ledger for the actions of software agents: signed decisions and receipts in one hash-chained log.
+#[derive(Parser)]
+#[command(name = "writ", version, arg_required_else_help = true, after_help = "Start here:  writ demo")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the whole story in a few seconds, without any set-up
+    Demo(demo::Args),
+    /// Make a new ledger: keys, genesis, an example policy; with --kafka also topics, bound to it
+    Init(init::Args),
+    /// Serve a ledger: HTTP, its socket, and Kafka
+    Serve(serve::Args),
+    /// Submit intents, one JSON a line, and print their decisions
+    Submit(submit::Args),
+    /// Show what became of an intent
+    Show(show::Args),
+    /// Read the log
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Check every byte: chain, commitments, signatures, checkpoints, content
+    Verify(verify::Args),
+    /// Decide everything again and show the first divergence
+    Replay(replay::Args),
+    /// Check, sign and activate policy bundles
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Make, trust and revoke keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Register evidence
+    #[command(subcommand)]
+    Evidence(evidence::Command),
+    /// Show what an intent's outcome stands on
+    #[command(subcommand)]
+    Graph(graph::Command),
+    /// Show what was used, and from which receipts it was counted
+    #[command(subcommand)]
+    Usage(usage::Command),
+    /// Say what really became of an UNCERTAIN receipt
+    Reconcile(act::Reconcile),
+    /// Refuse every intent and every dispatch from now on
+    Freeze(act::Freeze),
+    /// End a freeze
+    Thaw(act::Thaw),
+    /// List every error code, with what to do about it
+    Errors(errors::Args),
+}
+
+/// The folder of a ledger, as every command takes it.
+#[derive(clap::Args, Clone)]
+pub struct Data {
+    /// The ledger's folder
+    #[arg(long = "data", value_name = "DIR")]
+    dir: PathBuf,
+}
+
+impl Data {
+    fn folder(&self) -> Folder {
+        Folder::at(&self.dir)
+    }
+}
+
+/// What a command found, for the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Yes, or done.
+    Yes,
+    /// A negative answer: it was printed.
+    No,
+}
+
+/// Parses the arguments, runs the command, and says how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print(); // help goes to stdout, mistakes to stderr
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    telemetry::start_logging("warn,librdkafka=error");
+    match run(cli.command) {
+        Ok(Found::Yes) => ExitCode::SUCCESS,
+        Ok(Found::No) => ExitCode::from(1),
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::from(failure.code.entry().exit)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Found> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Submit(args) => submit::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Log(command) => log::run(&command),
+        Command::Verify(args) => verify::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Policy(command) => policy::run(&command),
+        Command::Key(command) => key::run(&command),
+        Command::Evidence(command) => evidence::run(&command),
+        Command::Graph(command) => graph::run(&command),
+        Command::Usage(command) => usage::run(&command),
+        Command::Reconcile(args) => act::reconcile(&args),
+        Command::Freeze(args) => act::freeze(&args),
+        Command::Thaw(args) => act::thaw(&args),
+        Command::Errors(args) => errors::run(&args),
+    }
+}
+
+/// A failure on standard error: what, where, and what to do.
+pub fn complain(failure: &Failure) {
+    let entry = failure.code.entry();
+    eprintln!("writ: {}: {}: {}", entry.code, entry.message, failure.detail);
+    eprintln!("      {}", entry.remedy);
+}

@@ -1,0 +1,127 @@
+//! `writ init`: a new ledger.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use writ_kernel::policy::Policy;
+use writ_schemas::act::Statement;
+use writ_schemas::ids::{KeyId, Name};
+use writ_schemas::policy::Bundle;
+
+use super::session::Session;
+use super::{Data, Found, output, policy};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Failure, Result};
+use crate::folder::{self, Folder, KeyRole};
+use crate::kafka::{INTENTS, cluster};
+use crate::ledger;
+
+const EXAMPLE_POLICY: &str = include_str!("example_policy.json");
+
+/// Arguments of `writ init`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:  writ init --data ./ledger\n          writ init --data ./ledger --kafka 127.0.0.1:9092"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    data: Data,
+    /// Also make the topics on this Kafka, and bind the partitions of writ.intents.v1 to the ledger
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// The name under which checkpoints are published
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
+    /// The policy bundle to activate, instead of the example
+    #[arg(long, value_name = "DIR")]
+    policy: Option<std::path::PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<Found> {
+    let folder = args.data.folder();
+    let bundle = match &args.policy {
+        Some(dir) => policy::read(dir)?,
+        None => policy::parse(EXAMPLE_POLICY.as_bytes())?,
+    };
+    let bound = match &args.kafka {
+        Some(bootstrap) => {
+            cluster::create_topics(bootstrap)?;
+            Some(cluster::describe(bootstrap, INTENTS)?)
+        }
+        None => None,
+    };
+    let clock = Clock::Wall;
+    let genesis = ledger::create(&folder, args.origin.clone(), &clock)?;
+    write_files(&folder, args, &bundle)?;
+    let digest = Policy::compile(&bundle)?.digest();
+    let producer = folder::make_key(&folder.key(KeyRole::Producer))?.id();
+    let approver = folder::make_key(&folder.key(KeyRole::Approver))?.id();
+    let mut statements = vec![
+        trust(producer, "acme", "agent-1", "agent")?,
+        trust(approver, "acme", "approver-1", "approver")?,
+        Statement::ActivatePolicy { bundle },
+    ];
+    if let Some(topic) = bound {
+        let cluster::Topic { cluster, topic_id, partitions } = topic;
+        statements.push(Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions });
+    }
+    let session = Session::open(&folder)?;
+    for statement in statements {
+        let act = ledger::act(&folder, genesis.value(), statement, &clock)?;
+        session.post("/v1/acts", act.to_envelope())?;
+    }
+    session.close()?;
+
+    let genesis = genesis.value();
+    if args.json {
+        output::json(&json!({
+            "checkpoint_key": genesis.checkpoint_key, "data": folder.root().display().to_string(),
+            "decision_key": genesis.decision_key, "ledger": genesis.ledger, "operators": genesis.operators,
+            "origin": genesis.origin, "policy": digest, "producer": producer,
+        }));
+    } else {
+        output::line(format!("ledger    {}", genesis.ledger));
+        output::line(format!("folder    {}", folder.root().display()));
+        output::line(format!("decisions {}", genesis.decision_key));
+        output::line(format!("policy    {digest}"));
+        output::line(format!(
+            "\nNext:     writ submit --data {0} intents.jsonl\n          writ verify --data {0}",
+            folder.root().display()
+        ));
+    }
+    Ok(Found::Yes)
+}
+
+fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<()> {
+    let config = Config { kafka: args.kafka.clone(), ..Config::default() };
+    let text = match &args.policy {
+        None => EXAMPLE_POLICY.to_owned(),
+        Some(_) => serde_json::to_string_pretty(bundle).unwrap_or_default(),
+    };
+    for (path, text) in
+        [(folder.root().join("writ.toml"), config.to_toml()), (folder.policy().join("policy.json"), text)]
+    {
+        std::fs::write(&path, text).map_err(|e| Failure::io(&path, &e))?;
+    }
+    Ok(())
+}
+
+/// The statement that trusts a key.
+pub(super) fn trust(key: KeyId, tenant: &str, principal: &str, role: &str) -> Result<Statement> {
+    Ok(Statement::TrustKey {
+        key,
+        tenant: name(tenant)?,
+        principal: name(principal)?,
+        roles: BTreeSet::from([name(role)?]),
+    })
+}
+
+/// A name from the command line.
+pub(super) fn name(text: &str) -> Result<Name> {
+    text.parse().map_err(|e| Failure::new(writ_schemas::errors::Code::Usage, format!("{text:?}: {e}")))
+}

@@ -1,0 +1,127 @@
+//! `writ policy`: check, sign and activate bundles.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use writ_kernel::policy::Policy;
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::dsse::{DOCUMENT_BYTES_MAX, Signed};
+use writ_schemas::errors::Code;
+use writ_schemas::policy::Bundle;
+use writ_schemas::strict;
+
+use super::session::Session;
+use super::{Data, Found, output};
+use crate::clock::Clock;
+use crate::error::{Failure, Result};
+use crate::executor::contract;
+use crate::ledger;
+
+/// `writ policy ...`
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Check a bundle and print its digest
+    #[command(after_help = "Example:  writ policy check ./ledger/policy")]
+    Check {
+        /// The bundle: a directory with policy.json
+        dir: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sign the act that puts a bundle in force, into a file
+    #[command(after_help = "Example:  writ policy sign --data ./ledger ./policy --out act.json")]
+    Sign {
+        #[command(flatten)]
+        data: Data,
+        /// The bundle
+        dir: PathBuf,
+        /// Where to write the signed act
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Put a bundle in force
+    #[command(
+        after_help = "Example:  writ policy activate --data ./ledger ./policy\n          writ policy activate --data ./ledger act.json"
+    )]
+    Activate {
+        #[command(flatten)]
+        data: Data,
+        /// A bundle, which is signed with the folder's operator key; or a signed act
+        from: PathBuf,
+    },
+}
+
+pub(super) fn run(command: &Command) -> Result<Found> {
+    match command {
+        Command::Check { dir, json } => check(dir, *json),
+        Command::Sign { data, dir, out } => {
+            std::fs::write(out, sign(data, dir)?.to_envelope()).map_err(|e| Failure::io(out, &e))?;
+            output::line(format!("signed    {}", out.display()));
+            Ok(Found::Yes)
+        }
+        Command::Activate { data, from } => {
+            let act = if from.is_dir() {
+                sign(data, from)?.to_envelope()
+            } else {
+                std::fs::read(from).map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", from.display())))?
+            };
+            let session = Session::open(&data.folder())?;
+            let answer = session.post("/v1/acts", act);
+            session.close()?;
+            output::line(format!("in force  {}", answer?));
+            Ok(Found::Yes)
+        }
+    }
+}
+
+fn check(dir: &Path, json: bool) -> Result<Found> {
+    let bundle = read(dir)?;
+    let policy = Policy::compile(&bundle)?;
+    if json {
+        output::json(
+            &json!({ "name": bundle.name, "ok": true, "policy": policy.digest(), "rules": bundle.rules.len() }),
+        );
+        return Ok(Found::Yes);
+    }
+    output::line(format!("{} is valid: {}", bundle.name, policy.digest()));
+    let mut table = output::table(&["action", "requires", "spends", "connector"]);
+    for rule in &bundle.rules {
+        let text = |value: serde_json::Value| value.to_string();
+        table.add_row([
+            rule.action.to_string(),
+            text(json!(rule.requires)),
+            text(json!(rule.spends)),
+            rule.connector.to_string(),
+        ]);
+    }
+    output::line(table);
+    Ok(Found::Yes)
+}
+
+fn sign(data: &Data, dir: &Path) -> Result<Signed<Act>> {
+    let folder = data.folder();
+    folder.require()?;
+    let genesis = ledger::genesis(&folder)?;
+    ledger::act(&folder, &genesis, Statement::ActivatePolicy { bundle: read(dir)? }, &Clock::Wall)
+}
+
+/// The bundle of a directory, checked in every way that can be checked without a ledger.
+pub(super) fn read(dir: &Path) -> Result<Bundle> {
+    let path = dir.join("policy.json");
+    let bytes = std::fs::read(&path).map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", path.display())))?;
+    parse(&bytes).map_err(|failure| Failure::new(failure.code, format!("{}: {}", path.display(), failure.detail)))
+}
+
+/// The bundle of a policy.json.
+pub(super) fn parse(bytes: &[u8]) -> Result<Bundle> {
+    let bundle: Bundle = strict::parse(bytes, DOCUMENT_BYTES_MAX).map_err(|refusal| {
+        let code = if refusal.code == Code::Schema { Code::PolicyInvalid } else { refusal.code };
+        Failure::new(code, refusal.detail)
+    })?;
+    Policy::compile(&bundle)?;
+    contract::check_schemas(&bundle)?;
+    Ok(bundle)
+}

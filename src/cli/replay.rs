@@ -1,0 +1,59 @@
+//! `writ replay`: decide everything again.
+
+use serde_json::json;
+
+use writ_schemas::ids::Seq;
+
+use super::verify::{self, PinArgs};
+use super::{Data, Found, output};
+use crate::error::Result;
+use crate::replay::{Replayed, replay};
+
+/// Arguments of `writ replay`.
+#[derive(clap::Args)]
+#[command(after_help = "Example:  writ replay --data ./ledger --json")]
+pub(super) struct Args {
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    pins: PinArgs,
+    /// Fold up to this entry only
+    #[arg(long, value_name = "SEQ")]
+    until: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<Found> {
+    let progress = output::Progress::of("entries replayed");
+    let replayed =
+        replay(&args.data.folder(), &args.pins.read()?, args.until.map(Seq), &mut |count| progress.at(count))?;
+    let elapsed = progress.end();
+    if args.json {
+        let mut value = json!(replayed);
+        value["elapsed_ms"] = json!(elapsed);
+        output::json(&value);
+    } else {
+        print(&replayed);
+    }
+    Ok(if replayed.verified.ok { Found::Yes } else { Found::No })
+}
+
+/// What replay found, for people.
+pub(super) fn print(replayed: &Replayed) {
+    verify::print(&replayed.verified);
+    output::line(format!("decided     {} intents again", replayed.decided_again));
+    output::line(format!("state       {} ({} hashes in the log compared)", replayed.state_hash, replayed.state_hashes));
+    for (view, digest) in &replayed.views {
+        output::line(format!("{view:<11} {digest}"));
+    }
+    if let Some(divergence) = &replayed.divergence {
+        output::line(format!("\nfirst divergence: entry {} ({})", divergence.seq, divergence.kind));
+        let mut table = output::table(&["field", "the log says", "it follows"]);
+        for field in &divergence.fields {
+            table.add_row([field.field.clone(), field.recorded.to_string(), field.derived.to_string()]);
+        }
+        output::line(table);
+    }
+}

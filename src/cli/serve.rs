@@ -1,0 +1,149 @@
+//! `writ serve`: HTTP, the socket, and Kafka, until it is told to stop.
+#![allow(clippy::print_stderr, reason = "this is the module that prints")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+
+use writ_log::Reader;
+use writ_schemas::errors::Code;
+use writ_schemas::event::Source;
+
+use super::session::end_process;
+use super::{Data, Found};
+use crate::api::{self, Api};
+use crate::clock::Clock;
+use crate::error::{Failure, Result};
+use crate::folder::Folder;
+use crate::kafka::intake::Intake;
+use crate::kafka::outlet::Outlet;
+use crate::ledger::{Ledger, Opened};
+use crate::query::Library;
+use crate::telemetry;
+use crate::views::Views;
+
+/// Arguments of `writ serve`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:  writ serve --data ./ledger --http 127.0.0.1:8080\n          writ serve --data ./ledger --kafka 127.0.0.1:9092 --http 127.0.0.1:8080"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    data: Data,
+    /// Kafka [default: what writ.toml says]
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// The address of the HTTP API [default: what writ.toml says; else only the socket]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result<Found> {
+    let folder = args.data.folder();
+    folder.require()?;
+    let config = folder.config()?;
+    let kafka = args.kafka.clone().or(config.kafka);
+    let http = args.http.clone().or(config.http);
+    let metrics = telemetry::start_metrics()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(Code::Io, e))?;
+    let listener = match &http {
+        Some(address) => Some(runtime.block_on(listen(address))?),
+        None => None,
+    };
+
+    let opened = Opened::open(&folder, Clock::Wall)?;
+    let ledger_id = opened.genesis().ledger;
+    // Fenced before anything is dispatched: a zombie's outputs end here.
+    let outlet = kafka.as_deref().map(|bootstrap| Outlet::connect(bootstrap, ledger_id)).transpose()?;
+    let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
+    let ledger = opened.start(end_process)?;
+    let handle = ledger.handle();
+
+    let mut views = Views::open(&folder, ledger_id)?;
+    let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
+    let progress = Arc::clone(&handle.progress);
+    let views = std::thread::spawn(move || views.follow(&progress));
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut kafka_threads = Vec::new();
+    if let (Some(bootstrap), Some(mut outlet)) = (&kafka, outlet) {
+        let (folder, progress, stop_outlet) = (folder.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
+        kafka_threads.push(essential(move || outlet.run(&folder, &progress, &stop_outlet)));
+        for (topic, binding) in &bindings {
+            let intake = Intake::connect(bootstrap, ledger_id, topic, binding, &positions, Arc::clone(&handle.queue))?;
+            let stop = Arc::clone(&stop);
+            kafka_threads.push(essential(move || intake.run(&stop)));
+        }
+        if bindings.is_empty() {
+            eprintln!(
+                "writ: no partitions are bound to this ledger: nothing is read from Kafka (writ init --kafka binds them)"
+            );
+        }
+    }
+
+    let api = Api { ledger: handle, library, source: Source::Http, metrics: Some(metrics) };
+    let served = runtime.block_on(serve(&folder, api, listener));
+    stop.store(true, Ordering::SeqCst);
+    end(ledger, kafka_threads, views)?;
+    let _ = std::fs::remove_file(folder.socket());
+    runtime.shutdown_background();
+    served.map(|()| Found::Yes)
+}
+
+async fn listen(address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::new(Code::PortBusy, format!("{address}: {e}")),
+        std::io::ErrorKind::PermissionDenied => Failure::new(Code::Permission, format!("{address}: {e}")),
+        _ => Failure::new(Code::Usage, format!("{address}: {e}")),
+    })
+}
+
+/// Serves until a signal comes. The socket is for this user only; the lock is held, so an old socket is nobody's.
+async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>) -> Result<()> {
+    let path = folder.socket();
+    let _ = std::fs::remove_file(&path);
+    let socket = UnixListener::bind(&path).map_err(|e| Failure::io(&path, &e))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(|e| Failure::io(&path, &e))?;
+    let io = |e: std::io::Error| Failure::new(Code::Io, e);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate()).map_err(io)?, signal(SignalKind::interrupt()).map_err(io)?);
+    let (public, private) = (api::public(api.clone()), api::private(Api { source: Source::Local, ..api.clone() }));
+    tokio::spawn(async move { axum::serve(socket, private).await });
+    eprintln!("writ: ledger {} is served on {}", api.ledger.genesis.ledger, path.display());
+    if let Some(listener) = listener {
+        if let Ok(address) = listener.local_addr() {
+            eprintln!("writ: and on http://{address}");
+        }
+        tokio::spawn(async move { axum::serve(listener, public).await });
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    eprintln!("writ: stopping");
+    Ok(())
+}
+
+/// Intake ends first, then what is under way, then the log; then the views and the outlet, which follow it to its end.
+fn end(ledger: Ledger, kafka: Vec<JoinHandle<()>>, views: JoinHandle<Result<()>>) -> Result<()> {
+    ledger.stop()?;
+    let died = |_| Failure::new(Code::Io, "a thread panicked");
+    for thread in kafka {
+        thread.join().map_err(died)?;
+    }
+    views.join().map_err(died)?
+}
+
+/// A thread without which this process must not go on: fenced, or Kafka refuses for good.
+fn essential(body: impl FnOnce() -> Result<()> + Send + 'static) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        if let Err(failure) = body() {
+            end_process(&failure);
+        }
+    })
+}

@@ -1,0 +1,168 @@
+//! A way to a ledger: the socket of the process that serves it, or the folder itself, where nobody does.
+//!
+//! Either way the same router answers, so a command behaves the same.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tower::ServiceExt;
+
+use writ_log::{Lock, Reader};
+use writ_schemas::errors::Code;
+use writ_schemas::event::Source;
+
+use crate::api::{self, Api};
+use crate::clock::Clock;
+use crate::error::{Failure, Result};
+use crate::folder::Folder;
+use crate::ledger::{self, Ledger, Opened};
+use crate::query::Library;
+use crate::views::Views;
+
+/// The largest answer read: as much as may be submitted, twice.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// A way to a ledger.
+pub(super) struct Session {
+    runtime: tokio::runtime::Runtime,
+    way: Way,
+}
+
+enum Way {
+    Served(std::path::PathBuf),
+    Own(Box<Own>),
+}
+
+struct Own {
+    ledger: Ledger,
+    views: JoinHandle<Result<()>>,
+    router: Router,
+}
+
+impl Session {
+    /// The way to the ledger in `folder`. Where nobody serves it, this process becomes its writer until [`Session::close`].
+    ///
+    /// # Errors
+    /// As [`Opened::open`]; `ERR_LOG_LOCKED` if it is locked and its socket does not answer.
+    pub(super) fn open(folder: &Folder) -> Result<Session> {
+        folder.require()?;
+        let runtime = runtime()?;
+        if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
+            return Ok(Session { runtime, way: Way::Served(folder.socket()) });
+        }
+        let ledger = Opened::open(folder, Clock::Wall)?.start(end_process)?;
+        let handle = ledger.handle();
+        let mut views = Views::open(folder, handle.genesis.ledger)?;
+        let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
+        let progress = std::sync::Arc::clone(&handle.progress);
+        let views = std::thread::spawn(move || views.follow(&progress));
+        let router = api::private(Api { ledger: handle, library, source: Source::Local, metrics: None });
+        Ok(Session { runtime, way: Way::Own(Box::new(Own { ledger, views, router })) })
+    }
+
+    /// Asks or tells the ledger.
+    ///
+    /// # Errors
+    /// What it answered, if that is a problem; `ERR_STOPPING` if it went away.
+    pub(super) fn request(&self, method: &Method, path: &str, content_type: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Host", "writ")
+            .header("Content-Type", content_type)
+            .body(Body::from(body))
+            .map_err(|e| Failure::new(Code::Usage, format!("{path}: {e}")))?;
+        self.runtime.block_on(async {
+            let (status, body) = match &self.way {
+                Way::Served(socket) => over_socket(socket, request).await?,
+                Way::Own(own) => {
+                    let response = own.router.clone().oneshot(request).await;
+                    let response = response.map_err(|e| Failure::new(Code::Io, e))?;
+                    (response.status(), response.into_body())
+                }
+            };
+            let bytes = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|e| Failure::new(Code::Stopping, e))?;
+            if status.is_success() {
+                return Ok(bytes.to_vec());
+            }
+            let problem: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            Err(api::failure_of_problem(&problem))
+        })
+    }
+
+    /// Posts a signed document.
+    ///
+    /// # Errors
+    /// As [`Session::request`].
+    pub(super) fn post(&self, path: &str, envelope: Vec<u8>) -> Result<Value> {
+        let bytes = self.request(&Method::POST, path, "application/json", envelope)?;
+        serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")))
+    }
+
+    /// Ends the session. A process that was the writer ends everything that passed, and seals.
+    ///
+    /// # Errors
+    /// What ended the writer.
+    pub(super) fn close(self) -> Result<()> {
+        match self.way {
+            Way::Served(_) => Ok(()),
+            Way::Own(own) => {
+                own.ledger.finish()?;
+                own.views.join().map_err(|_| Failure::new(Code::Io, "the thread of the views panicked"))?
+            }
+        }
+    }
+}
+
+/// Asks a question: the serving process if there is one, else the folder's views, which are brought up to date.
+///
+/// # Errors
+/// What the question found, or that nothing could be asked.
+pub(super) fn ask(folder: &Folder, path: &str, local: impl FnOnce(&Library) -> Result<Value>) -> Result<Value> {
+    folder.require()?;
+    let runtime = runtime()?;
+    if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
+        let session = Session { runtime, way: Way::Served(folder.socket()) };
+        let bytes = session.request(&Method::GET, path, "application/json", Vec::new())?;
+        return serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")));
+    }
+    local(&library(folder)?)
+}
+
+/// The views of a folder that nobody serves, up to date.
+///
+/// # Errors
+/// `ERR_LOG_LOCKED` if a process that does not answer holds it; otherwise as [`Views::open`].
+pub(super) fn library(folder: &Folder) -> Result<Library> {
+    let _lock = Lock::acquire(&folder.lock())?;
+    let mut views = Views::open(folder, ledger::genesis(folder)?.ledger)?;
+    views.catch_up(None)?;
+    Ok(Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() })
+}
+
+async fn over_socket(socket: &Path, request: Request<Body>) -> Result<(axum::http::StatusCode, Body)> {
+    let gone = |e: &dyn std::fmt::Display| Failure::new(Code::Stopping, format!("{}: {e}", socket.display()));
+    let stream = UnixStream::connect(socket).await.map_err(|e| gone(&e))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| gone(&e))?;
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|e| gone(&e))?;
+    Ok((response.status(), Body::new(response.into_body())))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|e| Failure::new(Code::Io, format!("no runtime: {e}")))
+}
+
+/// A writer that cannot go on ends its process at once: nothing of what it did not make durable may be told.
+pub(super) fn end_process(failure: &Failure) {
+    super::complain(failure);
+    std::process::exit(i32::from(failure.code.entry().exit.max(1)));
+}

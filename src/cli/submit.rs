@@ -1,0 +1,347 @@
+//! `writ submit`: intents, one JSON a line.
+#![allow(clippy::print_stderr, reason = "this is the module that prints")]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use writ_kernel::decide::{Identity, decide, identify};
+use writ_kernel::state::State;
+use writ_log::Reader;
+use writ_schemas::dsse::{DOCUMENT_BYTES_MAX, ENVELOPE_BYTES_MAX, Signed};
+use writ_schemas::errors::Code;
+use writ_schemas::ids::Seq;
+use writ_schemas::intent::Intent;
+use writ_schemas::keys::SecretKey;
+use writ_schemas::strict::{self, Refusal};
+
+use super::session::Session;
+use super::{Found, output};
+use crate::clock::Clock;
+use crate::error::{Failure, Result};
+use crate::folder::{Folder, KeyRole, read_key};
+use crate::kafka::producer;
+use crate::{api, intake, ledger, query};
+
+/// How long decisions may take to come back over Kafka.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lines that are submitted together.
+const LINES_MAX: usize = 4096;
+
+/// Bytes that are submitted together: 16 MiB.
+const LINES_BYTES_MAX: usize = 16 << 20;
+
+/// Arguments of `writ submit`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:  echo '{\"tenant\":\"acme\",\"id\":\"n-1\",\"principal\":\"agent-1\",\"action\":\"notes.add\",\"args\":{\"text\":\"hi\"},\"expires_at\":'$(date -d +1hour +%s000000)'}' |\n            writ submit --data ./ledger"
+)]
+#[group(id = "where", required = true, args = ["data", "url", "kafka"])]
+pub(super) struct Args {
+    /// The ledger's folder; if it is being served, through its socket
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The HTTP API of a ledger
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Kafka; decisions are awaited on writ.decisions.v1
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// The producer's key file [default with --data: keys/producer.key of the folder]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Decide, but add nothing to the log
+    #[arg(long, requires = "data")]
+    dry_run: bool,
+    /// Print JSON, an answer a line
+    #[arg(long)]
+    json: bool,
+    /// Intents or signed envelopes, one JSON a line [default: standard input]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// A line that can be submitted.
+struct Line {
+    number: u64,
+    envelope: Vec<u8>,
+}
+
+pub(super) fn run(args: &Args) -> Result<Found> {
+    let key = match (&args.key, &args.data) {
+        (Some(path), _) => Some(read_key(path)?),
+        (None, Some(dir)) => {
+            let folder = Folder::at(dir);
+            folder.require()?;
+            folder.read_key(KeyRole::Producer).ok()
+        }
+        (None, None) => None,
+    };
+    let mut input = open_input(args)?;
+    let mut submitter = Submitter::new(args)?;
+    let mut found = Found::Yes;
+    let mut number = 0;
+    let mut printer = Printer {
+        json: args.json,
+        table: (!args.json).then(|| output::table(&["tenant", "id", "verdict", "code", "seq", "because"])),
+    };
+    loop {
+        let (lines, ended) = next_lines(&mut input, &mut number, key.as_ref(), &mut printer, &mut found)?;
+        if !lines.is_empty() {
+            for answer in submitter.submit(lines)? {
+                if printer.answer(&answer) == Found::No {
+                    found = Found::No;
+                }
+            }
+        }
+        if ended {
+            break;
+        }
+    }
+    submitter.close()?;
+    printer.end();
+    if number == 0 {
+        return Err(Failure::new(Code::InputFile, "there is no line in the input"));
+    }
+    Ok(found)
+}
+
+fn open_input(args: &Args) -> Result<Box<dyn BufRead>> {
+    match &args.file {
+        Some(path) if path.as_os_str() != "-" => {
+            let file = std::fs::File::open(path)
+                .map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", path.display())))?;
+            Ok(Box::new(std::io::BufReader::new(file)))
+        }
+        Some(_) | None => Ok(Box::new(std::io::stdin().lock())),
+    }
+}
+
+/// Reads and signs as many lines as are submitted together. A line that is no intent is answered at once.
+fn next_lines(
+    input: &mut dyn BufRead,
+    number: &mut u64,
+    key: Option<&SecretKey>,
+    printer: &mut Printer,
+    found: &mut Found,
+) -> Result<(Vec<Line>, bool)> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    while lines.len() < LINES_MAX && bytes < LINES_BYTES_MAX {
+        let Some(text) = next_line(input)? else { return Ok((lines, true)) };
+        if text.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        *number += 1;
+        match envelope(&text, key) {
+            Ok(envelope) => {
+                bytes += envelope.len();
+                lines.push(Line { number: *number, envelope });
+            }
+            Err(refusal) => {
+                let answer =
+                    json!({ "answer": "refused", "code": refusal.code, "detail": refusal.detail, "line": *number });
+                *found = Found::No;
+                printer.answer(&answer);
+            }
+        }
+    }
+    Ok((lines, false))
+}
+
+/// A line without its end; nothing at the end of the input. One that is too long is cut to a length that is refused.
+fn next_line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>> {
+    let io = |e: std::io::Error| Failure::new(Code::InputFile, e);
+    let mut line = Vec::new();
+    let limit = u64::try_from(ENVELOPE_BYTES_MAX + 2).unwrap_or(u64::MAX);
+    let read = Read::take(&mut *input, limit).read_until(b'\n', &mut line).map_err(io)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.len() > ENVELOPE_BYTES_MAX {
+        loop {
+            let buffer = input.fill_buf().map_err(io)?;
+            let (len, end) = match buffer.iter().position(|byte| *byte == b'\n') {
+                Some(at) => (at + 1, true),
+                None => (buffer.len(), buffer.is_empty()),
+            };
+            input.consume(len);
+            if end {
+                break;
+            }
+        }
+    }
+    Ok(Some(line))
+}
+
+/// The envelope of a line: as it is, if it is one; else the line is an intent, and is signed here.
+fn envelope(line: &[u8], key: Option<&SecretKey>) -> std::result::Result<Vec<u8>, Refusal> {
+    if line.len() > ENVELOPE_BYTES_MAX {
+        return Err(Refusal::new(Code::TooLarge, format!("at most {ENVELOPE_BYTES_MAX} bytes a line")));
+    }
+    strict::check(line)?;
+    let value: Value = serde_json::from_slice(line).map_err(|e| Refusal::new(Code::JsonSyntax, e))?;
+    if value.get("payloadType").is_some() {
+        intake::parse(line)?;
+        return Ok(line.to_vec());
+    }
+    let Some(key) = key else { return Err(Refusal::new(Code::KeyFile, "an intent that is not signed needs --key")) };
+    let intent: Intent = strict::parse(line, DOCUMENT_BYTES_MAX)?;
+    let signed = Signed::unsigned(intent).map_err(|e| Refusal::new(Code::Schema, e))?;
+    Ok(signed.sign(key).to_envelope())
+}
+
+/// Where lines go.
+enum Submitter {
+    Session(Session),
+    Url(String),
+    Kafka(String),
+    DryRun(Box<DryRun>),
+}
+
+impl Submitter {
+    fn new(args: &Args) -> Result<Submitter> {
+        match (&args.data, &args.url, &args.kafka) {
+            (Some(dir), _, _) if args.dry_run => Ok(Submitter::DryRun(Box::new(DryRun::open(&Folder::at(dir))?))),
+            (Some(dir), _, _) => Ok(Submitter::Session(Session::open(&Folder::at(dir))?)),
+            (None, Some(url), _) => Ok(Submitter::Url(url.trim_end_matches('/').to_owned())),
+            (None, None, Some(bootstrap)) => Ok(Submitter::Kafka(bootstrap.clone())),
+            (None, None, None) => Err(Failure::new(Code::Usage, "where to: --data, --url or --kafka")),
+        }
+    }
+
+    fn submit(&mut self, lines: Vec<Line>) -> Result<Vec<Value>> {
+        let numbers: Vec<u64> = lines.iter().map(|line| line.number).collect();
+        let mut answers = match self {
+            Submitter::Session(session) => {
+                let bytes = session.request(&Method::POST, "/v1/intents", "application/x-ndjson", joined(&lines))?;
+                parse_lines(&bytes)?
+            }
+            Submitter::Url(url) => parse_lines(&post(&format!("{url}/v1/intents"), &joined(&lines))?)?,
+            Submitter::Kafka(bootstrap) => over_kafka(bootstrap, &lines)?,
+            Submitter::DryRun(dry) => lines.iter().map(|line| dry.decide(&line.envelope)).collect::<Result<_>>()?,
+        };
+        for (answer, number) in answers.iter_mut().zip(numbers) {
+            answer["line"] = json!(number);
+        }
+        Ok(answers)
+    }
+
+    fn close(self) -> Result<()> {
+        match self {
+            Submitter::Session(session) => session.close(),
+            Submitter::Url(_) | Submitter::Kafka(_) | Submitter::DryRun(_) => Ok(()),
+        }
+    }
+}
+
+fn joined(lines: &[Line]) -> Vec<u8> {
+    lines.iter().flat_map(|line| line.envelope.iter().copied().chain([b'\n'])).collect()
+}
+
+fn parse_lines(bytes: &[u8]) -> Result<Vec<Value>> {
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).map_err(|e| Failure::new(Code::Io, e))).collect()
+}
+
+fn post(url: &str, body: &[u8]) -> Result<Vec<u8>> {
+    let gone = |e: ureq::Error| Failure::new(Code::Stopping, format!("{url}: {e}; submitting again is safe"));
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut response = agent.post(url).header("Content-Type", "application/x-ndjson").send(body).map_err(gone)?;
+    let status = response.status();
+    let bytes = response.body_mut().with_config().limit(1 << 30).read_to_vec().map_err(gone)?;
+    if status.is_success() {
+        return Ok(bytes);
+    }
+    Err(api::failure_of_problem(&serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+}
+
+fn over_kafka(bootstrap: &str, lines: &[Line]) -> Result<Vec<Value>> {
+    let (mut records, mut wanted) = (Vec::new(), BTreeSet::new());
+    for line in lines {
+        let intent = intake::parse(&line.envelope)?;
+        let Intent { tenant, id, .. } = intent.value();
+        wanted.insert((tenant.clone(), id.clone()));
+        records.push((tenant.to_string(), line.envelope.clone()));
+    }
+    producer::send(bootstrap, &records)?;
+    let mut answers = Vec::new();
+    producer::wait_for_decisions(bootstrap, wanted, KAFKA_PATIENCE, |decision| {
+        answers.push(json!({ "answer": "decided", "decision": query::document(decision) }));
+    })?;
+    Ok(answers)
+}
+
+/// Decides against the log as it is, and adds nothing.
+struct DryRun {
+    state: State,
+}
+
+impl DryRun {
+    fn open(folder: &Folder) -> Result<DryRun> {
+        folder.require()?;
+        ledger::genesis(folder)?;
+        let mut state = State::default();
+        for located in Reader::open(folder.log())?.entries(Seq(0))? {
+            let entry = located?.entry;
+            state.apply(entry.header.seq, entry.header.recorded_at, &entry.event()?)?;
+        }
+        Ok(DryRun { state })
+    }
+
+    fn decide(&self, envelope: &[u8]) -> Result<Value> {
+        let intent = intake::parse(envelope)?;
+        let (Some(genesis), Some(signer)) = (self.state.genesis(), intent.signer()) else {
+            return Err(Failure::new(Code::LogMissing, "no genesis"));
+        };
+        Ok(match identify(&self.state, &intent) {
+            Identity::New => {
+                let now = Clock::Wall.now().max(self.state.last_at().plus(1));
+                let decision = decide(&self.state, genesis.ledger, &intent, signer, self.state.next(), now);
+                let decision = writ_kernel::execution::document(decision)?;
+                json!({ "answer": "dry_run", "decision": query::document(&decision) })
+            }
+            Identity::Known(seq) => json!({ "answer": "known", "seq": seq }),
+            Identity::Reused => {
+                json!({ "answer": "refused", "code": Code::IdReused, "detail": "the id was used for other content" })
+            }
+        })
+    }
+}
+
+/// Prints answers, and says of each whether it is a yes.
+struct Printer {
+    json: bool,
+    table: Option<comfy_table::Table>,
+}
+
+impl Printer {
+    fn answer(&mut self, answer: &Value) -> Found {
+        let refused = output::text(answer, "/answer") == "refused";
+        let verdict = if refused { "REFUSED" } else { output::text(answer, "/decision/payload/verdict") };
+        if self.json {
+            output::json(answer);
+        } else if let Some(table) = &mut self.table {
+            let line = format!("line {}", answer["line"]);
+            let field = |name: &str| output::text(answer, &format!("/decision/payload/{name}")).to_owned();
+            let (tenant, id) = if refused { (String::new(), line) } else { (field("tenant"), field("id")) };
+            let code = if refused { output::text(answer, "/code").to_owned() } else { field("code") };
+            let because = if refused { output::text(answer, "/detail").to_owned() } else { field("because") };
+            let seq = answer["seq"].as_u64().map(|seq| seq.to_string()).unwrap_or_default();
+            table.add_row([tenant, id, output::verdict(verdict), code, seq, because]);
+        }
+        if refused || verdict == "FAIL" { Found::No } else { Found::Yes }
+    }
+
+    fn end(self) {
+        if let Some(table) = self.table {
+            output::line(table);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `writ verify`: check every byte.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{Data, Found, key, output};
+use crate::error::{Failure, Result};
+use crate::verify::{Pins, Report, verify};
+
+/// Arguments of `writ verify`.
+#[derive(clap::Args)]
+#[command(after_help = "Example:  writ verify --data ./ledger --public-key ledger.pub --checkpoint yesterday.note")]
+pub(super) struct Args {
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    pins: PinArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is pinned from outside the folder.
+#[derive(clap::Args)]
+pub(super) struct PinArgs {
+    /// A file with a public key that must have signed genesis
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// A checkpoint kept elsewhere, which the log must extend
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+}
+
+impl PinArgs {
+    /// Reads the pins.
+    pub(super) fn read(&self) -> Result<Pins> {
+        let public = self.public_key.as_ref().map(|path| {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| Failure::new(writ_schemas::errors::Code::InputFile, format!("{}: {e}", path.display())))?;
+            key::parse(text.trim())
+        });
+        Ok(Pins { key: public.transpose()?, checkpoint: self.checkpoint.clone() })
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<Found> {
+    let progress = output::Progress::of("entries verified");
+    let report = verify(&args.data.folder(), &args.pins.read()?, &mut |count| progress.at(count))?;
+    let elapsed = progress.end();
+    if args.json {
+        let mut value = json!(report);
+        value["elapsed_ms"] = json!(elapsed);
+        output::json(&value);
+    } else {
+        print(&report);
+    }
+    Ok(if report.ok { Found::Yes } else { Found::No })
+}
+
+/// A report for people.
+pub(super) fn print(report: &Report) {
+    let ok = if report.ok { "yes" } else { "NO" };
+    output::line(format!("holds       {}", output::verdict(ok)));
+    if let Some(broken) = &report.broken {
+        output::line(format!("broken      {}: {}", broken.code, broken.what));
+    }
+    output::line(format!("entries     {}", report.entries));
+    output::line(format!("signatures  {}", report.signatures));
+    output::line(format!("decisions   {}", report.decisions));
+    output::line(format!("receipts    {}", report.receipts));
+    output::line(format!("head        {}", report.head));
+    output::line(format!("root        {}", report.root));
+    for note in &report.notes {
+        output::line(format!("note        {note}"));
+    }
+}

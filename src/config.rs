@@ -1,0 +1,71 @@
+//! The only reader of the environment, and the configuration file `writ.toml`.
+#![allow(clippy::disallowed_methods, reason = "this is the module that may")]
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use writ_schemas::errors::Code;
+
+use crate::error::{Failure, Result};
+
+/// `writ.toml`. Flags of the command line go before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Kafka's bootstrap servers, `HOST:PORT[,HOST:PORT...]`.
+    pub kafka: Option<String>,
+    /// The address of the HTTP API.
+    pub http: Option<String>,
+    /// How often the head is signed while entries come, in milliseconds; at most 1000.
+    pub checkpoint_interval_ms: u64,
+    /// How many calls of `http` connectors may be under way at once.
+    pub connector_calls_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { kafka: None, http: None, checkpoint_interval_ms: 1000, connector_calls_max: 32 }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file; a missing one is the default.
+    ///
+    /// # Errors
+    /// `ERR_CONFIG` with the line, or an I/O failure.
+    pub fn read(path: &Path) -> Result<Config> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(error) => return Err(Failure::io(path, &error)),
+        };
+        let config: Config =
+            toml::from_str(&text).map_err(|e| Failure::new(Code::Config, format!("{}: {e}", path.display())))?;
+        let refuse = |why: &str| Err(Failure::new(Code::Config, format!("{}: {why}", path.display())));
+        if !(1..=1000).contains(&config.checkpoint_interval_ms) {
+            return refuse("checkpoint_interval_ms must be 1 to 1000");
+        }
+        if !(1..=1024).contains(&config.connector_calls_max) {
+            return refuse("connector_calls_max must be 1 to 1024");
+        }
+        Ok(config)
+    }
+
+    /// The file's text.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Which spans and events are logged, from `WRIT_LOG` (the syntax of `tracing-subscriber`'s filters).
+#[must_use]
+pub fn log_filter() -> Option<String> {
+    std::env::var("WRIT_LOG").ok()
+}
+
+/// Whether the user asked for no colour (no-color.org).
+#[must_use]
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}

@@ -1,0 +1,56 @@
+//! The content store: outputs too long for the log, each in a file named by its digest.
+//!
+//! Written and synced before the receipt that names it; verified when read.
+
+use std::path::PathBuf;
+
+use writ_log::replace;
+use writ_schemas::errors::Code;
+use writ_schemas::ids::{Digest, hex};
+
+use crate::error::{Failure, Result};
+
+/// The folder `content/`.
+#[derive(Clone, Debug)]
+pub struct ContentStore {
+    root: PathBuf,
+}
+
+impl ContentStore {
+    /// The store in `root`.
+    #[must_use]
+    pub fn at(root: PathBuf) -> ContentStore {
+        ContentStore { root }
+    }
+
+    /// The folder and the file of a digest: two digits for the folder keep folders small.
+    fn place(&self, digest: &Digest) -> (PathBuf, String) {
+        let name = hex(&digest.0);
+        let (folder, file) = name.split_at(2);
+        (self.root.join(folder), file.to_owned())
+    }
+
+    /// Keeps `bytes` under their digest, durably.
+    ///
+    /// # Errors
+    /// An I/O failure.
+    pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let (folder, file) = self.place(digest);
+        std::fs::create_dir_all(&folder).map_err(|e| Failure::io(&folder, &e))?;
+        replace(&folder, &file, bytes)?;
+        std::fs::File::open(&self.root).and_then(|root| root.sync_all()).map_err(|e| Failure::io(&self.root, &e))
+    }
+
+    /// The bytes of a digest.
+    ///
+    /// # Errors
+    /// `ERR_CONTENT_INTEGRITY` if they are missing or are not what the digest says.
+    pub fn get(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let (folder, file) = self.place(digest);
+        let path = folder.join(file);
+        let damaged =
+            |why: String| Failure::new(Code::ContentIntegrity, format!("{} at byte 0: {why}", path.display()));
+        let bytes = std::fs::read(&path).map_err(|e| damaged(e.to_string()))?;
+        if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(damaged("not what its name says".to_owned())) }
+    }
+}

@@ -1,0 +1,74 @@
+//! The `http` connector: one attempt, one answer, and an honest word about what is not known.
+//!
+//! `POST` of the canonical effect with `Idempotency-Key`; no redirect is followed, nothing is tried again. 2xx is done, 4xx
+//! (but 408) is refused; 5xx, a redirect, a time-out or a broken answer is unknown, because the effect may have happened.
+//! Only a failure to connect is certain: nothing was sent.
+
+use std::io::Read;
+use std::time::Duration;
+
+use tracing::debug;
+
+use writ_schemas::dsse::DOCUMENT_BYTES_MAX;
+use writ_schemas::ids::Digest;
+
+use super::Outcome;
+
+/// One call.
+pub struct Call {
+    /// Where to.
+    pub url: String,
+    /// For the whole of it, in microseconds.
+    pub timeout_us: u64,
+    /// The body: canonical action and args.
+    pub effect: Vec<u8>,
+    /// Tells one run from another.
+    pub key: Digest,
+}
+
+impl Call {
+    /// Makes the call.
+    #[must_use]
+    pub fn run(&self) -> Outcome {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_micros(self.timeout_us)))
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let sent = agent
+            .post(&self.url)
+            .header("Content-Type", "application/json")
+            .header("Idempotency-Key", writ_schemas::ids::hex(&self.key.0))
+            .send(self.effect.as_slice());
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) => {
+                debug!(%error, "no answer");
+                return if nothing_was_sent(&error) { Outcome::Refused } else { Outcome::Unknown };
+            }
+        };
+        match response.status().as_u16() {
+            200..=299 => {
+                let mut body = Vec::new();
+                let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX) + 1;
+                match response.body_mut().as_reader().take(limit).read_to_end(&mut body) {
+                    Ok(_) => Outcome::Done(body),
+                    Err(_) => Outcome::Unknown,
+                }
+            }
+            408 => Outcome::Unknown,
+            400..=499 => Outcome::Refused,
+            _ => Outcome::Unknown,
+        }
+    }
+}
+
+fn nothing_was_sent(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::BadUri(_) => true,
+        ureq::Error::Timeout(which) => matches!(which, ureq::Timeout::Resolve | ureq::Timeout::Connect),
+        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        _ => false,
+    }
+}

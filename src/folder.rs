@@ -1,0 +1,204 @@
+//! The layout of a ledger's folder, its keys and its genesis.
+//!
+//! ```text
+//! DIR/log/           segments             the truth
+//! DIR/checkpoints/   latest               the signed head
+//! DIR/content/       ab/cdef...           outputs too long for the log, by digest
+//! DIR/views/         sled                 derived; may be deleted
+//! DIR/keys/          *.key                0600
+//! DIR/policy/        policy.json          the example bundle; what is in force is in the log
+//! DIR/writ.toml      configuration
+//! DIR/writ.sock      while it is served
+//! DIR/lock           held by the one writer
+//! ```
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use writ_schemas::errors::Code;
+use writ_schemas::ids::{hex, unhex};
+use writ_schemas::keys::SecretKey;
+
+use crate::config::Config;
+use crate::error::{Failure, Result};
+
+/// A ledger's folder, by its path.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+/// The keys that are made with a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRole {
+    /// Administers.
+    Operator,
+    /// Signs decisions and receipts.
+    Decision,
+    /// Signs checkpoints.
+    Checkpoint,
+    /// The example producer.
+    Producer,
+    /// The example approver, whose evidence the example policy asks for.
+    Approver,
+}
+
+impl KeyRole {
+    /// The file's name.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        match self {
+            KeyRole::Operator => "operator.key",
+            KeyRole::Decision => "decision.key",
+            KeyRole::Checkpoint => "checkpoint.key",
+            KeyRole::Producer => "producer.key",
+            KeyRole::Approver => "approver.key",
+        }
+    }
+}
+
+impl Folder {
+    /// The folder at `root`, whether it is there or not.
+    pub fn at(root: impl Into<PathBuf>) -> Folder {
+        Folder { root: root.into() }
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// The segments.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+    /// The signed heads.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+    /// The content store.
+    #[must_use]
+    pub fn content(&self) -> PathBuf {
+        self.root.join("content")
+    }
+    /// The read models.
+    #[must_use]
+    pub fn views(&self) -> PathBuf {
+        self.root.join("views")
+    }
+    /// The example bundle.
+    #[must_use]
+    pub fn policy(&self) -> PathBuf {
+        self.root.join("policy")
+    }
+    /// The socket of the process that serves it.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("writ.sock")
+    }
+    /// The lock of the one writer.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+    /// A key file.
+    #[must_use]
+    pub fn key(&self, role: KeyRole) -> PathBuf {
+        self.root.join("keys").join(role.file())
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn config(&self) -> Result<Config> {
+        Config::read(&self.root.join("writ.toml"))
+    }
+
+    /// Makes the folders of a new ledger.
+    ///
+    /// # Errors
+    /// `ERR_LOG_EXISTS` if there is anything in the folder already.
+    pub fn make(&self) -> Result<()> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |e: std::io::Error| Failure::io(&path, &e)
+        };
+        fs::create_dir_all(&self.root).map_err(io(&self.root))?;
+        let mut inside = fs::read_dir(&self.root).map_err(io(&self.root))?;
+        if inside.next().is_some() {
+            return Err(Failure::new(Code::LogExists, self.root.display()));
+        }
+        for path in [self.log(), self.checkpoints(), self.content(), self.policy(), self.root.join("keys")] {
+            fs::create_dir(&path).map_err(io(&path))?;
+        }
+        let keys = self.root.join("keys");
+        fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(io(&keys))?;
+        Ok(())
+    }
+
+    /// Fails unless there is a ledger here.
+    ///
+    /// # Errors
+    /// `ERR_LOG_MISSING`, or the operating system's refusal.
+    pub fn require(&self) -> Result<()> {
+        match fs::metadata(self.log()) {
+            Ok(meta) if meta.is_dir() => Ok(()),
+            Ok(_) => Err(Failure::new(Code::LogMissing, self.root.display())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(Failure::new(Code::LogMissing, self.root.display()))
+            }
+            Err(e) => Err(Failure::io(&self.log(), &e)),
+        }
+    }
+
+    /// Reads one of the ledger's own keys.
+    ///
+    /// # Errors
+    /// `ERR_KEY_FILE`.
+    pub fn read_key(&self, role: KeyRole) -> Result<SecretKey> {
+        read_key(&self.key(role))
+    }
+}
+
+/// Random bytes of the operating system.
+///
+/// # Errors
+/// `ERR_IO` if it has none to give.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|e| Failure::new(Code::Io, format!("no random bytes: {e}")))?;
+    Ok(bytes)
+}
+
+/// Reads a key file: the seed as 64 hex digits on the first line, then comments.
+///
+/// # Errors
+/// `ERR_KEY_FILE`.
+pub fn read_key(path: &Path) -> Result<SecretKey> {
+    let refuse = |why: String| Failure::new(Code::KeyFile, format!("{}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
+    let seed = text.lines().next().and_then(|line| unhex::<32>(line.trim()));
+    seed.map(|seed| SecretKey::from_seed(&seed)).ok_or_else(|| refuse("its first line is not 64 hex digits".to_owned()))
+}
+
+/// Makes a key and writes it to a new file that only its owner can read.
+///
+/// # Errors
+/// `ERR_LOG_EXISTS` if the file is there: a key is never overwritten.
+pub fn make_key(path: &Path) -> Result<SecretKey> {
+    let seed = random::<32>()?;
+    let key = SecretKey::from_seed(&seed);
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => Failure::new(Code::LogExists, path.display()),
+            _ => Failure::io(path, &e),
+        })?;
+    let text = format!("{}\n# Ed25519 seed of {}; keep it secret\n", hex(&seed), key.id());
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| Failure::io(path, &e))?;
+    Ok(key)
+}

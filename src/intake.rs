@@ -1,0 +1,40 @@
+//! Bytes to intents: strict parsing and signatures as mathematics, on every core. Order is kept.
+
+use rayon::prelude::*;
+
+use writ_schemas::dsse::Signed;
+use writ_schemas::errors::Code;
+use writ_schemas::intent::Intent;
+use writ_schemas::strict::Refusal;
+
+use crate::sequencer::Submitted;
+
+/// The intent of an envelope.
+///
+/// # Errors
+/// What is wrong with the bytes, by registered code.
+pub fn parse(bytes: &[u8]) -> Result<Signed<Intent>, Refusal> {
+    if bytes.is_empty() {
+        return Err(Refusal::new(Code::RecordEmpty, "no bytes"));
+    }
+    let intent = Signed::<Intent>::from_envelope(bytes)?;
+    if intent.signer().is_none() {
+        return Err(Refusal::new(Code::Envelope, "an intent has exactly one signature"));
+    }
+    Ok(intent)
+}
+
+/// What a record is to the writer.
+#[must_use]
+pub fn read(bytes: Vec<u8>) -> Submitted {
+    match parse(&bytes) {
+        Ok(intent) => Submitted::Intent(Box::new(intent)),
+        Err(refusal) => Submitted::Unreadable(refusal, bytes),
+    }
+}
+
+/// Reads many records at once, in order.
+#[must_use]
+pub fn read_all(records: Vec<Vec<u8>>) -> Vec<Submitted> {
+    records.into_par_iter().with_min_len(4).map(read).collect()
+}

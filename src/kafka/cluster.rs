@@ -1,0 +1,114 @@
+//! Addresses, topics, limits.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use writ_schemas::errors::Code;
+
+use crate::error::{Failure, Result};
+use crate::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, topic_ids};
+
+/// How long a broker may take to answer before it counts as unavailable.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The largest record of the intents topic: above the largest intent, so that one that is too large is refused by us, with
+/// a code and an answer, and not by a library.
+pub const RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// The partitions of the topics that `writ init` makes.
+pub const PARTITIONS: i32 = 4;
+
+/// What every client here is made from.
+#[must_use]
+pub fn client(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("client.id", "writ")
+        .set("message.max.bytes", (RECORD_BYTES_MAX + 64 * 1024).to_string())
+        .set("receive.message.max.bytes", (256 << 20).to_string())
+        .set("socket.keepalive.enable", "true")
+        .set("log_level", "3");
+    config
+}
+
+/// A failure of the client library.
+pub fn failure(what: &str, error: &KafkaError) -> Failure {
+    let code = match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch) => {
+            Code::KafkaFenced
+        }
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownPartition,
+        ) => Code::KafkaTopic,
+        Some(_) | None => Code::KafkaUnavailable,
+    };
+    Failure::new(code, format!("{what}: {error}"))
+}
+
+/// A topic as the broker describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// The Kafka cluster's id.
+    pub cluster: String,
+    /// The topic's id.
+    pub topic_id: String,
+    /// How many partitions.
+    pub partitions: u32,
+}
+
+/// Describes a topic.
+///
+/// # Errors
+/// `ERR_KAFKA_UNAVAILABLE`, or `ERR_KAFKA_TOPIC` if there is no such topic.
+pub fn describe(bootstrap: &str, topic: &str) -> Result<Topic> {
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().map_err(|e| failure("client", &e))?;
+    let inner = admin.inner();
+    let metadata = inner.fetch_metadata(Some(topic), PATIENCE).map_err(|e| failure(bootstrap, &e))?;
+    let described = metadata.topics().iter().find(|it| it.name() == topic && it.error().is_none());
+    let partitions = described.map_or(0, |it| it.partitions().len());
+    if partitions == 0 {
+        return Err(Failure::new(Code::KafkaTopic, format!("{topic} does not exist")));
+    }
+    Ok(Topic {
+        cluster: inner.fetch_cluster_id(PATIENCE).unwrap_or_default(),
+        topic_id: topic_ids::describe(inner, topic, PATIENCE)?,
+        partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
+    })
+}
+
+/// Makes the topics that are missing.
+///
+/// # Errors
+/// `ERR_KAFKA_UNAVAILABLE`, or what the broker says.
+pub fn create_topics(bootstrap: &str) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().map_err(|e| failure("client", &e))?;
+    admin.inner().fetch_metadata(None, PATIENCE).map_err(|e| failure(bootstrap, &e))?;
+    let bytes = RECORD_BYTES_MAX.to_string();
+    let plain = |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(-1)).set("max.message.bytes", &bytes);
+    let topics = [
+        plain(INTENTS),
+        plain(DECISIONS),
+        plain(RECEIPTS),
+        plain(REFUSALS),
+        NewTopic::new(PROGRESS, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact"),
+    ];
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(Code::Io, e))?;
+    let results =
+        runtime.block_on(admin.create_topics(topics.iter(), &options)).map_err(|e| failure("create topics", &e))?;
+    for result in results {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => return Err(Failure::new(Code::KafkaTopic, format!("{name}: {code}"))),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Reads bound partitions, from where the log says.
+//!
+//! The source of every intent is in its entry, so the log knows how far intake got, and exactly-once intake needs nothing of
+//! the broker but its records. A position above the broker's high watermark, or another topic id, is refused; one below the
+//! low watermark is a gap, and is recorded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{debug_span, error, warn};
+
+use writ_kernel::state::Binding;
+use writ_schemas::errors::Code;
+use writ_schemas::event::{Partition, Source, SourceGap};
+use writ_schemas::ids::LedgerId;
+
+use crate::clock::Stopwatch;
+use crate::error::{Failure, Result};
+use crate::intake;
+use crate::kafka::cluster::{self, PATIENCE, failure};
+use crate::queue::Queue;
+use crate::sequencer::{Input, Submission};
+use crate::telemetry;
+
+/// The most records that are parsed together: enough to keep every core busy, few enough to stay in the cache.
+const RECORDS_MAX: usize = 256;
+
+/// The longest `traceparent` kept (W3C Trace Context: 55 bytes in version 00).
+const TRACEPARENT_LEN_MAX: usize = 64;
+
+/// The reader of one topic.
+pub struct Intake {
+    consumer: BaseConsumer,
+    topic: String,
+    binding: Binding,
+    queue: Arc<Queue<Input>>,
+}
+
+impl Intake {
+    /// Connects, checks that the topic is the one that was bound, and seeks to the log's positions.
+    ///
+    /// # Errors
+    /// `ERR_KAFKA_TOPIC`, `ERR_KAFKA_POSITION`, `ERR_KAFKA_UNAVAILABLE`.
+    pub fn connect(
+        bootstrap: &str,
+        ledger: LedgerId,
+        topic: &str,
+        binding: &Binding,
+        positions: &BTreeMap<Partition, u64>,
+        queue: Arc<Queue<Input>>,
+    ) -> Result<Intake> {
+        let described = cluster::describe(bootstrap, topic)?;
+        if described.topic_id != binding.topic_id || described.cluster != binding.cluster {
+            return Err(Failure::new(
+                Code::KafkaTopic,
+                format!(
+                    "{topic} has id {} in cluster {}, another one was bound",
+                    described.topic_id, described.cluster
+                ),
+            ));
+        }
+        if described.partitions != binding.partitions {
+            return Err(Failure::new(
+                Code::KafkaTopic,
+                format!("{topic} has {} partitions, {} were bound", described.partitions, binding.partitions),
+            ));
+        }
+        let consumer = Intake::consumer(cluster::client(bootstrap), ledger)?;
+        let intake = Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue };
+        let mut assignment = TopicPartitionList::new();
+        for number in 0..binding.partitions {
+            let next = intake.start(number, positions.get(&intake.partition(number)).copied())?;
+            let (partition, offset) =
+                (i32::try_from(number).unwrap_or(i32::MAX), i64::try_from(next).unwrap_or(i64::MAX));
+            assignment
+                .add_partition_offset(topic, partition, Offset::Offset(offset))
+                .map_err(|e| failure("assignment", &e))?;
+        }
+        intake.consumer.assign(&assignment).map_err(|e| failure("assignment", &e))?;
+        Ok(intake)
+    }
+
+    fn consumer(mut config: ClientConfig, ledger: LedgerId) -> Result<BaseConsumer> {
+        config
+            .set("group.id", format!("writ-{ledger}"))
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("fetch.message.max.bytes", (8 << 20).to_string())
+            .set("fetch.wait.max.ms", "50")
+            .set("queued.max.messages.kbytes", (32 << 10).to_string())
+            .create()
+            .map_err(|e| failure("consumer", &e))
+    }
+
+    fn partition(&self, number: u32) -> Partition {
+        Partition { topic_id: self.binding.topic_id.clone(), number }
+    }
+
+    /// Where reading starts: the log's position, if the broker still has it.
+    fn start(&self, number: u32, position: Option<u64>) -> Result<u64> {
+        let expected = position.unwrap_or(0);
+        let (low, high) = self.watermarks(number)?;
+        if expected > high {
+            return Err(Failure::new(
+                Code::KafkaPosition,
+                format!("{}/{number}: the log has read up to {expected}, the broker ends at {high}", self.topic),
+            ));
+        }
+        if expected < low {
+            error!(topic = %self.topic, number, expected, low, "records are gone before they were read");
+            let gap = SourceGap { partition: self.partition(number), expected, found: low };
+            self.queue.report(Input::Gap(gap));
+            return Ok(low);
+        }
+        Ok(expected)
+    }
+
+    fn watermarks(&self, number: u32) -> Result<(u64, u64)> {
+        let partition = i32::try_from(number).unwrap_or(i32::MAX);
+        let marks = self.consumer.fetch_watermarks(&self.topic, partition, PATIENCE);
+        let (low, high) = marks.map_err(|e| failure(&self.topic, &e))?;
+        Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+    }
+
+    /// Reads until it is told to stop.
+    ///
+    /// # Errors
+    /// Kafka refuses for good: an authorisation, a topic that is gone, records that were deleted while it read.
+    pub fn run(&self, stop: &AtomicBool) -> Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            let mut records = Vec::new();
+            let mut sources = Vec::new();
+            let mut patience = Duration::from_millis(100);
+            while records.len() < RECORDS_MAX {
+                match self.consumer.poll(patience) {
+                    None => break,
+                    Some(Ok(message)) => {
+                        sources.push((self.source(&message), traceparent(&message)));
+                        records.push(message.payload().unwrap_or_default().to_vec());
+                    }
+                    Some(Err(error)) => Intake::survive(&error)?,
+                }
+                patience = Duration::ZERO;
+            }
+            if !records.is_empty() && !self.hand_over(records, sources) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Parses on every core and queues in order. Waiting for room here is what pauses Kafka: nothing more is polled.
+    fn hand_over(&self, records: Vec<Vec<u8>>, sources: Vec<(Source, Option<String>)>) -> bool {
+        let _span = debug_span!("intake", records = records.len()).entered();
+        telemetry::kafka_read(records.len());
+        let parsed = Stopwatch::start();
+        let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
+        let submitted = intake::read_all(records);
+        telemetry::stage("intake", parsed.elapsed());
+        for ((what, (source, trace)), bytes) in submitted.into_iter().zip(sources).zip(sizes) {
+            let submission = Submission { what, source, trace, reply: None };
+            if self.queue.put(Input::Submit(submission), bytes).is_err() {
+                return false;
+            }
+        }
+        telemetry::queue(self.queue.len());
+        true
+    }
+
+    fn source(&self, message: &BorrowedMessage<'_>) -> Source {
+        let number = u32::try_from(message.partition()).unwrap_or(u32::MAX);
+        Source::Kafka { partition: self.partition(number), offset: u64::try_from(message.offset()).unwrap_or(0) }
+    }
+
+    /// The client library reconnects by itself; only what cannot mend itself ends intake.
+    fn survive(error: &KafkaError) -> Result<()> {
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::Fatal,
+            ) => Err(Failure::new(Code::KafkaPosition, format!("reading intents: {error}"))),
+            Some(_) | None => {
+                warn!(%error, "Kafka");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn traceparent(message: &BorrowedMessage<'_>) -> Option<String> {
+    let headers = message.headers()?;
+    let value = headers.iter().find(|header| header.key == "traceparent")?.value?;
+    let text = std::str::from_utf8(value).ok()?;
+    (text.len() <= TRACEPARENT_LEN_MAX && text.bytes().all(|c| c.is_ascii_graphic())).then(|| text.to_owned())
+}

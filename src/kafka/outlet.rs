@@ -1,0 +1,287 @@
+//! Publishes what is durable: decisions, receipts and refusals, each once, in the order of the log.
+//!
+//! The outputs and the record of how far this ledger has published are one transaction, so a reader of committed records
+//! sees each thing once, whatever crashed. The producer's `transactional.id` is the ledger's id: connecting fences any other
+//! process that publishes for this ledger.
+//!
+//! **Invariant:** reads the log only up to what the sequencer has committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{debug_span, warn};
+
+use writ_log::Reader;
+use writ_schemas::canonical;
+use writ_schemas::entry::Entry;
+use writ_schemas::errors::Code;
+use writ_schemas::event::{Event, EventKind};
+use writ_schemas::ids::{LedgerId, Seq};
+
+use crate::clock::Stopwatch;
+use crate::error::{Failure, Result};
+use crate::folder::Folder;
+use crate::kafka::cluster::{self, PATIENCE, failure};
+use crate::kafka::{DECISIONS, PROGRESS, RECEIPTS, REFUSALS};
+use crate::ledger::Progress;
+use crate::telemetry;
+
+/// The most outputs of one transaction.
+const OUTPUTS_MAX: usize = 2000;
+
+/// How often a transaction that can be tried again is tried before the outlet gives up for now and starts over.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The publisher of one ledger.
+pub struct Outlet {
+    producer: BaseProducer,
+    ledger: LedgerId,
+    next: Seq,
+}
+
+/// Something to publish.
+struct Output {
+    topic: &'static str,
+    key: String,
+    value: Vec<u8>,
+    headers: OwnedHeaders,
+}
+
+impl Outlet {
+    /// Connects and fences, and only then reads how far this ledger has published.
+    ///
+    /// # Errors
+    /// `ERR_KAFKA_UNAVAILABLE`, or what the broker says.
+    pub fn connect(bootstrap: &str, ledger: LedgerId) -> Result<Outlet> {
+        let producer: BaseProducer = cluster::client(bootstrap)
+            .set("transactional.id", format!("writ-{ledger}"))
+            .set("transaction.timeout.ms", "30000")
+            .set("enable.idempotence", "true")
+            .set("compression.type", "none")
+            .set("linger.ms", "5")
+            .create()
+            .map_err(|e| failure("producer", &e))?;
+        producer.init_transactions(PATIENCE).map_err(|e| failure("fencing", &e))?;
+        let next = read_progress(bootstrap, ledger)?;
+        Ok(Outlet { producer, ledger, next })
+    }
+
+    /// Publishes until the ledger closes and all of it is out, or `stop` is set.
+    ///
+    /// # Errors
+    /// `ERR_KAFKA_FENCED`: another process publishes for this ledger, and this one must end at once. Or the log could not be
+    /// read. A broker that is away is waited for.
+    pub fn run(&mut self, folder: &Folder, progress: &Progress, stop: &AtomicBool) -> Result<()> {
+        let reader = Reader::open(folder.log())?;
+        if self.next > progress.next() {
+            return Err(Failure::new(
+                Code::LogForked,
+                format!("{} entries were published, the log has {}", self.next, progress.next()),
+            ));
+        }
+        loop {
+            let until = progress.wait_beyond(self.next, Duration::from_millis(500));
+            if until == self.next {
+                if progress.is_closed() || stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                continue;
+            }
+            while self.next < until {
+                let (outputs, next) = self.collect(&reader, until)?;
+                if !outputs.is_empty() {
+                    self.publish_until_done(&outputs, next, stop)?;
+                }
+                if stop.load(Ordering::Relaxed) && progress.is_closed() {
+                    return Ok(());
+                }
+                self.next = next;
+            }
+        }
+    }
+
+    /// The outputs of the next entries, and the seq after the last one looked at.
+    fn collect(&self, reader: &Reader, until: Seq) -> Result<(Vec<Output>, Seq)> {
+        let (mut outputs, mut next) = (Vec::new(), self.next);
+        for located in reader.entries(self.next)?.until(until) {
+            let entry = located?.entry;
+            if outputs.len() >= OUTPUTS_MAX {
+                break;
+            }
+            next = entry.header.seq.next();
+            outputs.extend(self.output(&entry)?);
+        }
+        Ok((outputs, next))
+    }
+
+    fn output(&self, entry: &Entry) -> Result<Option<Output>> {
+        let seq = entry.header.seq;
+        let wanted = [EventKind::DecisionMade, EventKind::ReceiptIssued, EventKind::RecordRefused];
+        if !wanted.contains(&entry.header.kind) {
+            return Ok(None);
+        }
+        let output = |topic, kind, content_type, key: String, value| Output {
+            topic,
+            key,
+            value,
+            headers: self.headers(seq, kind, content_type),
+        };
+        const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
+        #[allow(clippy::wildcard_enum_match_arm, reason = "what is published is named here, and above")]
+        Ok(match entry.event()? {
+            Event::DecisionMade(decision) => {
+                let key = decision.value().tenant.to_string();
+                Some(output(DECISIONS, "writ.decision.v1", DSSE, key, decision.to_envelope()))
+            }
+            Event::ReceiptIssued(issued) => {
+                let key = issued.receipt.value().tenant.to_string();
+                Some(output(RECEIPTS, "writ.receipt.v1", DSSE, key, issued.receipt.to_envelope()))
+            }
+            Event::RecordRefused(refused) => {
+                let value = canonical::bytes(&refused.to_json(seq)).map_err(|e| Failure::new(Code::Schema, e))?;
+                Some(output(REFUSALS, "writ.refusal.v1", "application/json", self.ledger.to_string(), value))
+            }
+            _ => None,
+        })
+    }
+
+    /// CloudEvents 1.0, Kafka binding, binary mode.
+    fn headers(&self, seq: Seq, kind: &str, content_type: &str) -> OwnedHeaders {
+        let (id, source) = (format!("{}/{seq}", self.ledger), format!("/ledgers/{}", self.ledger));
+        let pairs = [
+            ("ce_specversion", "1.0"),
+            ("ce_id", &id),
+            ("ce_source", &source),
+            ("ce_type", kind),
+            ("content-type", content_type),
+        ];
+        pairs
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }))
+    }
+
+    /// One transaction, tried again until it is committed. A broker that is away is waited for; being fenced is final.
+    fn publish_until_done(&self, outputs: &[Output], next: Seq, stop: &AtomicBool) -> Result<()> {
+        loop {
+            let took = Stopwatch::start();
+            match self.publish(outputs, next) {
+                Ok(()) => {
+                    telemetry::kafka_published(outputs.len());
+                    telemetry::stage("publish", took.elapsed());
+                    return Ok(());
+                }
+                Err(error) => {
+                    let failed = failure("publishing", &error);
+                    if failed.code == Code::KafkaFenced || is_fatal(&error) || stop.load(Ordering::Relaxed) {
+                        return Err(failed);
+                    }
+                    warn!(%error, "a transaction was not committed; it is tried again");
+                    if let Err(error) = self.producer.abort_transaction(PATIENCE)
+                        && is_fatal(&error)
+                    {
+                        return Err(failure("publishing", &error));
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+
+    fn publish(&self, outputs: &[Output], next: Seq) -> std::result::Result<(), KafkaError> {
+        let _span = debug_span!("publish", outputs = outputs.len()).entered();
+        self.producer.begin_transaction()?;
+        for output in outputs {
+            self.send(
+                BaseRecord::to(output.topic).key(&output.key).payload(&output.value).headers(output.headers.clone()),
+            )?;
+        }
+        let (key, value) = (self.ledger.to_string(), format!("{{\"next\":{next}}}"));
+        self.send(BaseRecord::to(PROGRESS).key(&key).payload(&value))?;
+        self.producer.commit_transaction(PATIENCE)
+    }
+
+    fn send(
+        &self,
+        mut record: BaseRecord<'_, String, impl rdkafka::message::ToBytes + ?Sized>,
+    ) -> std::result::Result<(), KafkaError> {
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    self.producer.poll(Duration::from_millis(50));
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+}
+
+/// What no abort mends: the producer must not be used any more.
+fn is_fatal(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.is_fatal(),
+        _ => matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced)),
+    }
+}
+
+/// How far the ledger has published: the last committed progress record of its id. "To the end" is the partition's end of
+/// file, not an offset: control records occupy offsets.
+fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
+    let consumer: BaseConsumer = cluster::client(bootstrap)
+        .set("group.id", format!("writ-progress-{ledger}"))
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()
+        .map_err(|e| failure("consumer", &e))?;
+    let metadata = consumer.fetch_metadata(Some(PROGRESS), PATIENCE).map_err(|e| failure(PROGRESS, &e))?;
+    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    if partitions == 0 {
+        return Err(Failure::new(Code::KafkaTopic, format!("{PROGRESS} does not exist")));
+    }
+    let mut assignment = TopicPartitionList::new();
+    for number in 0..partitions {
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        assignment.add_partition_offset(PROGRESS, number, Offset::Beginning).map_err(|e| failure(PROGRESS, &e))?;
+    }
+    consumer.assign(&assignment).map_err(|e| failure(PROGRESS, &e))?;
+    let (mut ended, mut next) = (0, Seq(0));
+    let started = Stopwatch::start();
+    while ended < partitions {
+        match consumer.poll(Duration::from_millis(200)) {
+            None if started.elapsed() > PATIENCE * 2 => {
+                return Err(Failure::new(Code::KafkaUnavailable, format!("{PROGRESS} does not come to its end")));
+            }
+            None => {}
+            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(error)) => warn!(%error, "reading progress"),
+            Some(Ok(message)) => {
+                if message.key() == Some(ledger.to_string().as_bytes()) {
+                    next = parse_progress(message.payload().unwrap_or_default())?;
+                }
+            }
+        }
+    }
+    Ok(next)
+}
+
+fn parse_progress(value: &[u8]) -> Result<Seq> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Record {
+        next: Seq,
+    }
+    let record: std::result::Result<Record, _> = writ_schemas::strict::parse(value, 1024);
+    record.map(|record| record.next).map_err(|e| Failure::new(Code::KafkaPosition, format!("{PROGRESS}: {e}")))
+}
+
+/// A shared end signal of the Kafka threads.
+pub type Stop = Arc<AtomicBool>;

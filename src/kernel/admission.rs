@@ -1,0 +1,90 @@
+//! Whether an administrative act or a piece of evidence becomes an event. Signatures were checked as mathematics before;
+//! here it is asked whose they are.
+
+use std::collections::BTreeSet;
+
+use writ_schemas::act::{Act, EXPIRY_AHEAD_MAX, Statement};
+use writ_schemas::dsse::Signed;
+use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
+use writ_schemas::evidence::{Evidence, VALIDITY_MAX};
+use writ_schemas::ids::{KeyId, UnixMicros};
+use writ_schemas::strict::Refusal;
+
+use crate::policy::Policy;
+use crate::state::State;
+
+/// The event of an administrative act; nothing if this very act was carried out before.
+///
+/// # Errors
+/// `ERR_LEDGER_MISMATCH`, `ERR_ACT_REFUSED` (expired, too far ahead, no quorum), or what is wrong with the statement.
+pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<Event>, Refusal> {
+    let refuse = |why: String| Err(Refusal::new(Code::ActRefused, why));
+    let Some(genesis) = &state.genesis else { return refuse("the ledger is not open".to_owned()) };
+    let Act { ledger, expires_at, statement, .. } = act.value();
+    if *ledger != genesis.ledger {
+        return Err(Refusal::new(Code::LedgerMismatch, format!("the act is for ledger {ledger}")));
+    }
+    if state.acts.contains_key(&act.digest()) {
+        return Ok(None);
+    }
+    if *expires_at <= now {
+        return refuse("the act has expired".to_owned());
+    }
+    if *expires_at > now.plus(EXPIRY_AHEAD_MAX) {
+        return refuse("the act expires more than 7 days ahead".to_owned());
+    }
+    let signers: BTreeSet<KeyId> = act.signatures().iter().map(|one| one.key).collect();
+    let operators = signers.iter().filter(|key| genesis.operators.contains(key)).count();
+    if operators < usize::try_from(genesis.quorum).unwrap_or(usize::MAX) {
+        return refuse(format!("{operators} operator signatures, {} needed", genesis.quorum));
+    }
+    let act = act.clone();
+    Ok(Some(match statement {
+        Statement::ActivatePolicy { bundle } => {
+            Policy::compile(bundle)?;
+            Event::PolicyActivated(act)
+        }
+        Statement::TrustKey { .. } => Event::KeyTrusted(act),
+        Statement::RevokeKey { key } => {
+            if state.keys.get(key).is_none_or(|key| key.revoked.is_some()) {
+                return Err(Refusal::new(Code::KeyUnknown, format!("{key} is not trusted")));
+            }
+            Event::KeyRevoked(act)
+        }
+        Statement::Freeze { .. } => Event::Frozen(act),
+        Statement::Thaw {} => Event::Thawed(act),
+        Statement::Reconcile { receipt, .. } => {
+            if !state.uncertain.contains_key(receipt) {
+                return Err(Refusal::new(Code::ReceiptUnknown, format!("{receipt} is not an uncertain receipt")));
+            }
+            Event::OutcomeReconciled(act)
+        }
+        Statement::BindPartitions { .. } => Event::PartitionsBound(act),
+    }))
+}
+
+/// The event of a piece of evidence; nothing if it is registered already.
+///
+/// # Errors
+/// `ERR_LEDGER_MISMATCH`, or `ERR_EVIDENCE_INVALID`: expired, too far ahead, or its signer is not trusted for its tenant.
+pub fn evidence(state: &State, evidence: &Signed<Evidence>, now: UnixMicros) -> Result<Option<Event>, Refusal> {
+    let refuse = |why: &str| Err(Refusal::new(Code::EvidenceInvalid, why));
+    let Evidence { ledger, tenant, expires_at, .. } = evidence.value();
+    if state.genesis.as_ref().is_none_or(|genesis| genesis.ledger != *ledger) {
+        return Err(Refusal::new(Code::LedgerMismatch, format!("the evidence is for ledger {ledger}")));
+    }
+    if state.evidence.contains_key(&evidence.digest()) {
+        return Ok(None);
+    }
+    if *expires_at <= now || *expires_at > now.plus(VALIDITY_MAX) {
+        return refuse("it has expired, or expires more than 30 days ahead");
+    }
+    let Some(signer) = evidence.signer() else { return refuse("it does not have exactly one signature") };
+    match state.keys.get(&signer) {
+        Some(key) if key.revoked.is_none() && key.tenant == *tenant => {
+            Ok(Some(Event::EvidenceRegistered(evidence.clone())))
+        }
+        Some(_) | None => refuse("its signer is not trusted for its tenant"),
+    }
+}

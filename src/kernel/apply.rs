@@ -1,0 +1,288 @@
+//! The only place where state changes: an event in its place is folded in.
+
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::decision::{Decision, Verdict};
+use writ_schemas::dsse::Signed;
+use writ_schemas::event::{Event, IntentAdmitted, Partition, Source};
+use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
+use writ_schemas::receipt::{Receipt, Status};
+
+use crate::decide::claims_id;
+use crate::policy::Policy;
+use crate::state::{Account, Admitted, Binding, Expiring, Held, Known, Open, Registered, Session, State, TrustedKey};
+
+/// An event that cannot follow the state it is applied to: this kernel did not write it. There is no going back; whoever
+/// gets one drops the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Not the next seq, or a time that falls.
+    #[error("the entry is not the next one")]
+    Place,
+    /// Entry 0 is not a genesis, or another one is.
+    #[error("genesis is not entry 0")]
+    Genesis,
+    /// An intent is not followed by its decision, or a decision has no intent.
+    #[error("intent and decision are not a pair")]
+    Pair,
+    /// A dispatch or a receipt without the execution it speaks of.
+    #[error("there is no such open execution")]
+    Execution,
+    /// More released or committed than was reserved.
+    #[error("a reservation is not what the account holds")]
+    Account,
+    /// An act whose statement is not one of its event's.
+    #[error("the statement does not belong to its event")]
+    Statement,
+    /// A policy that does not compile.
+    #[error("the policy is not valid")]
+    Policy,
+}
+
+impl State {
+    /// Folds in the event of the entry `seq`, recorded at `at`.
+    ///
+    /// # Errors
+    /// [`Fault`]: the log is not one that this kernel wrote. The state must then be dropped.
+    pub fn apply(&mut self, seq: Seq, at: UnixMicros, event: &Event) -> Result<(), Fault> {
+        if seq != self.next || at < self.last_at {
+            return Err(Fault::Place);
+        }
+        if (seq == Seq(0)) != matches!(event, Event::LedgerOpened(_)) {
+            return Err(Fault::Genesis);
+        }
+        if self.admitted.is_some() != matches!(event, Event::DecisionMade(_)) {
+            return Err(Fault::Pair);
+        }
+        self.next = seq.next();
+        self.last_at = at;
+        self.forget(at);
+        match event {
+            Event::LedgerOpened(genesis) => self.genesis = Some(genesis.value().clone()),
+            Event::IntentAdmitted(admitted) => self.admit(seq, admitted)?,
+            Event::RecordRefused(refused) => self.advance(&refused.source),
+            Event::SourceAdvanced(positions) => {
+                for position in positions {
+                    self.positions.insert(position.partition.clone(), position.next);
+                }
+            }
+            Event::DecisionMade(decision) => self.decided(seq, decision)?,
+            Event::DispatchStarted(decision) => {
+                let open = self.open.get_mut(decision).filter(|open| open.dispatched_at.is_none());
+                open.ok_or(Fault::Execution)?.dispatched_at = Some(at);
+            }
+            Event::ReceiptIssued(issued) => self.concluded(&issued.receipt)?,
+            Event::OutcomeReconciled(act) => self.reconciled(act)?,
+            Event::EvidenceRegistered(evidence) => {
+                let (digest, it) = (evidence.digest(), evidence.value());
+                let registered = Registered {
+                    seq,
+                    tenant: it.tenant.clone(),
+                    kind: it.kind.clone(),
+                    signer: evidence.signer().ok_or(Fault::Statement)?,
+                    effect: it.effect,
+                    expires_at: it.expires_at,
+                };
+                self.expiries.insert((it.expires_at, Expiring::Evidence(digest)));
+                self.evidence.insert(digest, registered);
+            }
+            Event::PolicyActivated(act)
+            | Event::KeyTrusted(act)
+            | Event::KeyRevoked(act)
+            | Event::Frozen(act)
+            | Event::Thawed(act)
+            | Event::PartitionsBound(act) => self.administer(seq, event, act)?,
+            Event::SourceGap(gap) => {
+                self.positions.insert(gap.partition.clone(), gap.found);
+            }
+            // They speak of the log itself, not of what deciding depends on.
+            Event::StateHashed(_) | Event::CheckpointSigned(_) | Event::TailCut(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets what has ended by `at`. Time only rises, so an expired id can come back only as an expired intent.
+    fn forget(&mut self, at: UnixMicros) {
+        while let Some(first) = self.expiries.first() {
+            if first.0 > at {
+                return;
+            }
+            let Some((when, what)) = self.expiries.pop_first() else { return };
+            match what {
+                Expiring::Id(tenant, id) => {
+                    self.ids.remove(&(tenant, id));
+                }
+                Expiring::Evidence(digest) => {
+                    self.evidence.remove(&digest);
+                }
+                Expiring::Act(digest) => {
+                    self.acts.remove(&digest);
+                }
+                Expiring::Session(tenant, session) => {
+                    let key = (tenant, session);
+                    // A later receipt may have prolonged it; then a later line of `expiries` ends it.
+                    if self.sessions.get(&key).is_some_and(|session| session.expires_at <= when) {
+                        self.sessions.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, source: &Source) {
+        if let Source::Kafka { partition, offset } = source {
+            self.move_to(partition, offset.saturating_add(1));
+        }
+    }
+
+    fn move_to(&mut self, partition: &Partition, next: u64) {
+        match self.positions.get_mut(partition) {
+            Some(position) => *position = next,
+            None => {
+                self.positions.insert(partition.clone(), next);
+            }
+        }
+    }
+
+    fn admit(&mut self, seq: Seq, admitted: &IntentAdmitted) -> Result<(), Fault> {
+        self.advance(&admitted.source);
+        let intent = admitted.intent.value();
+        self.admitted = Some(Admitted {
+            seq,
+            intent: admitted.intent.digest(),
+            signer: admitted.intent.signer().ok_or(Fault::Statement)?,
+            tenant: intent.tenant.clone(),
+            id: intent.id.clone(),
+            principal: intent.principal.clone(),
+            action: intent.action.clone(),
+            session: intent.session.clone(),
+            expires_at: intent.expires_at,
+        });
+        Ok(())
+    }
+
+    fn decided(&mut self, seq: Seq, signed: &Signed<Decision>) -> Result<(), Fault> {
+        let admitted = self.admitted.take().ok_or(Fault::Pair)?;
+        let decision = signed.value();
+        if decision.intent_digest != admitted.intent || decision.intent_seq != admitted.seq {
+            return Err(Fault::Pair);
+        }
+        let Admitted { seq: intent_seq, intent, signer, tenant, id, principal, action, session, expires_at } = admitted;
+        if claims_id(decision) {
+            self.expiries.insert((expires_at, Expiring::Id(tenant.clone(), id.clone())));
+            self.ids.insert((tenant.clone(), id.clone()), Known { intent, decision: seq, expires_at });
+        }
+        let Some(execution) = decision.execution.as_ref().filter(|_| decision.verdict == Verdict::Pass) else {
+            return Ok(());
+        };
+        if let Some(amount) = &execution.reservation {
+            let account = self.account(&tenant, &amount.budget);
+            account.reserved = account.reserved.checked_add(amount.amount).ok_or(Fault::Account)?;
+        }
+        let open = Open {
+            intent_seq,
+            decision: signed.digest(),
+            tenant,
+            id,
+            principal,
+            action,
+            session,
+            expires_at,
+            signer,
+            effect: execution.effect_digest,
+            connector: execution.connector.clone(),
+            idempotency_key: execution.idempotency_key,
+            not_after: execution.not_after,
+            reservation: execution.reservation.clone().map(|it| (it.budget, it.unit, it.amount)),
+            dispatched_at: None,
+        };
+        self.open.insert(seq, open);
+        Ok(())
+    }
+
+    fn concluded(&mut self, signed: &Signed<Receipt>) -> Result<(), Fault> {
+        let receipt = signed.value();
+        let open = self.open.remove(&receipt.decision_seq).ok_or(Fault::Execution)?;
+        let digest = signed.digest();
+        let reservation = open.reservation.map(|(budget, _, amount)| (budget, amount));
+        match receipt.status {
+            Status::Succeeded => self.settle(&open.tenant, reservation.as_ref(), Settlement::Commit)?,
+            Status::Failed | Status::Expired => self.settle(&open.tenant, reservation.as_ref(), Settlement::Release)?,
+            Status::Uncertain => {
+                self.uncertain.insert(digest, Held { tenant: open.tenant.clone(), reservation });
+            }
+        }
+        if let Some(session) = open.session {
+            let key = (open.tenant, session);
+            let before = self.sessions.get(&key).map_or(UnixMicros(0), |session| session.expires_at);
+            let expires_at = before.max(open.expires_at).max(self.last_at);
+            self.expiries.insert((expires_at, Expiring::Session(key.0.clone(), key.1.clone())));
+            self.sessions.insert(key, Session { receipt: digest, lamport: receipt.lamport, expires_at });
+        }
+        Ok(())
+    }
+
+    fn reconciled(&mut self, act: &Signed<Act>) -> Result<(), Fault> {
+        let Statement::Reconcile { receipt, applied } = &act.value().statement else { return Err(Fault::Statement) };
+        let held = self.uncertain.remove(receipt).ok_or(Fault::Execution)?;
+        let settlement = if *applied { Settlement::Commit } else { Settlement::Release };
+        self.settle(&held.tenant, held.reservation.as_ref(), settlement)?;
+        self.remember(act);
+        Ok(())
+    }
+
+    fn settle(&mut self, tenant: &Name, reservation: Option<&(Name, u64)>, how: Settlement) -> Result<(), Fault> {
+        let Some((budget, amount)) = reservation else { return Ok(()) };
+        let account = self.account(tenant, budget);
+        account.reserved = account.reserved.checked_sub(*amount).ok_or(Fault::Account)?;
+        if how == Settlement::Commit {
+            account.committed = account.committed.checked_add(*amount).ok_or(Fault::Account)?;
+        }
+        Ok(())
+    }
+
+    fn account(&mut self, tenant: &Name, budget: &Name) -> &mut Account {
+        self.accounts.entry((tenant.clone(), budget.clone())).or_default()
+    }
+
+    fn administer(&mut self, seq: Seq, event: &Event, act: &Signed<Act>) -> Result<(), Fault> {
+        match (&act.value().statement, event) {
+            (Statement::ActivatePolicy { bundle }, Event::PolicyActivated(_)) => {
+                self.policy = Some(Policy::compile(bundle).map_err(|_| Fault::Policy)?);
+            }
+            (Statement::TrustKey { key, tenant, principal, roles }, Event::KeyTrusted(_)) => {
+                let trusted = TrustedKey {
+                    tenant: tenant.clone(),
+                    principal: principal.clone(),
+                    roles: roles.clone(),
+                    revoked: None,
+                };
+                self.keys.insert(*key, trusted);
+            }
+            (Statement::RevokeKey { key }, Event::KeyRevoked(_)) => {
+                self.keys.get_mut(key).ok_or(Fault::Statement)?.revoked = Some(seq);
+            }
+            (Statement::Freeze { .. }, Event::Frozen(_)) => self.frozen = true,
+            (Statement::Thaw {}, Event::Thawed(_)) => self.frozen = false,
+            (Statement::BindPartitions { cluster, topic, topic_id, partitions }, Event::PartitionsBound(_)) => {
+                let binding = Binding { cluster: cluster.clone(), topic_id: topic_id.clone(), partitions: *partitions };
+                self.bindings.insert(topic.clone(), binding);
+            }
+            _ => return Err(Fault::Statement),
+        }
+        self.remember(act);
+        Ok(())
+    }
+
+    fn remember(&mut self, act: &Signed<Act>) {
+        let (digest, expires_at): (Digest, UnixMicros) = (act.digest(), act.value().expires_at);
+        self.expiries.insert((expires_at, Expiring::Act(digest)));
+        self.acts.insert(digest, expires_at);
+    }
+}
+
+/// What becomes of a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settlement {
+    Commit,
+    Release,
+}

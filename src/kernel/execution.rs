@@ -1,0 +1,103 @@
+//! Whether a decision may be dispatched now, and the receipt of how an execution ended.
+
+use writ_schemas::dsse::{Document, Signed};
+use writ_schemas::errors::Code;
+use writ_schemas::ids::{Digest, Lamport, LedgerId, Seq, UnixMicros};
+use writ_schemas::receipt::{Receipt, Status};
+use writ_schemas::strict::Refusal;
+
+use crate::state::{Open, State};
+
+/// What is to be done with a `PASS` whose turn has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispatch {
+    /// Record `DispatchStarted`, make it durable, call the connector.
+    Start,
+    /// Never call it: record a receipt `EXPIRED` with this code.
+    Expire(Code),
+}
+
+/// Asks again, at dispatch, what may have changed since the decision: freeze, revocation, the window.
+///
+/// # Errors
+/// `ERR_DECISION_MISSING` without an open execution; `ERR_DISPATCH_REFUSED` if it was dispatched before: a single winner.
+pub fn dispatch(state: &State, decision: Seq, now: UnixMicros) -> Result<Dispatch, Refusal> {
+    let open = open(state, decision)?;
+    if open.dispatched_at.is_some() {
+        return Err(Refusal::new(Code::DispatchRefused, format!("decision {decision} was dispatched before")));
+    }
+    let trusted = state.keys.get(&open.signer).is_some_and(|key| key.revoked.is_none());
+    Ok(if state.frozen {
+        Dispatch::Expire(Code::Frozen)
+    } else if !trusted {
+        Dispatch::Expire(Code::KeyRevoked)
+    } else if open.not_after <= now {
+        Dispatch::Expire(Code::WindowClosed)
+    } else {
+        Dispatch::Start
+    })
+}
+
+/// How an execution ended, as far as it is an input: replay takes it from the receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The entry of the decision.
+    pub decision: Seq,
+    /// How it ended.
+    pub status: Status,
+    /// Why.
+    pub code: Code,
+    /// The digest of the canonical output.
+    pub output: Option<Digest>,
+}
+
+/// The receipt of an ending: everything in it but the ending is derived from the state.
+///
+/// # Errors
+/// `ERR_DECISION_MISSING` without an open execution; `ERR_DISPATCH_REFUSED` if the ending does not fit: only what was never
+/// dispatched can expire, and only what was dispatched can end otherwise.
+pub fn conclude(state: &State, ledger: LedgerId, ending: Ending, now: UnixMicros) -> Result<Receipt, Refusal> {
+    let open = open(state, ending.decision)?;
+    if (ending.status == Status::Expired) == open.dispatched_at.is_some() {
+        return Err(Refusal::new(
+            Code::DispatchRefused,
+            format!("{} does not fit its dispatch", ending.status.as_str()),
+        ));
+    }
+    let session = open.session.clone();
+    let before = session.as_ref().and_then(|session| state.sessions.get(&(open.tenant.clone(), session.clone())));
+    Ok(Receipt {
+        ledger,
+        tenant: open.tenant.clone(),
+        id: open.id.clone(),
+        principal: open.principal.clone(),
+        action: open.action.clone(),
+        decision_seq: ending.decision,
+        decision_digest: open.decision,
+        effect_digest: open.effect,
+        connector: open.connector.clone(),
+        status: ending.status,
+        code: ending.code,
+        output: ending.output,
+        usage: if ending.status == Status::Succeeded { open.amount() } else { None },
+        previous: before.map(|before| before.receipt),
+        lamport: Lamport(before.map_or(0, |before| before.lamport.0) + 1),
+        session,
+        dispatched_at: open.dispatched_at,
+        ended_at: now,
+    })
+}
+
+fn open(state: &State, decision: Seq) -> Result<&Open, Refusal> {
+    state.open.get(&decision).ok_or_else(|| {
+        Refusal::new(Code::DecisionMissing, format!("entry {decision} is no decision with an open execution"))
+    })
+}
+
+/// The canonical bytes of a document of our own, not signed yet.
+///
+/// # Errors
+/// `ERR_SCHEMA` if JSON cannot say it; every document here is made of things that it can.
+pub fn document<T: Document>(value: T) -> Result<Signed<T>, Refusal> {
+    Signed::unsigned(value).map_err(|e| Refusal::new(Code::Schema, e))
+}

@@ -1,0 +1,439 @@
+//! Opens a folder and starts its threads; ends them again.
+//!
+//! The order of opening is the contract of DESIGN: lock; read to the last durable mark; what lies beyond it is written and
+//! synced again; recover; (fence the output producer, which is the caller's part between [`Opened`] and [`Opened::start`]);
+//! then the open dispatches. Shutdown is a crash that was polite.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use writ_kernel::execution::Ending;
+use writ_kernel::state::State;
+use writ_log::{Covered, DirStorage, Lock, Log, Reader};
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::dsse::{Document, Signed};
+use writ_schemas::entry::Chain;
+use writ_schemas::errors::Code;
+use writ_schemas::event::{Event, Source, TailCut};
+use writ_schemas::genesis::{Genesis, SigningMode};
+use writ_schemas::ids::{LedgerId, Seq, hex};
+use writ_schemas::keys::SecretKey;
+use writ_schemas::receipt::Status;
+
+use crate::checkpoint::{self, Checkpointer, Head, LATEST, NoteSlot};
+use crate::clock::Clock;
+use crate::error::{Failure, Result};
+use crate::executor::Executor;
+use crate::executor::content::ContentStore;
+use crate::folder::{self, Folder, KeyRole};
+use crate::queue::{NotTaken, Queue};
+use crate::sequencer::{Answer, Effect, Input, Job, Sequencer, Submission, Submitted, chain_up};
+
+/// How long an act made here may wait to be submitted: an hour, in microseconds.
+const ACT_VALIDITY: u64 = 3_600_000_000;
+
+/// How far the log is durable, for everybody who follows it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    at: Mutex<(Seq, bool)>,
+    moved: Condvar,
+}
+
+impl Progress {
+    /// The seq after the last durable entry.
+    pub fn next(&self) -> Seq {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Whether nothing will be added any more.
+    pub fn is_closed(&self) -> bool {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// Waits until there is something at or after `seq`, the ledger closes, or `patience` is over. Returns the seq after the
+    /// last durable entry.
+    pub fn wait_beyond(&self, seq: Seq, patience: Duration) -> Seq {
+        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.moved.wait_timeout_while(at, patience, |(next, closed)| *next <= seq && !*closed);
+        waited.unwrap_or_else(PoisonError::into_inner).0.0
+    }
+
+    pub(crate) fn advance(&self, next: Seq) {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).0 = next;
+        self.moved.notify_all();
+    }
+
+    pub(crate) fn close(&self) {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.moved.notify_all();
+    }
+}
+
+/// Makes a new ledger in an empty folder: keys, genesis, the first checkpoint.
+///
+/// # Errors
+/// `ERR_LOG_EXISTS` if there is anything in the folder; I/O failures.
+pub fn create(folder: &Folder, origin: Option<String>, clock: &Clock) -> Result<Signed<Genesis>> {
+    folder.make()?;
+    let operator = folder::make_key(&folder.key(KeyRole::Operator))?;
+    let decision = folder::make_key(&folder.key(KeyRole::Decision))?;
+    let checkpoint = folder::make_key(&folder.key(KeyRole::Checkpoint))?;
+    let ledger = LedgerId(folder::random()?);
+    let genesis = Genesis {
+        ledger,
+        origin: origin.unwrap_or_else(|| format!("writ.local/{}", hex(&ledger.0))),
+        operators: vec![operator.id()],
+        quorum: 1,
+        decision_key: decision.id(),
+        checkpoint_key: checkpoint.id(),
+        signing_mode: SigningMode::Each,
+        created_at: clock.now(),
+    };
+    if !writ_schemas::checkpoint::origin_is_valid(&genesis.origin) {
+        return Err(Failure::new(Code::Usage, format!("{:?} cannot name a log", genesis.origin)));
+    }
+    let genesis = writ_kernel::execution::document(genesis)?.sign(&decision).sign(&operator);
+    let event = Event::LedgerOpened(genesis.clone());
+    let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
+    let mut log = Log::create(DirStorage::writing(folder.log()), ledger, writ_log::Options::default())?;
+    let mut chain = Chain::empty(ledger);
+    let entries = chain_up(&mut chain, clock.now(), vec![(event.kind(), payload)])?;
+    log.append(&entries)?;
+    let mut head = Head::default();
+    entries.iter().for_each(|entry| head.push(&entry.header));
+    let note = head.checkpoint(&genesis.value().origin).sign(&checkpoint);
+    let place = folder.checkpoints();
+    writ_log::replace(&place, LATEST, note.as_bytes())?;
+    Ok(genesis)
+}
+
+/// A ledger that is locked and recovered, and does nothing yet.
+pub struct Opened {
+    folder: Folder,
+    lock: Lock,
+    log: Log<DirStorage>,
+    state: State,
+    head: Head,
+    signed: u64,
+    since_hash: u64,
+    cut: Option<TailCut>,
+    genesis: Genesis,
+    clock: Clock,
+}
+
+impl Opened {
+    /// Locks, reads, recovers.
+    ///
+    /// # Errors
+    /// `ERR_LOG_LOCKED`, `ERR_LOG_DAMAGED`, `ERR_LOG_FORKED`, `ERR_LOG_MISSING`, `ERR_CLOCK_BEHIND`, I/O failures.
+    pub fn open(folder: &Folder, clock: Clock) -> Result<Opened> {
+        folder.require()?;
+        let lock = Lock::acquire(&folder.lock())?;
+        let genesis = genesis(folder)?;
+        let covered = checkpoint::latest(folder, &genesis.origin, &genesis.checkpoint_key)?;
+        let covered = covered.ok_or_else(|| {
+            Failure::new(Code::LogForked, format!("{} is missing", folder.checkpoints().join(LATEST).display()))
+        })?;
+        let (mut state, mut head, mut since_hash) = (State::default(), Head::default(), 0);
+        let mut visit = |entry: &writ_schemas::entry::Entry| -> Result<()> {
+            let event = entry.event()?;
+            since_hash = if matches!(event, Event::StateHashed(_)) { 0 } else { since_hash + 1 };
+            state.apply(entry.header.seq, entry.header.recorded_at, &event)?;
+            head.push(&entry.header);
+            if head.tree.size() == covered.size && head.tree.root() != covered.root {
+                return Err(Failure::new(Code::LogForked, format!("another root at size {}", covered.size)));
+            }
+            Ok(())
+        };
+        let opened = Log::open(
+            DirStorage::writing(folder.log()),
+            Some(genesis.ledger),
+            Covered { size: covered.size, head: covered.head },
+            writ_log::Options::default(),
+            &mut visit,
+        )?;
+        Ok(Opened {
+            folder: folder.clone(),
+            lock,
+            log: opened.log,
+            state,
+            head,
+            signed: covered.size,
+            since_hash,
+            cut: opened.cut,
+            genesis,
+            clock,
+        })
+    }
+
+    /// Who the ledger is.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// The state after the last entry.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Starts writer, checkpointer and executor, and hands the executor what was left open.
+    ///
+    /// `on_fatal` is called once if the ledger cannot go on: the process must then end, whatever else it does.
+    ///
+    /// # Errors
+    /// A key file is missing, an open intent cannot be read, or the machine has no threads left.
+    pub fn start(self, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
+        let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock } = self;
+        let config = folder.config()?;
+        let key = own_key(&folder, KeyRole::Decision, genesis.decision_key)?;
+        let checkpoint_key = own_key(&folder, KeyRole::Checkpoint, genesis.checkpoint_key)?;
+        let queue = Arc::new(Queue::default());
+        let progress = Arc::new(Progress::default());
+        progress.advance(log.chain().next);
+        let notes = Arc::new(NoteSlot::default());
+        let (effects, effects_in) = mpsc::channel();
+        let (headers, headers_in) = mpsc::channel();
+        let on_fatal = Arc::new(on_fatal);
+
+        if let Some(cut) = cut {
+            queue.report(Input::Cut(cut));
+        }
+        for (decision, open) in state.open() {
+            if open.dispatched_at.is_some() {
+                let ending =
+                    Ending { decision: *decision, status: Status::Uncertain, code: Code::Interrupted, output: None };
+                queue.report(Input::Ended(ending, None));
+            } else {
+                let intent = Box::new(intent_of(&folder, open.intent_seq)?);
+                let _ = effects.send(Effect::Ready(Job { decision: *decision, open: open.clone(), intent }));
+            }
+        }
+
+        let content = ContentStore::at(folder.content());
+        let bundle = state.policy().map(|policy| policy.bundle().clone());
+        let executor = Executor::new(Arc::clone(&queue), content, bundle.as_ref(), config.connector_calls_max);
+        let checkpointer = Checkpointer {
+            origin: genesis.origin.clone(),
+            key: checkpoint_key,
+            folder: folder.checkpoints(),
+            interval: Duration::from_millis(config.checkpoint_interval_ms),
+            head,
+            signed,
+            notes: Arc::clone(&notes),
+        };
+        let sequencer = Sequencer {
+            state,
+            log,
+            key,
+            clock: clock.clone(),
+            queue: Arc::clone(&queue),
+            effects: effects.clone(),
+            headers,
+            notes,
+            progress: Arc::clone(&progress),
+            since_hash,
+        };
+        let writer = guarded("sequencer", Arc::clone(&on_fatal), move || sequencer.run())?;
+        let sealer = guarded("checkpointer", on_fatal, move || checkpointer.run(&headers_in))?;
+        let executor = spawn("executor", move || executor.run(&effects_in))?;
+        Ok(Ledger { folder, genesis, clock, queue, progress, effects, writer, sealer, executor, _lock: lock })
+    }
+}
+
+/// A ledger at work.
+pub struct Ledger {
+    folder: Folder,
+    genesis: Genesis,
+    clock: Clock,
+    queue: Arc<Queue<Input>>,
+    progress: Arc<Progress>,
+    effects: Sender<Effect>,
+    writer: JoinHandle<Result<()>>,
+    sealer: JoinHandle<Result<()>>,
+    executor: JoinHandle<()>,
+    _lock: Lock,
+}
+
+/// What of a ledger the edges use: they submit, and they follow.
+#[derive(Clone)]
+pub struct Handle {
+    /// The folder.
+    pub folder: Folder,
+    /// Who the ledger is.
+    pub genesis: Genesis,
+    /// The time.
+    pub clock: Clock,
+    /// What is to be done.
+    pub queue: Arc<Queue<Input>>,
+    /// How far the log is durable.
+    pub progress: Arc<Progress>,
+}
+
+impl Ledger {
+    /// What the edges use.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle {
+            folder: self.folder.clone(),
+            genesis: self.genesis.clone(),
+            clock: self.clock.clone(),
+            queue: Arc::clone(&self.queue),
+            progress: Arc::clone(&self.progress),
+        }
+    }
+
+    /// Takes nothing more, ends everything that has passed, seals.
+    ///
+    /// # Errors
+    /// What ended the writer or the checkpointer.
+    pub fn finish(self) -> Result<()> {
+        self.end(Effect::Finish)
+    }
+
+    /// Takes nothing more, waits for the calls under way, seals. What passed and was not dispatched waits for the next
+    /// opening.
+    ///
+    /// # Errors
+    /// What ended the writer or the checkpointer.
+    pub fn stop(self) -> Result<()> {
+        self.end(Effect::Drain)
+    }
+
+    fn end(self, how: Effect) -> Result<()> {
+        self.queue.close_outside();
+        let _ = self.effects.send(how);
+        let died = |_| Failure::new(Code::Io, "a thread of the ledger panicked");
+        self.executor.join().map_err(died)?;
+        self.queue.close();
+        self.writer.join().map_err(died)??;
+        self.sealer.join().map_err(died)?
+    }
+}
+
+impl Handle {
+    /// Submits and waits for the durable answer.
+    ///
+    /// # Errors
+    /// `ERR_OVERLOADED` if the queue is full, `ERR_STOPPING` if the ledger ends first: asking again gives the same answer.
+    pub async fn submit(&self, what: Submitted, source: Source, trace: Option<String>, bytes: usize) -> Result<Answer> {
+        let (reply, answer) = oneshot::channel();
+        let input = Input::Submit(Submission { what, source, trace, reply: Some(reply) });
+        self.queue.offer(input, bytes).map_err(|refused| match refused {
+            NotTaken::Full(_) => Failure::new(Code::Overloaded, "the writer's queue"),
+            NotTaken::Closed(_) => Failure::new(Code::Stopping, "submitted too late"),
+        })?;
+        answer.await.map_err(|_| Failure::new(Code::Stopping, "no answer came"))
+    }
+
+    /// Submits many things from this thread, waits for all, answers in order.
+    ///
+    /// # Errors
+    /// `ERR_STOPPING` if the ledger ends first.
+    pub fn submit_all(&self, all: Vec<(Submitted, usize)>) -> Result<Vec<Answer>> {
+        let stopping = || Failure::new(Code::Stopping, "the ledger ended first");
+        let mut waiting = Vec::with_capacity(all.len());
+        for (what, bytes) in all {
+            let (reply, answer) = oneshot::channel();
+            let input = Input::Submit(Submission { what, source: Source::Local, trace: None, reply: Some(reply) });
+            self.queue.put(input, bytes).map_err(|_| stopping())?;
+            waiting.push(answer);
+        }
+        waiting.into_iter().map(|answer| answer.blocking_recv().map_err(|_| stopping())).collect()
+    }
+}
+
+/// A statement as an act that the operator of this folder signs.
+///
+/// # Errors
+/// The operator's key file cannot be read.
+pub fn act(folder: &Folder, genesis: &Genesis, statement: Statement, clock: &Clock) -> Result<Signed<Act>> {
+    let operator = folder.read_key(KeyRole::Operator)?;
+    sign_act(&operator, genesis.ledger, statement, clock)
+}
+
+fn sign_act(operator: &SecretKey, ledger: LedgerId, statement: Statement, clock: &Clock) -> Result<Signed<Act>> {
+    let nonce = hex(&folder::random::<16>()?);
+    let nonce = nonce.parse().map_err(|e| Failure::new(Code::Io, e))?;
+    let act = Act { ledger, nonce, expires_at: clock.now().plus(ACT_VALIDITY), statement };
+    Ok(writ_kernel::execution::document(act)?.sign(operator))
+}
+
+/// Signs a document with a key file's key.
+///
+/// # Errors
+/// JSON cannot say it.
+pub fn sign<T: Document>(value: T, key: &SecretKey) -> Result<Signed<T>> {
+    Ok(writ_kernel::execution::document(value)?.sign(key))
+}
+
+/// The genesis of a folder's log, its signatures checked.
+///
+/// # Errors
+/// `ERR_LOG_DAMAGED` if entry 0 is not a genesis that its own keys signed.
+pub fn genesis(folder: &Folder) -> Result<Genesis> {
+    let entry = Reader::open(folder.log())?.get(Seq(0))?;
+    match entry.map(|located| located.entry.event()) {
+        Some(Ok(Event::LedgerOpened(signed))) if signed.verify() => Ok(signed.value().clone()),
+        _ => Err(Failure::new(Code::LogDamaged, "entry 0 is not a signed genesis")),
+    }
+}
+
+/// The intent of an entry, its signature checked again before anything is done with it.
+fn intent_of(folder: &Folder, seq: Seq) -> Result<Signed<writ_schemas::intent::Intent>> {
+    let entry = Reader::open(folder.log())?.get(seq)?;
+    match entry.map(|located| located.entry.event()) {
+        Some(Ok(Event::IntentAdmitted(admitted))) if admitted.intent.verify() => Ok(admitted.intent),
+        _ => Err(Failure::new(Code::SignatureInvalid, format!("entry {seq} is not a signed intent"))),
+    }
+}
+
+fn own_key(folder: &Folder, role: KeyRole, expected: writ_schemas::ids::KeyId) -> Result<SecretKey> {
+    let key = folder.read_key(role)?;
+    if key.id() == expected {
+        return Ok(key);
+    }
+    Err(Failure::new(Code::KeyFile, format!("{} is not the key that genesis names", folder.key(role).display())))
+}
+
+fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|e| Failure::new(Code::Io, format!("thread {name}: {e}")))
+}
+
+/// A thread whose failure is the ledger's: it is told at once, before anything waits for it. A panic counts.
+fn guarded(
+    name: &'static str,
+    on_fatal: Arc<impl Fn(&Failure) + Send + Sync + 'static>,
+    body: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<JoinHandle<Result<()>>> {
+    struct Watch<F: Fn(&Failure)> {
+        name: &'static str,
+        fine: AtomicBool,
+        on_fatal: Arc<F>,
+    }
+    impl<F: Fn(&Failure)> Drop for Watch<F> {
+        fn drop(&mut self) {
+            if !self.fine.load(Ordering::SeqCst) {
+                (self.on_fatal)(&Failure::new(Code::Io, format!("the {} panicked", self.name)));
+            }
+        }
+    }
+    spawn(name, move || {
+        let watch = Watch { name, fine: AtomicBool::new(false), on_fatal };
+        let result = body();
+        watch.fine.store(true, Ordering::SeqCst);
+        if let Err(failure) = &result {
+            (watch.on_fatal)(failure);
+        }
+        result
+    })
+}

@@ -1,0 +1,267 @@
+//! Named files in one flat folder: all that the log asks of a disk.
+//!
+//! **Invariant:** `create` is all or nothing: a file under its own name is whole and was synced. What a crash leaves of an
+//! unfinished one has the name with [`UNFINISHED`] behind it, and holds nothing of value.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+mod memory;
+
+pub use memory::{Fault, MemStorage};
+
+/// What stands behind the name of a file that is not finished.
+pub const UNFINISHED: &str = ".new";
+
+/// A chunk of zeros: large enough that making a segment takes few calls, small enough to be nothing in memory.
+const ZEROS: usize = 1 << 20;
+
+/// A length in memory as one in a file.
+pub(crate) fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// A length in a file as one in memory. Callers stay below [`crate::frame::BATCH_BYTES_MAX`].
+pub(crate) fn span(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// The contract, held by one suite over every implementation.
+pub trait Storage {
+    /// The names of all files, in any order.
+    ///
+    /// # Errors
+    /// Those of the operating system, here and below.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// A file's length.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
+    fn size(&self, name: &str) -> io::Result<u64>;
+
+    /// Makes a file of `size` bytes, `head` and then zeros, really written. When it returns, the file and its name are on
+    /// disk. A leftover of an earlier attempt is overwritten.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is one of that name.
+    fn create(&self, name: &str, head: &[u8], size: u64) -> io::Result<()>;
+
+    /// Fills `into` from `offset`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before.
+    fn read_at(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Writes within the file. Nothing is promised until [`Storage::sync`]; until then any sectors may be lost.
+    ///
+    /// # Errors
+    /// Some sectors may have been written all the same.
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Waits until everything written to the file is on disk (`fdatasync`).
+    ///
+    /// # Errors
+    /// What was written may be lost, although reading shows it; a later `sync` that succeeds does not change that.
+    fn sync(&self, name: &str) -> io::Result<()>;
+
+    /// Waits until the names are on disk.
+    ///
+    /// # Errors
+    /// Names may be lost.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
+    fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// Whether files are only read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    ReadWrite,
+}
+
+/// Files in a real folder.
+#[derive(Debug)]
+pub struct DirStorage {
+    dir: PathBuf,
+    access: Access,
+    /// The file that was used last. One is enough for a writer or a walk, and a log may have more segments than a process
+    /// may have open files.
+    last: Mutex<Option<(String, Arc<File>)>>,
+}
+
+impl Clone for DirStorage {
+    fn clone(&self) -> DirStorage {
+        DirStorage { dir: self.dir.clone(), access: self.access, last: Mutex::default() }
+    }
+}
+
+impl DirStorage {
+    /// The files of `dir`, for the one writer.
+    pub fn writing(dir: impl Into<PathBuf>) -> DirStorage {
+        DirStorage { dir: dir.into(), access: Access::ReadWrite, last: Mutex::default() }
+    }
+
+    /// The files of `dir`, for a reader; every writing operation fails.
+    pub fn reading(dir: impl Into<PathBuf>) -> DirStorage {
+        DirStorage { dir: dir.into(), access: Access::Read, last: Mutex::default() }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn file(&self, name: &str) -> io::Result<Arc<File>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((open, file)) = last.as_ref()
+            && open == name
+        {
+            return Ok(Arc::clone(file));
+        }
+        let write = self.access == Access::ReadWrite;
+        let file = Arc::new(OpenOptions::new().read(true).write(write).open(self.dir.join(name))?);
+        *last = Some((name.to_owned(), Arc::clone(&file)));
+        Ok(file)
+    }
+
+    fn forget(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn for_writing(&self) -> io::Result<()> {
+        match self.access {
+            Access::Read => Err(io::ErrorKind::PermissionDenied.into()),
+            Access::ReadWrite => Ok(()),
+        }
+    }
+}
+
+impl Storage for DirStorage {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn size(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.dir.join(name))?.len())
+    }
+
+    fn create(&self, name: &str, head: &[u8], size: u64) -> io::Result<()> {
+        self.for_writing()?;
+        let (path, unfinished) = (self.dir.join(name), self.dir.join(format!("{name}{UNFINISHED}")));
+        if fs::exists(&path)? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.forget();
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
+        let zeros = vec![0; ZEROS];
+        let mut at = 0;
+        // Real zeros: blocks that are only allocated would cost a metadata write at every sync.
+        while at < size {
+            let some = zeros.get(..span(size - at).min(ZEROS)).unwrap_or_default();
+            file.write_all_at(some, at)?;
+            at += length(some.len());
+        }
+        file.write_all_at(head, 0)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &path)?;
+        self.sync_names()
+    }
+
+    fn read_at(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file(name)?.read_exact_at(into, offset)
+    }
+
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.for_writing()?;
+        self.file(name)?.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.for_writing()?;
+        self.file(name)?.sync_data()
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.for_writing()?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.for_writing()?;
+        self.forget();
+        fs::remove_file(self.dir.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The contract of [`Storage`], as far as a running system shows it.
+    fn check(storage: &impl Storage) {
+        let kind = |result: io::Result<()>| result.map_err(|e| e.kind());
+        assert_eq!(storage.list().expect("lists"), Vec::<String>::new());
+        storage.create("a", b"head", 3 << 10).expect("creates");
+        assert_eq!(kind(storage.create("a", b"other", 1024)), Err(io::ErrorKind::AlreadyExists));
+        storage.create("b", b"", 512).expect("creates");
+        let mut names = storage.list().expect("lists");
+        names.sort();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!((storage.size("a").expect("size"), storage.size("b").expect("size")), (3072, 512));
+        storage.write_at("a", 510, b"wxyz").expect("writes");
+        storage.sync("a").expect("syncs");
+        let read = |name: &str, offset, len: usize| {
+            let mut bytes = vec![7; len];
+            storage.read_at(name, offset, &mut bytes).map(|()| bytes).map_err(|e| e.kind())
+        };
+        assert_eq!(read("a", 0, 6), Ok(b"head\0\0".to_vec()));
+        assert_eq!(read("a", 508, 8), Ok(b"\0\0wxyz\0\0".to_vec()));
+        assert_eq!(read("a", 3070, 4), Err(io::ErrorKind::UnexpectedEof));
+        assert_eq!(read("c", 0, 1), Err(io::ErrorKind::NotFound));
+        storage.remove("a").expect("removes");
+        storage.sync_names().expect("syncs");
+        assert_eq!(storage.list().expect("lists"), ["b"]);
+        assert_eq!(read("a", 0, 1), Err(io::ErrorKind::NotFound));
+        assert_eq!(kind(storage.remove("a")), Err(io::ErrorKind::NotFound));
+        assert_eq!(storage.size("a").map_err(|e| e.kind()), Err(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn a_real_folder_keeps_the_contract() {
+        let dir = tempfile::tempdir().expect("folder");
+        check(&DirStorage::writing(dir.path()));
+    }
+
+    #[test]
+    fn a_disk_in_memory_keeps_the_contract() {
+        check(&MemStorage::new());
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let dir = tempfile::tempdir().expect("folder");
+        DirStorage::writing(dir.path()).create("a", b"", 512).expect("creates");
+        let reader = DirStorage::reading(dir.path());
+        for refused in [reader.write_at("a", 0, b"x"), reader.sync("a"), reader.remove("a"), reader.create("b", b"", 1)]
+        {
+            assert_eq!(refused.map_err(|e| e.kind()), Err(io::ErrorKind::PermissionDenied));
+        }
+    }
+}

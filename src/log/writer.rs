@@ -1,0 +1,210 @@
+//! Creates a log and appends to it: one write and one `fdatasync` a batch.
+//!
+//! **Invariant:** a log that failed once does nothing more. What the disk has is found out by opening it anew.
+
+use writ_schemas::entry::{Chain, Entry, PAYLOAD_BYTES_MAX};
+use writ_schemas::ids::LedgerId;
+
+use crate::error::{Doing, LogError};
+use crate::frame;
+use crate::index::Index;
+use crate::reader::Reader;
+use crate::scan::Position;
+use crate::segment::{self, Listing, SegmentHeader};
+use crate::storage::{Storage, length};
+
+/// How a log is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The size of new segments in bytes: a multiple of 512. It bounds a batch, too.
+    pub segment_bytes: u64,
+}
+
+impl Default for Options {
+    /// 16 MiB: two of the largest batches; made in a fraction of a second.
+    fn default() -> Options {
+        Options { segment_bytes: 16 << 20 }
+    }
+}
+
+impl Options {
+    /// The largest batch in encoded bytes.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u64 {
+        segment::batch_bytes_max(self.segment_bytes)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        if segment::size_is_valid(self.segment_bytes) { Ok(()) } else { Err(LogError::SegmentSize(self.segment_bytes)) }
+    }
+}
+
+/// A log that is open for appending.
+#[derive(Debug)]
+pub struct Log<S> {
+    storage: S,
+    options: Options,
+    end: Position,
+    index: Index,
+    buffer: Vec<u8>,
+    poisoned: bool,
+}
+
+impl<S: Storage + Clone> Log<S> {
+    /// Makes an empty log.
+    ///
+    /// # Errors
+    /// `ERR_LOG_EXISTS` if there is a segment.
+    pub fn create(storage: S, ledger: LedgerId, options: Options) -> Result<Log<S>, LogError> {
+        options.check()?;
+        if !Listing::read(&storage)?.segments.is_empty() {
+            return Err(LogError::Exists);
+        }
+        let chain = Chain::empty(ledger);
+        let segment = create_segment(&storage, &chain, 0, options)?;
+        Ok(Log::opened(storage, options, Position::start_of(segment), Index::default()))
+    }
+
+    pub(crate) fn opened(storage: S, options: Options, end: Position, index: Index) -> Log<S> {
+        Log { storage, options, end, index, buffer: Vec::new(), poisoned: false }
+    }
+
+    /// The chain up to the last durable entry.
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        &self.end.chain
+    }
+
+    /// The number of the next batch.
+    #[must_use]
+    pub fn next_batch(&self) -> u64 {
+        self.end.batch
+    }
+
+    /// The largest batch that [`Log::append`] takes, in bytes of [`frame::encoded_len`].
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u64 {
+        self.options.batch_bytes_max()
+    }
+
+    /// A reader of this log that knows what opening and appending learned about places. It is bounded by nothing: the caller
+    /// says up to where entries are durable.
+    #[must_use]
+    pub fn reader(&self) -> Reader<S> {
+        Reader::of(self.storage.clone(), self.end.chain.ledger, self.index.clone())
+    }
+
+    /// Appends one batch. When this returns `Ok`, it is on disk. No entries are no batch, and nothing is written.
+    ///
+    /// # Errors
+    /// After any error the batch may or may not be on disk, and every later call fails.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        if self.poisoned {
+            return Err(LogError::Poisoned);
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.poisoned = true;
+        self.append_batch(entries)?;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    fn append_batch(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        let chain = self.encode(entries)?;
+        let len = length(self.buffer.len());
+        let mut at = self.end;
+        if at.offset + len > at.segment.size {
+            let segment = create_segment(&self.storage, &at.chain, at.batch, self.options)?;
+            at = Position { segment, offset: segment::DATA_START, ..at };
+        }
+        let file = at.segment.file();
+        self.storage.write_at(&file, at.offset, &self.buffer).map_err(LogError::io(Doing::Write, &file))?;
+        self.storage.sync(&file).map_err(LogError::io(Doing::Sync, &file))?;
+        self.index.pass(&at);
+        self.end = Position { offset: at.offset + len, batch: at.batch + 1, chain, ..at };
+        Ok(())
+    }
+
+    /// Fills the buffer with the frames; checks what readers will check, before anything is written.
+    fn encode(&mut self, entries: &[Entry]) -> Result<Chain, LogError> {
+        let mut chain = self.end.chain;
+        let max = self.batch_bytes_max();
+        let bytes = entries.iter().map(|entry| length(frame::encoded_len(entry))).fold(0, u64::saturating_add);
+        let count = u32::try_from(entries.len()).map_err(|_| LogError::BatchTooLarge { bytes, max })?;
+        if bytes > max {
+            return Err(LogError::BatchTooLarge { bytes, max });
+        }
+        self.buffer.clear();
+        for (index, entry) in (0..count).zip(entries) {
+            if entry.payload.len() > PAYLOAD_BYTES_MAX {
+                let bytes = length(entry.payload.len());
+                return Err(LogError::BatchTooLarge { bytes, max: length(PAYLOAD_BYTES_MAX) });
+            }
+            chain.follow(entry).map_err(LogError::NotNext)?;
+            frame::encode(self.end.batch, index, count, entry, &mut self.buffer);
+        }
+        Ok(chain)
+    }
+}
+
+fn create_segment(
+    storage: &impl Storage,
+    chain: &Chain,
+    first_batch: u64,
+    options: Options,
+) -> Result<SegmentHeader, LogError> {
+    let size = options.segment_bytes;
+    let header = SegmentHeader { ledger: chain.ledger, first: chain.next, first_batch, size, previous: chain.head };
+    let file = header.file();
+    storage.create(&file, &header.to_bytes(), size).map_err(LogError::io(Doing::Create, &file))?;
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::Covered;
+    use crate::storage::MemStorage;
+    use crate::workload::{self, LEDGER};
+    use writ_schemas::entry::ChainBreak;
+    use writ_schemas::ids::Seq;
+
+    const OPTIONS: Options = Options { segment_bytes: 4096 };
+
+    #[test]
+    fn what_does_not_fit_or_follow_is_refused_and_poisons() {
+        let check = |entries: &[Entry], expected: &str| {
+            let storage = MemStorage::new();
+            let mut log = Log::create(storage.clone(), LEDGER, OPTIONS).expect("creates");
+            let before = storage.operations();
+            assert_eq!(log.append(entries).map_err(|e| e.to_string()), Err(expected.to_owned()));
+            assert_eq!(storage.operations(), before, "nothing is written");
+            assert!(matches!(log.append(entries), Err(LogError::Poisoned)));
+        };
+        let batches = workload::batches(&[&[10], &[10]]);
+        check(&batches[1], &format!("an entry handed to the log does not follow: {}", ChainBreak::Seq(Seq(1))));
+        check(&workload::batches(&[&[3600]])[0], "a batch of 3744 bytes; the limit is 3584");
+    }
+
+    #[test]
+    fn a_log_is_created_once_and_takes_batches_up_to_the_limit() {
+        let storage = MemStorage::new();
+        let mut log = Log::create(storage.clone(), LEDGER, OPTIONS).expect("creates");
+        let batches = workload::batches(&[&[3584 - frame::FIXED_LEN], &[1, 2]]);
+        for (number, batch) in batches.iter().enumerate() {
+            assert_eq!(log.next_batch(), length(number));
+            log.append(batch).expect("appends");
+            log.append(&[]).expect("no entries are no batch");
+        }
+        assert_eq!((log.chain().next, log.next_batch()), (Seq(3), 2));
+        assert_eq!(Listing::read(&storage).expect("lists").segments, [Seq(0), Seq(1)]);
+        assert!(matches!(Log::create(storage.clone(), LEDGER, OPTIONS), Err(LogError::Exists)));
+        let chain = *log.chain();
+        let opened = workload::open(&storage, Covered::NONE).expect("opens").0;
+        assert_eq!(*opened.chain(), chain);
+        let odd = Options { segment_bytes: 1000 };
+        assert!(matches!(Log::create(MemStorage::new(), LEDGER, odd), Err(LogError::SegmentSize(1000))));
+    }
+}

@@ -1,0 +1,203 @@
+//! Answers questions about what happened, from the views and the log, as JSON that a program can read.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use writ_log::Reader;
+use writ_projections::metering::Meter;
+use writ_projections::proofgraph::{Graph, Limits};
+use writ_schemas::canonical;
+use writ_schemas::dsse::{Document, Signed};
+use writ_schemas::entry::Entry;
+use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
+use writ_schemas::ids::{Digest, Name, Seq, hex};
+
+use crate::error::{Failure, Result};
+use crate::executor::content::ContentStore;
+use crate::folder::Folder;
+use crate::views::Queries;
+
+/// What questions are put to.
+#[derive(Clone)]
+pub struct Library {
+    /// The ledger's folder.
+    pub folder: Folder,
+    /// Its log.
+    pub reader: Reader,
+    /// Its views.
+    pub views: Queries,
+}
+
+impl Library {
+    /// Waits until the views hold every entry before `next`.
+    ///
+    /// # Errors
+    /// `ERR_OVERLOADED` if they have not caught up within `patience`.
+    pub fn wait_for(&self, next: Seq, patience: Duration) -> Result<()> {
+        if self.views.progress.wait_beyond(Seq(next.0.saturating_sub(1)), patience) >= next {
+            return Ok(());
+        }
+        Err(Failure::new(Code::Overloaded, "the views have not caught up with the log"))
+    }
+}
+
+/// A signed document: parsed for people, and as the exact envelope.
+#[must_use]
+pub fn document<T: Document>(signed: &Signed<T>) -> Value {
+    json!({
+        "digest": signed.digest(),
+        "envelope": String::from_utf8_lossy(&signed.to_envelope()),
+        "payload": serde_json::from_slice::<Value>(signed.payload()).unwrap_or(Value::Null),
+    })
+}
+
+/// An event as JSON.
+#[must_use]
+pub fn event(event: &Event) -> Value {
+    match event {
+        Event::LedgerOpened(genesis) => document(genesis),
+        Event::IntentAdmitted(admitted) => {
+            let mut value = document(&admitted.intent);
+            value["source"] = json!(admitted.source);
+            value["trace"] = json!(admitted.trace);
+            value
+        }
+        Event::RecordRefused(refused) => json!({
+            "claims": refused.claims, "code": refused.code, "detail": refused.detail, "digest": refused.digest,
+            "length": refused.length, "prefix": String::from_utf8_lossy(&refused.prefix), "source": refused.source,
+        }),
+        Event::SourceAdvanced(positions) => json!({ "positions": positions }),
+        Event::DecisionMade(decision) => document(decision),
+        Event::DispatchStarted(decision) => json!({ "decision": decision }),
+        Event::ReceiptIssued(issued) => {
+            let mut value = document(&issued.receipt);
+            value["output"] = issued.output.as_deref().map_or(Value::Null, output);
+            value
+        }
+        Event::EvidenceRegistered(evidence) => document(evidence),
+        Event::OutcomeReconciled(act)
+        | Event::PolicyActivated(act)
+        | Event::KeyTrusted(act)
+        | Event::KeyRevoked(act)
+        | Event::Frozen(act)
+        | Event::Thawed(act)
+        | Event::PartitionsBound(act) => document(act),
+        Event::StateHashed(hash) => json!({ "state_hash": hash }),
+        Event::CheckpointSigned(note) => json!({ "note": note }),
+        Event::TailCut(cut) => json!({ "segment": cut.segment, "offset": cut.offset, "bytes": cut.bytes }),
+        Event::SourceGap(gap) => json!({ "partition": gap.partition, "expected": gap.expected, "found": gap.found }),
+    }
+}
+
+/// An entry as JSON.
+///
+/// # Errors
+/// `ERR_LOG_DAMAGED` if its payload is not an event.
+pub fn entry(entry: &Entry) -> Result<Value> {
+    let header = &entry.header;
+    let decoded = entry.event()?;
+    Ok(json!({
+        "event": event(&decoded),
+        "hash": hex(&entry.hash()),
+        "kind": header.kind.as_str(),
+        "previous": hex(&header.previous),
+        "recorded_at": header.recorded_at,
+        "seq": header.seq,
+    }))
+}
+
+/// An output, as the JSON that it is.
+fn output(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or(Value::Null)
+}
+
+fn view(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Code::ViewDamaged, error)
+}
+
+impl Library {
+    /// What became of an intent: intent, decision, dispatch, receipt, with the seqs of their entries.
+    ///
+    /// # Errors
+    /// `ERR_NOT_FOUND`, or the log or a view failed.
+    pub fn case(&self, tenant: &Name, id: &Name) -> Result<Value> {
+        let graph = Graph::new(&self.views.graph);
+        let case = graph.case(tenant, id).map_err(view)?;
+        let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
+        let receipts = case.receipts.iter().map(|seq| self.receipt(*seq)).collect::<Result<Vec<Value>>>()?;
+        Ok(json!({
+            "decision": self.entry(case.decision)?,
+            "id": id,
+            "intent": self.entry(case.intent)?,
+            "receipts": receipts,
+            "reconciled": case.reconciled.map(|seq| self.entry(seq)).transpose()?,
+            "tenant": tenant,
+        }))
+    }
+
+    /// A receipt's entry, its output fetched from the content store if it is not beside it.
+    fn receipt(&self, seq: Seq) -> Result<Value> {
+        let mut value = self.entry(seq)?;
+        let digest = value["event"]["payload"]["output"].as_str().and_then(|digest| digest.parse::<Digest>().ok());
+        if let (Some(digest), true) = (digest, value["event"]["output"].is_null()) {
+            let bytes = ContentStore::at(self.folder.content()).get(&digest)?;
+            value["event"]["output"] = output(&bytes);
+        }
+        Ok(value)
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// `ERR_NOT_FOUND`, or the log failed.
+    pub fn entry(&self, seq: Seq) -> Result<Value> {
+        let found = self.reader.get(seq)?;
+        entry(&found.ok_or_else(|| Failure::new(Code::NotFound, format!("entry {seq}")))?.entry)
+    }
+
+    /// Usage, line by line, each with the entries of the receipts that it was counted from.
+    ///
+    /// # Errors
+    /// The view failed.
+    pub fn usage(&self, tenant: Option<&Name>) -> Result<Value> {
+        let meter = Meter::new(&self.views.metering);
+        let lines = meter.usage(tenant).map_err(view)?;
+        let lines = lines.into_iter().map(|line| {
+            let sources = meter.usage_sources(&line).map_err(view)?;
+            let mut value = json!(line);
+            value["receipts"] = json!(sources);
+            Ok(value)
+        });
+        Ok(json!({ "lines": lines.collect::<Result<Vec<Value>>>()? }))
+    }
+
+    /// What an entry stands on: the nodes, the same as a tree for people, and in DOT.
+    ///
+    /// # Errors
+    /// `ERR_NOT_FOUND` if the entry is no node, or the view failed.
+    pub fn graph(&self, seq: Seq) -> Result<Value> {
+        let graph = Graph::new(&self.views.graph);
+        let missing = || Failure::new(Code::NotFound, format!("entry {seq} is no node of the graph"));
+        let tree = graph.tree(seq, Limits::default()).map_err(view)?.ok_or_else(missing)?;
+        let part = graph.ancestors(seq, Limits::default()).map_err(view)?.ok_or_else(missing)?;
+        Ok(json!({ "dot": part.to_dot(), "graph": part.to_json(), "tree": tree.to_string() }))
+    }
+
+    /// The entry that an intent's graph is best shown from: its receipt, else its decision, else itself.
+    ///
+    /// # Errors
+    /// `ERR_NOT_FOUND`, or the view failed.
+    pub fn last_of(&self, tenant: &Name, id: &Name) -> Result<Seq> {
+        let case = Graph::new(&self.views.graph).case(tenant, id).map_err(view)?;
+        let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
+        Ok(case.reconciled.or(case.receipts.last().copied()).unwrap_or(case.decision))
+    }
+}
+
+/// JSON as one canonical line: stable from run to run.
+#[must_use]
+pub fn line(value: &Value) -> String {
+    canonical::bytes(value).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+}

@@ -1,0 +1,209 @@
+//! The bounded queue in front of the one writer: the back-pressure of the whole system.
+//!
+//! Two lanes. What comes from outside is bounded in number and bytes, and waits while too many executions are open. What
+//! the executor reports is bounded by the calls under way, and never waits: otherwise the two could wait for each other.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The most inputs from outside that wait: a few batches.
+pub const OUTSIDE_MAX: usize = 8192;
+
+/// The most bytes from outside that wait: 32 MiB, so that large intents cannot fill the memory.
+pub const OUTSIDE_BYTES_MAX: usize = 32 << 20;
+
+/// Why an input was not taken; it is given back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotTaken<T> {
+    /// The queue is full.
+    Full(T),
+    /// The queue is closed.
+    Closed(T),
+}
+
+/// What the writer takes in one go.
+#[derive(Debug)]
+pub struct Taken<T> {
+    /// In order: inside first.
+    pub inputs: Vec<T>,
+    /// Whether nothing will come any more.
+    pub closed: bool,
+}
+
+struct Lanes<T> {
+    outside: VecDeque<(T, usize)>,
+    outside_bytes: usize,
+    inside: VecDeque<T>,
+    outside_closed: bool,
+    closed: bool,
+}
+
+/// The queue.
+pub struct Queue<T> {
+    lanes: Mutex<Lanes<T>>,
+    filled: Condvar,
+    emptied: Condvar,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Queue<T> {
+        let lanes = Lanes {
+            outside: VecDeque::new(),
+            outside_bytes: 0,
+            inside: VecDeque::new(),
+            outside_closed: false,
+            closed: false,
+        };
+        Queue { lanes: Mutex::new(lanes), filled: Condvar::new(), emptied: Condvar::new() }
+    }
+}
+
+impl<T> Queue<T> {
+    /// A thread that panicked while it held the lock left whole lanes behind: no operation here stops half-way.
+    fn lanes(&self) -> MutexGuard<'_, Lanes<T>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an input of `bytes` into the outside lane if there is room.
+    ///
+    /// # Errors
+    /// Gives it back if the lane is full or closed.
+    pub fn offer(&self, input: T, bytes: usize) -> Result<(), NotTaken<T>> {
+        let mut lanes = self.lanes();
+        if lanes.outside_closed {
+            return Err(NotTaken::Closed(input));
+        }
+        if lanes.outside_is_full(bytes) {
+            return Err(NotTaken::Full(input));
+        }
+        lanes.outside_bytes += bytes;
+        lanes.outside.push_back((input, bytes));
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Puts an input of `bytes` into the outside lane, waiting for room.
+    ///
+    /// # Errors
+    /// Gives it back if the lane is closed.
+    pub fn put(&self, input: T, bytes: usize) -> Result<(), NotTaken<T>> {
+        let mut lanes = self.lanes();
+        while !lanes.outside_closed && lanes.outside_is_full(bytes) {
+            lanes = self.emptied.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        }
+        if lanes.outside_closed {
+            return Err(NotTaken::Closed(input));
+        }
+        lanes.outside_bytes += bytes;
+        lanes.outside.push_back((input, bytes));
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Puts an input into the inside lane. Lost if the queue is closed: opening finds out what became of it.
+    pub fn report(&self, input: T) {
+        let mut lanes = self.lanes();
+        if !lanes.closed {
+            lanes.inside.push_back(input);
+            self.filled.notify_one();
+        }
+    }
+
+    /// Takes what waits, at most `count_max` inputs and about `bytes_max` bytes from outside; waits at most `patience` for
+    /// the first. `outside` says whether inputs from outside may be taken now.
+    pub fn take(&self, count_max: usize, bytes_max: usize, outside: bool, patience: Duration) -> Taken<T> {
+        let mut lanes = self.lanes();
+        if lanes.nothing_for(outside) && !lanes.closed {
+            lanes = self.filled.wait_timeout(lanes, patience).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let inside = lanes.inside.len().min(count_max);
+        let mut inputs: Vec<T> = lanes.inside.drain(..inside).collect();
+        let mut bytes = 0;
+        while outside && inputs.len() < count_max && bytes < bytes_max {
+            let Some((input, size)) = lanes.outside.pop_front() else { break };
+            lanes.outside_bytes -= size;
+            bytes += size;
+            inputs.push(input);
+        }
+        let closed = lanes.closed && lanes.inside.is_empty() && lanes.outside.is_empty();
+        self.emptied.notify_all();
+        Taken { inputs, closed }
+    }
+
+    /// Takes nothing more from outside. What waits already is still handed out.
+    pub fn close_outside(&self) {
+        self.lanes().outside_closed = true;
+        self.emptied.notify_all();
+    }
+
+    /// Takes nothing more at all. What waits already is still handed out.
+    pub fn close(&self) {
+        let mut lanes = self.lanes();
+        lanes.outside_closed = true;
+        lanes.closed = true;
+        self.filled.notify_all();
+        self.emptied.notify_all();
+    }
+
+    /// How many inputs wait.
+    pub fn len(&self) -> usize {
+        let lanes = self.lanes();
+        lanes.outside.len() + lanes.inside.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Lanes<T> {
+    /// A single input larger than the limit passes when the lane is empty, so that nothing waits forever.
+    fn outside_is_full(&self, bytes: usize) -> bool {
+        self.outside.len() >= OUTSIDE_MAX
+            || (!self.outside.is_empty() && self.outside_bytes + bytes > OUTSIDE_BYTES_MAX)
+    }
+
+    fn nothing_for(&self, outside: bool) -> bool {
+        self.inside.is_empty() && !(outside && !self.outside.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+
+    #[test]
+    fn inside_goes_first_and_outside_can_be_held_back() {
+        let queue = Queue::default();
+        assert_eq!(queue.offer(1, 1), Ok(()));
+        queue.report(2);
+        assert_eq!(queue.take(10, 10, false, NOW).inputs, [2]);
+        assert_eq!(queue.take(10, 10, true, NOW).inputs, [1]);
+    }
+
+    #[test]
+    fn a_full_lane_gives_back() {
+        let queue = Queue::default();
+        assert_eq!(queue.offer(1, OUTSIDE_BYTES_MAX * 2), Ok(()), "one too large passes alone");
+        assert_eq!(queue.offer(2, 1), Err(NotTaken::Full(2)));
+        assert_eq!(queue.take(10, 10, true, NOW).inputs, [1]);
+        for n in 0..OUTSIDE_MAX {
+            assert_eq!(queue.offer(n, 1), Ok(()));
+        }
+        assert_eq!(queue.offer(2, 1), Err(NotTaken::Full(2)));
+    }
+
+    #[test]
+    fn closing_hands_out_what_waits() {
+        let queue = Queue::default();
+        assert_eq!(queue.offer(1, 1), Ok(()));
+        queue.close();
+        assert_eq!(queue.offer(2, 1), Err(NotTaken::Closed(2)));
+        let taken = queue.take(10, 10, true, NOW);
+        assert_eq!((taken.inputs, taken.closed), (vec![1], true));
+    }
+}

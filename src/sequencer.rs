@@ -1,0 +1,560 @@
+//! The one writer: batch, decide, apply, sign, append, COMMIT, effects.
+//!
+//! A plain thread owns log and state. It takes what waits in the queue, gives all of it one time, decides each input against
+//! the state that the one before it left, signs on every core, and writes the batch once. Replies, dispatches and wake-ups
+//! are handed out after that, and nowhere else.
+//!
+//! **Invariant:** nothing leaves before the COMMIT POINT in [`Sequencer::commit`].
+//!
+//! **Invariant:** a failed append, sync or signature ends the writer with the state it ran ahead with. There is no rollback.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use rayon::prelude::*;
+use tokio::sync::oneshot;
+use tracing::{debug_span, info};
+
+use writ_kernel::admission;
+use writ_kernel::decide::{Identity, decide, identify};
+use writ_kernel::execution::{self, Dispatch, Ending, conclude};
+use writ_kernel::state::{Open, State};
+use writ_log::{Log, Storage};
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::decision::{Decision, Verdict};
+use writ_schemas::dsse::Signed;
+use writ_schemas::entry::{Chain, Entry, Header, SALT_LEN};
+use writ_schemas::errors::Code;
+use writ_schemas::event::{
+    Event, EventKind, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, SourceGap, TailCut,
+    TraceParent,
+};
+use writ_schemas::evidence::Evidence;
+use writ_schemas::ids::{KeyId, LedgerId, Name, Seq, UnixMicros};
+use writ_schemas::intent::Intent;
+use writ_schemas::keys::SecretKey;
+use writ_schemas::policy::Bundle;
+use writ_schemas::receipt::Status;
+use writ_schemas::strict::Refusal;
+
+use crate::checkpoint::NoteSlot;
+use crate::clock::{Clock, Stopwatch};
+use crate::error::{Failure, Result};
+use crate::folder;
+use crate::ledger::Progress;
+use crate::queue::Queue;
+use crate::telemetry;
+
+/// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
+const BATCH_INPUTS_MAX: usize = 1024;
+
+/// A batch is closed when its payloads reach 4 MiB; with the largest single input it stays below the log's limit.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Inputs from outside wait while this many executions are open, so that the memory of jobs is bounded.
+const OPEN_MAX: usize = 8192;
+
+/// How far the clock may lie behind the last entry before the writer stops: a step of NTP, not a wrong year. 10 s in
+/// microseconds.
+pub const CLOCK_BEHIND_MAX: u64 = 10_000_000;
+
+/// At least this many entries lie between two `StateHashed` events; more when the state is heavy, so that hashing stays a
+/// constant share of the work.
+const STATE_HASH_EVERY: u64 = 8192;
+
+/// A clean close hashes the state if at least this many entries came since the last time.
+const STATE_HASH_AT_CLOSE: u64 = 32;
+
+/// Records that added no entry are recorded as `SourceAdvanced` when there are this many, or a second has passed.
+const PASSED_MAX: u64 = 1000;
+
+/// How long the writer waits for inputs before it looks at what is due.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Something for the writer.
+#[derive(Debug)]
+pub enum Input {
+    /// From outside.
+    Submit(Submission),
+    /// A `PASS` whose turn has come.
+    Dispatch(Seq),
+    /// An execution that ended, with its canonical output where it is short.
+    Ended(Ending, Option<Vec<u8>>),
+    /// Records that were gone before they were read.
+    Gap(SourceGap),
+    /// What opening cut.
+    Cut(TailCut),
+}
+
+/// Something from outside.
+#[derive(Debug)]
+pub struct Submission {
+    /// What it is.
+    pub what: Submitted,
+    /// Where it came from.
+    pub source: Source,
+    /// The producer's trace.
+    pub trace: TraceParent,
+    /// Who waits for the answer.
+    pub reply: Option<oneshot::Sender<Answer>>,
+}
+
+/// What was submitted, its signatures checked as mathematics.
+#[derive(Debug)]
+pub enum Submitted {
+    /// An intent.
+    Intent(Box<Signed<Intent>>),
+    /// An administrative act.
+    Act(Box<Signed<Act>>),
+    /// Evidence.
+    Evidence(Box<Signed<Evidence>>),
+    /// Bytes that are none of these.
+    Unreadable(Refusal, Vec<u8>),
+}
+
+/// What a submitter hears, once it is durable.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The intent was decided by this entry.
+    Decided(Seq, Arc<Signed<Decision>>),
+    /// The very same intent was decided before, by this entry.
+    Known(Seq),
+    /// The act or the evidence is this entry.
+    Recorded(Seq),
+    /// The very same act or evidence was recorded before.
+    Already,
+    /// It was refused; where nobody waits for an answer, this entry says so.
+    Refused(Refusal),
+}
+
+/// What follows from an entry, once it is durable.
+#[derive(Debug)]
+pub enum Effect {
+    /// A `PASS` waits for its turn.
+    Ready(Job),
+    /// It is recorded as dispatched: call the connector.
+    Call(Seq),
+    /// It has its receipt.
+    Closed(Seq),
+    /// Another policy is in force.
+    Policy(Box<Bundle>),
+    /// Nothing more will be dispatched; end when the calls under way have ended.
+    Drain,
+    /// End when everything that waits has ended too.
+    Finish,
+}
+
+/// An execution that waits for its turn.
+#[derive(Debug)]
+pub struct Job {
+    /// The entry of the decision.
+    pub decision: Seq,
+    /// What was authorised.
+    pub open: Open,
+    /// The intent.
+    pub intent: Box<Signed<Intent>>,
+}
+
+/// The writer's part of a ledger.
+pub struct Sequencer<S> {
+    /// The state after the last entry.
+    pub state: State,
+    /// The log.
+    pub log: Log<S>,
+    /// Signs decisions and receipts.
+    pub key: SecretKey,
+    /// Gives each batch its time.
+    pub clock: Clock,
+    /// What is to be done.
+    pub queue: Arc<Queue<Input>>,
+    /// To the executor.
+    pub effects: Sender<Effect>,
+    /// To the checkpointer.
+    pub headers: Sender<Vec<Header>>,
+    /// From the checkpointer.
+    pub notes: Arc<NoteSlot>,
+    /// To everybody who follows the log.
+    pub progress: Arc<Progress>,
+    /// Entries since the last `StateHashed`.
+    pub since_hash: u64,
+}
+
+/// What the loop of the writer remembers from batch to batch, besides log and state.
+#[derive(Default)]
+struct Backlog {
+    /// Taken from the queue, not decided yet: the batch before was full.
+    inputs: VecDeque<Input>,
+    /// Where intake stands in partitions whose last records added no entry.
+    passed: BTreeMap<Partition, u64>,
+    passed_count: u64,
+    passed_since: Option<Stopwatch>,
+}
+
+impl Backlog {
+    fn passed_is_due(&self) -> bool {
+        self.passed_count >= PASSED_MAX
+            || self.passed_since.is_some_and(|since| since.elapsed() >= Duration::from_secs(1))
+    }
+}
+
+/// What a batch is made of, until it is durable.
+struct Batch {
+    now: UnixMicros,
+    events: Vec<Event>,
+    bytes: usize,
+    replies: Vec<(oneshot::Sender<Answer>, Reply)>,
+}
+
+/// An answer that may still need its signature.
+enum Reply {
+    /// By the event at this place of the batch.
+    Decided(usize),
+    Known(Answer),
+}
+
+impl<S: Storage + Clone> Sequencer<S> {
+    /// Writes until the queue is closed and empty.
+    ///
+    /// # Errors
+    /// The log could not be written, the clock is behind, or an event does not follow the state: the process must end.
+    pub fn run(mut self) -> Result<()> {
+        let mut backlog = Backlog::default();
+        loop {
+            if backlog.inputs.is_empty() {
+                let outside = self.state.open().len() < OPEN_MAX;
+                let taken = self.queue.take(BATCH_INPUTS_MAX, BATCH_BYTES, outside, PATIENCE);
+                if taken.closed && taken.inputs.is_empty() {
+                    return self.close(backlog);
+                }
+                backlog.inputs.extend(taken.inputs);
+            }
+            if backlog.inputs.is_empty() && !backlog.passed_is_due() {
+                continue;
+            }
+            self.batch(&mut backlog)?;
+        }
+    }
+
+    fn close(mut self, mut backlog: Backlog) -> Result<()> {
+        let mut batch = self.begin()?;
+        self.flush_passed(&mut backlog, &mut batch)?;
+        if self.since_hash + count(batch.events.len()) >= STATE_HASH_AT_CLOSE {
+            let hash = self.state.hash();
+            self.record(&mut batch, Event::StateHashed(hash))?;
+        }
+        self.commit(batch)?;
+        self.progress.close();
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<Batch> {
+        let (wall, last) = (self.clock.now(), self.state.last_at());
+        if wall.plus(CLOCK_BEHIND_MAX) < last {
+            let behind = last.0 - wall.0;
+            return Err(Failure::new(
+                Code::ClockBehind,
+                format!("{behind} us behind entry {}", self.state.next().0.saturating_sub(1)),
+            ));
+        }
+        Ok(Batch { now: wall.max(last.plus(1)), events: Vec::new(), bytes: 0, replies: Vec::new() })
+    }
+
+    fn batch(&mut self, backlog: &mut Backlog) -> Result<()> {
+        let _span = debug_span!("batch", inputs = backlog.inputs.len()).entered();
+        let mut batch = self.begin()?;
+        let decided = Stopwatch::start();
+        while batch.bytes < BATCH_BYTES {
+            let Some(input) = backlog.inputs.pop_front() else { break };
+            self.decide(input, &mut batch, backlog)?;
+        }
+        if backlog.passed_is_due() {
+            self.flush_passed(backlog, &mut batch)?;
+        }
+        if !batch.events.is_empty() {
+            if let Some(note) = self.notes.take() {
+                self.record(&mut batch, Event::CheckpointSigned(note))?;
+            }
+            let weight = u64::try_from(self.state.weight()).unwrap_or(u64::MAX);
+            if self.since_hash + count(batch.events.len()) >= STATE_HASH_EVERY.max(weight) {
+                let hash = self.state.hash();
+                self.record(&mut batch, Event::StateHashed(hash))?;
+            }
+        }
+        telemetry::stage("decide", decided.elapsed());
+        self.commit(batch)
+    }
+
+    /// One input against the state that the one before it left.
+    fn decide(&mut self, input: Input, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
+        match input {
+            Input::Submit(submission) => self.submit(submission, batch, backlog),
+            Input::Dispatch(decision) => match execution::dispatch(&self.state, decision, batch.now) {
+                Ok(Dispatch::Start) => self.record(batch, Event::DispatchStarted(decision)),
+                Ok(Dispatch::Expire(code)) => {
+                    self.conclude(Ending { decision, status: Status::Expired, code, output: None }, None, batch)
+                }
+                Err(refusal) => Err(refusal.into()),
+            },
+            Input::Ended(ending, output) => self.conclude(ending, output, batch),
+            Input::Gap(gap) => self.record(batch, Event::SourceGap(gap)),
+            Input::Cut(cut) => self.record(batch, Event::TailCut(cut)),
+        }
+    }
+
+    fn submit(&mut self, submission: Submission, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
+        let Submission { what, source, trace, reply } = submission;
+        if let Source::Kafka { partition, offset } = &source
+            && self.state.positions().get(partition).is_some_and(|next| offset < next)
+        {
+            return Ok(()); // read again after a restart or a seek; the log has its answer
+        }
+        let answer = match what {
+            Submitted::Intent(intent) => match identify(&self.state, &intent) {
+                Identity::New => {
+                    let signer =
+                        intent.signer().ok_or_else(|| Failure::new(Code::SignatureInvalid, "not one signature"))?;
+                    return self.judge(intent, signer, source, trace, reply, batch);
+                }
+                Identity::Known(seq) => {
+                    if let Source::Kafka { partition, offset } = source {
+                        backlog.passed.insert(partition, offset.saturating_add(1));
+                        backlog.passed_count += 1;
+                        backlog.passed_since.get_or_insert_with(Stopwatch::start);
+                    }
+                    telemetry::intent("KNOWN", Code::Ok);
+                    Answer::Known(seq)
+                }
+                Identity::Reused => {
+                    let Intent { tenant, id, .. } = intent.value();
+                    let refusal = Refusal::new(Code::IdReused, format!("{tenant}/{id} was used for other content"));
+                    let claims = Some((tenant.clone(), id.clone()));
+                    self.refuse(source, refusal, &intent.to_envelope(), claims, batch)?
+                }
+            },
+            Submitted::Unreadable(refusal, bytes) => self.refuse(source, refusal, &bytes, None, batch)?,
+            Submitted::Act(act) => {
+                let admitted = admission::act(&self.state, &act, batch.now);
+                self.admit(admitted, batch)?
+            }
+            Submitted::Evidence(evidence) => {
+                let admitted = admission::evidence(&self.state, &evidence, batch.now);
+                self.admit(admitted, batch)?
+            }
+        };
+        if let Some(reply) = reply {
+            batch.replies.push((reply, Reply::Known(answer)));
+        }
+        Ok(())
+    }
+
+    fn judge(
+        &mut self,
+        intent: Box<Signed<Intent>>,
+        signer: KeyId,
+        source: Source,
+        trace: TraceParent,
+        reply: Option<oneshot::Sender<Answer>>,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let ledger = self.ledger();
+        let intent_seq = self.state.next();
+        let decision = decide(&self.state, ledger, &intent, signer, intent_seq, batch.now);
+        telemetry::intent(decision.verdict.as_str(), decision.code);
+        let decision = execution::document(decision)?;
+        self.record(batch, Event::IntentAdmitted(IntentAdmitted { intent: *intent, source, trace }))?;
+        if let Some(reply) = reply {
+            batch.replies.push((reply, Reply::Decided(batch.events.len())));
+        }
+        self.record(batch, Event::DecisionMade(decision))
+    }
+
+    /// A refused record is recorded where its producer cannot be told otherwise; elsewhere it costs the ledger nothing.
+    fn refuse(
+        &mut self,
+        source: Source,
+        refusal: Refusal,
+        bytes: &[u8],
+        claims: Option<(Name, Name)>,
+        batch: &mut Batch,
+    ) -> Result<Answer> {
+        telemetry::intent("REFUSED", refusal.code);
+        if matches!(source, Source::Kafka { .. }) {
+            self.record(batch, Event::RecordRefused(RecordRefused::new(source, refusal.clone(), bytes, claims)))?;
+        }
+        Ok(Answer::Refused(refusal))
+    }
+
+    fn admit(&mut self, admitted: std::result::Result<Option<Event>, Refusal>, batch: &mut Batch) -> Result<Answer> {
+        match admitted {
+            Ok(Some(event)) => {
+                let seq = self.state.next();
+                self.record(batch, event)?;
+                Ok(Answer::Recorded(seq))
+            }
+            Ok(None) => Ok(Answer::Already),
+            Err(refusal) => Ok(Answer::Refused(refusal)),
+        }
+    }
+
+    fn conclude(&mut self, ending: Ending, output: Option<Vec<u8>>, batch: &mut Batch) -> Result<()> {
+        let receipt = conclude(&self.state, self.ledger(), ending, batch.now)?;
+        telemetry::receipt(receipt.status.as_str(), receipt.code);
+        let receipt = execution::document(receipt)?;
+        self.record(batch, Event::ReceiptIssued(ReceiptIssued { receipt, output }))
+    }
+
+    fn flush_passed(&mut self, backlog: &mut Backlog, batch: &mut Batch) -> Result<()> {
+        backlog.passed_count = 0;
+        backlog.passed_since = None;
+        let known = self.state.positions();
+        let positions: Vec<Position> = std::mem::take(&mut backlog.passed)
+            .into_iter()
+            .filter(|(partition, next)| known.get(partition).is_none_or(|known| known < next))
+            .map(|(partition, next)| Position { partition, next })
+            .collect();
+        if positions.is_empty() { Ok(()) } else { self.record(batch, Event::SourceAdvanced(positions)) }
+    }
+
+    /// Puts an event in its place and folds it in at once, so that the next input of the batch sees it.
+    fn record(&mut self, batch: &mut Batch, event: Event) -> Result<()> {
+        self.state.apply(self.state.next(), batch.now, &event)?;
+        batch.bytes += approximate_len(&event);
+        batch.events.push(event);
+        Ok(())
+    }
+
+    fn ledger(&self) -> LedgerId {
+        self.log.chain().ledger
+    }
+
+    /// Signs and encodes the batch, writes it once, and only then hands out what follows from it.
+    fn commit(&mut self, batch: Batch) -> Result<()> {
+        let Batch { now, mut events, replies, .. } = batch;
+        let first = self.log.chain().next;
+        if !events.is_empty() {
+            let signed = Stopwatch::start();
+            let payloads = sign_and_encode(&mut events, &self.key)?;
+            telemetry::stage("sign", signed.elapsed());
+            let mut chain = *self.log.chain();
+            let entries = chain_up(&mut chain, now, payloads)?;
+            let appended = Stopwatch::start();
+            {
+                let _span = debug_span!("append", entries = entries.len()).entered();
+                self.log.append(&entries)?;
+            }
+            telemetry::append(appended.elapsed(), entries.len());
+            let hashed = events.iter().rposition(|event| matches!(event, Event::StateHashed(_)));
+            self.since_hash = match hashed {
+                Some(at) => count(events.len() - 1 - at),
+                None => self.since_hash + count(events.len()),
+            };
+            // ============================== COMMIT POINT ==============================
+            // The batch is on the disk. From here on it may be told.
+            let _ = self.headers.send(entries.iter().map(|entry| entry.header).collect());
+        }
+        self.tell(first, events, replies);
+        self.progress.advance(self.log.chain().next);
+        Ok(())
+    }
+
+    /// Effects go out before replies: who has heard that all is decided may then ask the executor to finish all.
+    fn tell(&self, first: Seq, events: Vec<Event>, replies: Vec<(oneshot::Sender<Answer>, Reply)>) {
+        let place = |at: usize| Seq(first.0 + count(at));
+        let answers: Vec<_> = replies
+            .into_iter()
+            .filter_map(|(to, reply)| match (reply, &events) {
+                (Reply::Known(answer), _) => Some((to, answer)),
+                (Reply::Decided(at), events) => match events.get(at) {
+                    Some(Event::DecisionMade(decision)) => {
+                        Some((to, Answer::Decided(place(at), Arc::new(decision.clone()))))
+                    }
+                    _ => None,
+                },
+            })
+            .collect();
+        let mut intent = None;
+        for (at, event) in events.into_iter().enumerate() {
+            if let Some(effect) = self.effect(place(at), event, &mut intent)
+                && self.effects.send(effect).is_err()
+            {
+                info!("the executor has ended; what passed is dispatched at the next opening");
+            }
+        }
+        for (to, answer) in answers {
+            let _ = to.send(answer); // whoever asked may have gone away
+        }
+    }
+
+    /// What follows from one event. An intent waits in `intent` for its decision, which is the next event.
+    fn effect(&self, seq: Seq, event: Event, intent: &mut Option<Box<Signed<Intent>>>) -> Option<Effect> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "an event has no effect unless it is named here")]
+        match event {
+            Event::IntentAdmitted(admitted) => {
+                *intent = Some(Box::new(admitted.intent));
+                None
+            }
+            Event::DecisionMade(decision) if decision.value().verdict == Verdict::Pass => {
+                let open = self.state.open().get(&seq)?.clone();
+                Some(Effect::Ready(Job { decision: seq, open, intent: intent.take()? }))
+            }
+            Event::DispatchStarted(decision) => Some(Effect::Call(decision)),
+            Event::ReceiptIssued(issued) => Some(Effect::Closed(issued.receipt.value().decision_seq)),
+            Event::PolicyActivated(act) => match &act.value().statement {
+                Statement::ActivatePolicy { bundle } => Some(Effect::Policy(Box::new(bundle.clone()))),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Signs what is signed by the ledger, and encodes everything, on every core.
+fn sign_and_encode(events: &mut [Event], key: &SecretKey) -> Result<Vec<(EventKind, Vec<u8>)>> {
+    events
+        .par_iter_mut()
+        .with_min_len(4)
+        .map(|event| {
+            if let Event::DecisionMade(decision) = event {
+                decision.add_signature(key);
+            } else if let Event::ReceiptIssued(issued) = event {
+                issued.receipt.add_signature(key);
+            }
+            let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
+            Ok((event.kind(), payload))
+        })
+        .collect()
+}
+
+/// Puts encoded events in their places.
+///
+/// # Errors
+/// The operating system has no random bytes for the salts.
+pub fn chain_up(chain: &mut Chain, now: UnixMicros, payloads: Vec<(EventKind, Vec<u8>)>) -> Result<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(payloads.len());
+    for (kind, payload) in payloads {
+        let salt: [u8; SALT_LEN] = folder::random()?;
+        entries.push(chain.append(kind, now, salt, payload));
+    }
+    Ok(entries)
+}
+
+/// About how long an event's payload is; signatures and lengths are small beside the documents.
+fn approximate_len(event: &Event) -> usize {
+    const AROUND: usize = 512;
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others are short")]
+    let document = match event {
+        Event::IntentAdmitted(admitted) => admitted.intent.payload().len(),
+        Event::DecisionMade(decision) => decision.payload().len(),
+        Event::ReceiptIssued(issued) => issued.receipt.payload().len() + issued.output.as_ref().map_or(0, Vec::len),
+        Event::EvidenceRegistered(evidence) => evidence.payload().len(),
+        Event::PolicyActivated(act) => act.payload().len(),
+        _ => 0,
+    };
+    AROUND + document
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,136 @@
+//! Spans and metrics. Every metric is declared in [`describe`], with its help and unit; labels are bounded: no tenants, no
+//! principals, no ids.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use writ_schemas::errors::Code;
+
+use crate::config;
+use crate::error::{Failure, Result};
+
+const INTENTS: &str = "writ_intents_total";
+const RECEIPTS: &str = "writ_receipts_total";
+const ENTRIES: &str = "writ_entries_total";
+const BATCHES: &str = "writ_batches_total";
+const STAGE: &str = "writ_stage_duration_seconds";
+const CHECKPOINT_SIZE: &str = "writ_checkpoint_entries";
+const EXECUTIONS: &str = "writ_executions_under_way";
+const QUEUE: &str = "writ_queue_inputs";
+const KAFKA_RECORDS: &str = "writ_kafka_records_total";
+const KAFKA_PUBLISHED: &str = "writ_kafka_published_total";
+const VIEW_LAG: &str = "writ_view_lag_entries";
+
+/// Every metric there is.
+fn describe() {
+    describe_counter!(
+        INTENTS,
+        Unit::Count,
+        "Intents by verdict and reason code; KNOWN are duplicates, REFUSED became no decision"
+    );
+    describe_counter!(RECEIPTS, Unit::Count, "Receipts by status and code");
+    describe_counter!(ENTRIES, Unit::Count, "Entries that are durable");
+    describe_counter!(BATCHES, Unit::Count, "Batches that are durable: one write and one sync each");
+    describe_histogram!(STAGE, Unit::Seconds, "How long each stage of the pipeline took");
+    describe_gauge!(CHECKPOINT_SIZE, Unit::Count, "Entries covered by the last signed checkpoint");
+    describe_gauge!(EXECUTIONS, Unit::Count, "Executions that are dispatched or about to be");
+    describe_gauge!(QUEUE, Unit::Count, "Inputs that wait for the writer");
+    describe_counter!(KAFKA_RECORDS, Unit::Count, "Records read from bound partitions");
+    describe_counter!(KAFKA_PUBLISHED, Unit::Count, "Records published in committed transactions");
+    describe_gauge!(VIEW_LAG, Unit::Count, "Entries that a view has not applied yet");
+}
+
+/// Starts logging to standard error: warnings, or what `WRIT_LOG` asks for.
+pub fn start_logging(default: &str) {
+    let filter = config::log_filter().unwrap_or_else(|| default.to_owned());
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt() // a second start in one process keeps the first
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(!config::no_color() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .try_init();
+}
+
+/// Starts counting, for `/metrics`.
+///
+/// # Errors
+/// `ERR_CONFIG` if this process counts already.
+pub fn start_metrics() -> Result<PrometheusHandle> {
+    let refuse = |e: &dyn std::fmt::Display| Failure::new(Code::Config, format!("metrics: {e}"));
+    let buckets = [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(STAGE.to_owned()), &buckets)
+        .map_err(|e| refuse(&e))?
+        .install_recorder()
+        .map_err(|e| refuse(&e))?;
+    describe();
+    Ok(handle)
+}
+
+/// An intent was answered.
+pub fn intent(verdict: &'static str, code: Code) {
+    counter!(INTENTS, "verdict" => verdict, "code" => code.as_str()).increment(1);
+}
+
+/// An execution ended.
+pub fn receipt(status: &'static str, code: Code) {
+    counter!(RECEIPTS, "status" => status, "code" => code.as_str()).increment(1);
+}
+
+/// A stage of the pipeline ran.
+pub fn stage(stage: &'static str, took: Duration) {
+    histogram!(STAGE, "stage" => stage).record(took.as_secs_f64());
+}
+
+/// A batch became durable.
+pub fn append(took: Duration, entries: usize) {
+    stage("append", took);
+    counter!(BATCHES).increment(1);
+    counter!(ENTRIES).increment(wide(entries));
+}
+
+/// A checkpoint was signed.
+pub fn checkpoint(size: u64) {
+    gauge!(CHECKPOINT_SIZE).set(lossy(size));
+}
+
+/// How many executions are under way.
+pub fn executions(count: usize) {
+    gauge!(EXECUTIONS).set(lossy(wide(count)));
+}
+
+/// How many inputs wait.
+pub fn queue(len: usize) {
+    gauge!(QUEUE).set(lossy(wide(len)));
+}
+
+/// Records were read from Kafka.
+pub fn kafka_read(count: usize) {
+    counter!(KAFKA_RECORDS).increment(wide(count));
+}
+
+/// Records were published to Kafka.
+pub fn kafka_published(count: usize) {
+    counter!(KAFKA_PUBLISHED).increment(wide(count));
+}
+
+/// How far a view lies behind the log.
+pub fn view_lag(view: &'static str, entries: u64) {
+    gauge!(VIEW_LAG, "view" => view).set(lossy(entries));
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[allow(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "gauges are floats; counts here stay far below 2^53"
+)]
+fn lossy(count: u64) -> f64 {
+    count as f64
+}

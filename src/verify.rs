@@ -1,0 +1,454 @@
+//! What anybody can check without trusting the writer: every frame, the chain, every commitment, every signature, every
+//! checkpoint, every stored output.
+//!
+//! [`Audit`] walks the log once and hands each verified entry, with its event, to whoever wants to look further: replay does.
+//! It takes no lock and writes nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use writ_log::{End, Lock, LogError, Reader};
+use writ_schemas::act::Act;
+use writ_schemas::checkpoint::Checkpoint;
+use writ_schemas::dsse::{Document, Signed};
+use writ_schemas::entry::{Chain, Entry};
+use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
+use writ_schemas::genesis::Genesis;
+use writ_schemas::ids::{Digest, KeyId, LedgerId, Seq, hex};
+
+use crate::checkpoint::{Head, LATEST, open_note, read_note};
+use crate::error::{Failure, Result};
+use crate::executor::content::ContentStore;
+use crate::folder::Folder;
+
+/// Entries whose signatures are checked together, on every core.
+const CHUNK: usize = 512;
+
+/// How many ends of batches are remembered for checkpoints that later entries name. A checkpoint is named by the next batch,
+/// so it lies at most a second of batches back.
+const ENDS_MAX: usize = 65_536;
+
+/// What is pinned from outside the folder.
+#[derive(Clone, Debug, Default)]
+pub struct Pins {
+    /// A key that must have signed genesis.
+    pub key: Option<KeyId>,
+    /// A checkpoint kept elsewhere, which the log must extend.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// What was checked. Equal for equal ledgers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether all of it holds.
+    pub ok: bool,
+    /// The ledger's id.
+    pub ledger: Option<LedgerId>,
+    /// Entries that were checked, from 0 without gaps.
+    pub entries: u64,
+    /// Signatures that were checked, those of checkpoints included.
+    pub signatures: u64,
+    /// Decisions among the entries.
+    pub decisions: u64,
+    /// Receipts among the entries.
+    pub receipts: u64,
+    /// The hash of the last entry, in hex.
+    pub head: String,
+    /// The RFC 6962 root, in hex.
+    pub root: String,
+    /// How many entries the last checkpoint in the folder covers.
+    pub checkpoint: Option<u64>,
+    /// The first thing that does not hold.
+    pub broken: Option<Broken>,
+    /// What a reader should know though all holds.
+    pub notes: Vec<String>,
+}
+
+/// The first thing that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Broken {
+    /// The registered code.
+    pub code: Code,
+    /// The entry, where it can be named.
+    pub seq: Option<Seq>,
+    /// What, and in which file at which byte.
+    pub what: String,
+}
+
+impl Broken {
+    fn at(seq: Seq, what: impl std::fmt::Display) -> Broken {
+        Broken { code: Code::LogDamaged, seq: Some(seq), what: format!("entry {seq}: {what}") }
+    }
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Broken {
+        Broken { code: failure.code, seq: None, what: failure.detail }
+    }
+}
+
+/// Checks a ledger's folder.
+///
+/// # Errors
+/// It could not be read at all. A ledger that is broken is a [`Report`] that says so.
+pub fn verify(folder: &Folder, pins: &Pins, progress: &mut dyn FnMut(u64)) -> Result<Report> {
+    let mut audit = Audit::open(folder, pins)?;
+    audit.run(&mut |entry, _| {
+        progress(entry.header.seq.0);
+        Ok::<(), Broken>(())
+    });
+    Ok(audit.report())
+}
+
+/// One walk over the log.
+pub struct Audit {
+    folder: Folder,
+    pins: Pins,
+    reader: Reader,
+    genesis: Option<Genesis>,
+    chain: Option<Chain>,
+    head: Head,
+    /// (root, head) by size, at the ends of the last batches and at the sizes of `wanted`.
+    ends: BTreeMap<u64, ([u8; 32], [u8; 32])>,
+    wanted: Vec<(String, Checkpoint)>,
+    counts: Counts,
+    broken: Option<Broken>,
+    notes: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    signatures: u64,
+    decisions: u64,
+    receipts: u64,
+}
+
+impl Audit {
+    /// Opens the log for reading.
+    ///
+    /// # Errors
+    /// There is no ledger, or it cannot be read.
+    pub fn open(folder: &Folder, pins: &Pins) -> Result<Audit> {
+        folder.require()?;
+        let reader = Reader::open(folder.log())?;
+        Ok(Audit {
+            folder: folder.clone(),
+            pins: pins.clone(),
+            reader,
+            genesis: None,
+            chain: None,
+            head: Head::default(),
+            ends: BTreeMap::new(),
+            wanted: Vec::new(),
+            counts: Counts::default(),
+            broken: None,
+            notes: Vec::new(),
+        })
+    }
+
+    /// Walks to the end, or to the first thing that does not hold. `each` sees every verified entry in order and may find
+    /// something that does not hold, too.
+    pub fn run<E: Into<Broken>>(&mut self, each: &mut dyn FnMut(&Entry, &Event) -> std::result::Result<(), E>) {
+        if let Err(broken) = self.walk(each) {
+            self.broken = Some(broken);
+        }
+    }
+
+    /// The genesis, once entry 0 was seen.
+    #[must_use]
+    pub fn genesis(&self) -> Option<&Genesis> {
+        self.genesis.as_ref()
+    }
+
+    fn walk<E: Into<Broken>>(
+        &mut self,
+        each: &mut dyn FnMut(&Entry, &Event) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), Broken> {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let reader = self.reader.clone();
+        let mut entries = reader.entries(Seq(0)).map_err(|e| damaged(&e))?;
+        loop {
+            let item = entries.next();
+            let (ended, damage) = match item {
+                Some(Ok(located)) => {
+                    chunk.push(located);
+                    (false, None)
+                }
+                Some(Err(error)) => (true, Some(damaged(&error))),
+                None => (true, None),
+            };
+            if chunk.len() == CHUNK || ended {
+                self.check_chunk(&chunk, each)?;
+                chunk.clear();
+            }
+            if let Some(damage) = damage {
+                return Err(damage);
+            }
+            if ended {
+                break;
+            }
+        }
+        self.check_end(entries.end())
+    }
+
+    fn check_chunk<E: Into<Broken>>(
+        &mut self,
+        chunk: &[writ_log::Located],
+        each: &mut dyn FnMut(&Entry, &Event) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), Broken> {
+        if self.genesis.is_none() {
+            match chunk.first() {
+                Some(first) => self.begin(&first.entry)?,
+                None => return Err(Broken { code: Code::LogMissing, seq: None, what: "the log is empty".to_owned() }),
+            }
+        }
+        let genesis = self.genesis.clone();
+        let content = ContentStore::at(self.folder.content());
+        let checked: Vec<std::result::Result<(Event, u64), String>> = chunk
+            .par_iter()
+            .with_min_len(4)
+            .map(|located| {
+                let event = located.entry.event().map_err(|refusal| refusal.detail)?;
+                let signatures = match &genesis {
+                    Some(genesis) => check_event(&event, genesis, &content)?,
+                    None => 0,
+                };
+                Ok((event, signatures))
+            })
+            .collect();
+        for (located, checked) in chunk.iter().zip(checked) {
+            let (entry, seq) = (&located.entry, located.entry.header.seq);
+            if let Some(chain) = &mut self.chain {
+                chain.follow(entry).map_err(|what| Broken::at(seq, what))?;
+            }
+            let (event, signatures) = checked.map_err(|what| Broken::at(seq, what))?;
+            self.counts.signatures += signatures;
+            match &event {
+                Event::DecisionMade(_) => self.counts.decisions += 1,
+                Event::ReceiptIssued(_) => self.counts.receipts += 1,
+                Event::CheckpointSigned(note) => self.check_named(seq, note)?,
+                _ => {}
+            }
+            self.head.push(&entry.header);
+            let size = self.head.tree.size();
+            if located.place.last_of_batch || self.wanted.iter().any(|(_, checkpoint)| checkpoint.size == size) {
+                self.ends.insert(size, (self.head.tree.root(), self.head.hash));
+                if self.ends.len() > ENDS_MAX {
+                    let wanted = &self.wanted;
+                    let old = self.ends.keys().copied().find(|size| wanted.iter().all(|(_, it)| it.size != *size));
+                    old.map(|size| self.ends.remove(&size));
+                }
+            }
+            each(entry, &event).map_err(Into::into)?;
+        }
+        Ok(())
+    }
+
+    /// Entry 0: who the ledger says it is, and what was pinned.
+    fn begin(&mut self, first: &Entry) -> std::result::Result<(), Broken> {
+        let seq = first.header.seq;
+        let Ok(Event::LedgerOpened(signed)) = first.event() else {
+            return Err(Broken::at(seq, "the first entry is not a genesis"));
+        };
+        let genesis = signed.value().clone();
+        if genesis.ledger != first.header.ledger {
+            return Err(Broken::at(seq, "its genesis is another ledger's"));
+        }
+        let signers: Vec<KeyId> = signed.signatures().iter().map(|one| one.key).collect();
+        if !signed.verify() || !genesis.operators.iter().chain([&genesis.decision_key]).all(|key| signers.contains(key))
+        {
+            return Err(Broken::at(seq, "genesis is not signed by its own keys"));
+        }
+        match self.pins.key {
+            Some(key) if !signers.contains(&key) => {
+                return Err(Broken {
+                    code: Code::KeyUnknown,
+                    seq: Some(seq),
+                    what: format!("genesis is not signed by {key}"),
+                });
+            }
+            Some(_) => {}
+            None => self
+                .notes
+                .push("no key was pinned (--public-key): consistent with its own keys, whoever made them".to_owned()),
+        }
+        self.chain = Some(Chain::empty(genesis.ledger));
+        let latest = self.folder.checkpoints().join(LATEST);
+        self.want(&genesis, &latest)?;
+        match self.pins.checkpoint.clone() {
+            Some(path) => self.want(&genesis, &path)?,
+            None => self.notes.push(
+                "no checkpoint from outside (--checkpoint): an older copy of the whole folder would pass".to_owned(),
+            ),
+        }
+        self.genesis = Some(genesis);
+        Ok(())
+    }
+
+    fn want(&mut self, genesis: &Genesis, path: &Path) -> std::result::Result<(), Broken> {
+        let note = read_note(path)?;
+        let Some(note) = note else {
+            return Err(Broken { code: Code::LogForked, seq: None, what: format!("{} is missing", path.display()) });
+        };
+        let checkpoint = open_note(&note, path, &genesis.origin, &genesis.checkpoint_key)?;
+        self.counts.signatures += 1;
+        self.wanted.push((path.display().to_string(), checkpoint));
+        Ok(())
+    }
+
+    /// A checkpoint that an entry names must be one of the log before it.
+    fn check_named(&mut self, seq: Seq, note: &str) -> std::result::Result<(), Broken> {
+        let Some(genesis) = &self.genesis else { return Ok(()) };
+        let checkpoint = Checkpoint::open(note.as_bytes(), &genesis.origin, &genesis.checkpoint_key);
+        let checkpoint = checkpoint.map_err(|e| Broken::at(seq, format!("the checkpoint that it names: {e}")))?;
+        self.counts.signatures += 1;
+        match self.ends.get(&checkpoint.size) {
+            Some((root, head)) if *root == checkpoint.root && *head == checkpoint.head => Ok(()),
+            Some(_) => {
+                Err(Broken::at(seq, format!("it names a checkpoint of another history, at size {}", checkpoint.size)))
+            }
+            None => {
+                Err(Broken::at(seq, format!("it names a checkpoint at size {}, where no batch ends", checkpoint.size)))
+            }
+        }
+    }
+
+    fn check_end(&mut self, end: Option<&End>) -> std::result::Result<(), Broken> {
+        let size = self.head.tree.size();
+        for (name, checkpoint) in &self.wanted {
+            let forked = |what: String| Err(Broken { code: Code::LogForked, seq: None, what });
+            if checkpoint.size > size {
+                return forked(format!("{name} covers {} entries, the log has {size}", checkpoint.size));
+            }
+            if self.ends.get(&checkpoint.size) != Some(&(checkpoint.root, checkpoint.head)) {
+                return forked(format!("{name} has another root or head at size {}", checkpoint.size));
+            }
+        }
+        if let Some(End::Incomplete { file, offset, bytes }) = end {
+            if self.is_being_written() {
+                self.notes.push("the ledger is being written: what came while it was read was not checked".to_owned());
+            } else {
+                let what = format!(
+                    "{file} at byte {offset}: {bytes} bytes that are not a whole batch, after entry {}",
+                    size.saturating_sub(1)
+                );
+                return Err(Broken { code: Code::LogTail, seq: None, what });
+            }
+        }
+        check_content(&self.folder.content())?;
+        if let Some((_, latest)) = self.wanted.first()
+            && latest.size < size
+        {
+            self.notes.push(format!("the last {} entries are beyond the last checkpoint", size - latest.size));
+        }
+        Ok(())
+    }
+
+    fn is_being_written(&self) -> bool {
+        matches!(Lock::acquire(&self.folder.lock()), Err(LogError::Locked(_)))
+    }
+
+    /// What was checked.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report {
+            ok: self.broken.is_none(),
+            ledger: self.genesis.as_ref().map(|genesis| genesis.ledger),
+            entries: self.head.tree.size(),
+            signatures: self.counts.signatures,
+            decisions: self.counts.decisions,
+            receipts: self.counts.receipts,
+            head: hex(&self.head.hash),
+            root: hex(&self.head.tree.root()),
+            checkpoint: self.wanted.first().map(|(_, checkpoint)| checkpoint.size),
+            broken: self.broken.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+}
+
+/// What a reader of the log found, naming the entry where it can be named.
+fn damaged(error: &LogError) -> Broken {
+    let seq = if let LogError::Damaged(damage) = error { damage.seq } else { None };
+    Broken { code: error.code(), seq, what: error.to_string() }
+}
+
+/// Checks every signature of an event, and the output that a receipt names. Returns how many signatures were checked.
+fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> std::result::Result<u64, String> {
+    match event {
+        Event::LedgerOpened(document) => any_signature(document),
+        Event::IntentAdmitted(admitted) => any_signature(&admitted.intent),
+        Event::EvidenceRegistered(evidence) => any_signature(evidence),
+        Event::DecisionMade(decision) => own_signature(decision, genesis),
+        Event::ReceiptIssued(issued) => {
+            match (&issued.receipt.value().output, &issued.output) {
+                (Some(digest), Some(inline)) if Digest::of(inline) != *digest => {
+                    return Err("the output is not the one that its receipt names".to_owned());
+                }
+                (Some(digest), None) => drop(content.get(digest).map_err(|failure| failure.detail)?),
+                (None, Some(_)) => return Err("an output that its receipt does not name".to_owned()),
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+            own_signature(&issued.receipt, genesis)
+        }
+        Event::OutcomeReconciled(act)
+        | Event::PolicyActivated(act)
+        | Event::KeyTrusted(act)
+        | Event::KeyRevoked(act)
+        | Event::Frozen(act)
+        | Event::Thawed(act)
+        | Event::PartitionsBound(act) => quorum(act, genesis),
+        Event::RecordRefused(_)
+        | Event::SourceAdvanced(_)
+        | Event::DispatchStarted(_)
+        | Event::StateHashed(_)
+        | Event::CheckpointSigned(_)
+        | Event::TailCut(_)
+        | Event::SourceGap(_) => Ok(0),
+    }
+}
+
+fn count<T: Document>(document: &Signed<T>) -> u64 {
+    u64::try_from(document.signatures().len()).unwrap_or(u64::MAX)
+}
+
+fn any_signature<T: Document>(document: &Signed<T>) -> std::result::Result<u64, String> {
+    if document.verify() { Ok(count(document)) } else { Err("a signature does not fit".to_owned()) }
+}
+
+fn own_signature<T: Document>(document: &Signed<T>, genesis: &Genesis) -> std::result::Result<u64, String> {
+    if document.signer() != Some(genesis.decision_key) {
+        return Err("not signed by the ledger's decision key".to_owned());
+    }
+    any_signature(document)
+}
+
+fn quorum(act: &Signed<Act>, genesis: &Genesis) -> std::result::Result<u64, String> {
+    let operators = act.signatures().iter().filter(|one| genesis.operators.contains(&one.key)).count();
+    if operators < usize::try_from(genesis.quorum).unwrap_or(usize::MAX) {
+        return Err("not signed by a quorum of operators".to_owned());
+    }
+    any_signature(act)
+}
+
+/// Every file of the content store is what its name says, also one that no receipt names.
+fn check_content(content: &Path) -> Result<()> {
+    let io = |e: std::io::Error| Failure::io(content, &e);
+    for folder in std::fs::read_dir(content).map_err(io)? {
+        let folder = folder.map_err(io)?;
+        let prefix = folder.file_name().to_string_lossy().into_owned();
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder.path()).map_err(io)?.collect::<std::io::Result<_>>().map_err(io)?;
+        files.sort_by_key(std::fs::DirEntry::file_name);
+        for file in files {
+            let name = format!("{prefix}{}", file.file_name().to_string_lossy());
+            let Some(digest) = writ_schemas::ids::unhex(&name).map(Digest) else { continue };
+            ContentStore::at(content.to_owned()).get(&digest)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Hosts the projections: opens their stores, follows the log, answers queries.
+//!
+//! A new projection is a fold in `writ-projections`, a field here, and a line in `catch_up` and in replay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use writ_log::Reader;
+use writ_projections::follower::{Follower, ViewError};
+use writ_projections::metering::Metering;
+use writ_projections::projection::Projection;
+use writ_projections::proofgraph::ProofGraph;
+use writ_projections::sled_store::{SledStore, SledViews};
+use writ_projections::store::StoreError;
+use writ_schemas::ids::{Digest, LedgerId, Seq};
+
+use crate::error::{Failure, Result};
+use crate::folder::Folder;
+use crate::ledger::Progress;
+use crate::telemetry;
+
+/// The views of one ledger, and where each stands.
+pub struct Views {
+    reader: Reader,
+    sled: SledViews,
+    graph: Follower<ProofGraph, SledStore>,
+    metering: Follower<Metering, SledStore>,
+    progress: Arc<Progress>,
+}
+
+/// The stores of the views, for queries while another thread follows the log.
+#[derive(Clone)]
+pub struct Queries {
+    /// The ProofGraph's.
+    pub graph: SledStore,
+    /// Metering's.
+    pub metering: SledStore,
+    /// How far both have come.
+    pub progress: Arc<Progress>,
+}
+
+fn failure(error: &ViewError) -> Failure {
+    Failure::new(error.code(), error)
+}
+
+impl Views {
+    /// Opens the views of a folder; one that does not fit the log is begun anew.
+    ///
+    /// # Errors
+    /// `ERR_VIEW_DAMAGED` if the store cannot be opened, or another process holds it.
+    pub fn open(folder: &Folder, ledger: LedgerId) -> Result<Views> {
+        let reader = Reader::open(folder.log())?;
+        let store_failure = |e: StoreError| Failure::new(e.code(), e);
+        let sled = SledViews::open(&folder.views()).map_err(store_failure)?;
+        let hash_at = |seq: Seq| reader.get(seq).ok().flatten().map(|located| located.entry.hash());
+        let store = |name| sled.store(name).map_err(store_failure);
+        let (graph, stale) =
+            Follower::open(ProofGraph, store(ProofGraph::NAME)?, ledger, hash_at).map_err(|e| failure(&e))?;
+        if let Some(stale) = stale {
+            warn!(view = ProofGraph::NAME, %stale, "rebuilt from the log");
+        }
+        let (metering, stale) =
+            Follower::open(Metering, store(Metering::NAME)?, ledger, hash_at).map_err(|e| failure(&e))?;
+        if let Some(stale) = stale {
+            warn!(view = Metering::NAME, %stale, "rebuilt from the log");
+        }
+        let progress = Arc::new(Progress::default());
+        progress.advance(graph.next().min(metering.next()));
+        Ok(Views { reader, sled, graph, metering, progress })
+    }
+
+    /// The stores, for queries.
+    #[must_use]
+    pub fn queries(&self) -> Queries {
+        Queries {
+            graph: self.graph.store().clone(),
+            metering: self.metering.store().clone(),
+            progress: Arc::clone(&self.progress),
+        }
+    }
+
+    /// Applies every entry below `until`; all there are, if it is not given.
+    ///
+    /// # Errors
+    /// The log or a store failed, or an entry does not follow.
+    pub fn catch_up(&mut self, until: Option<Seq>) -> Result<()> {
+        let from = self.graph.next().min(self.metering.next());
+        let mut entries = self.reader.entries(from)?;
+        if let Some(until) = until {
+            entries = entries.until(until);
+        }
+        for located in entries {
+            let entry = located?.entry;
+            self.graph.stage(&entry).map_err(|e| failure(&e))?;
+            self.metering.stage(&entry).map_err(|e| failure(&e))?;
+        }
+        self.graph.commit().map_err(|e| failure(&e))?;
+        self.metering.commit().map_err(|e| failure(&e))?;
+        self.progress.advance(self.next());
+        Ok(())
+    }
+
+    /// Follows until the ledger closes.
+    ///
+    /// # Errors
+    /// As [`Views::catch_up`]. The ledger itself goes on: views are derived.
+    pub fn follow(&mut self, progress: &Progress) -> Result<()> {
+        loop {
+            let next = self.graph.next().min(self.metering.next());
+            let until = progress.wait_beyond(next, Duration::from_millis(500));
+            telemetry::view_lag(ProofGraph::NAME, until.0.saturating_sub(self.graph.next().0));
+            telemetry::view_lag(Metering::NAME, until.0.saturating_sub(self.metering.next().0));
+            if next < until {
+                self.catch_up(Some(until))?;
+            } else if progress.is_closed() {
+                return self.sled.flush().map_err(|e| Failure::new(e.code(), e));
+            }
+        }
+    }
+
+    /// The seq after the last entry that every view has applied.
+    #[must_use]
+    pub fn next(&self) -> Seq {
+        self.graph.next().min(self.metering.next())
+    }
+
+    /// The digest of each view.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub fn digests(&mut self) -> Result<std::collections::BTreeMap<&'static str, Digest>> {
+        Ok([
+            (ProofGraph::NAME, self.graph.digest().map_err(|e| failure(&e))?),
+            (Metering::NAME, self.metering.digest().map_err(|e| failure(&e))?),
+        ]
+        .into())
+    }
+}
