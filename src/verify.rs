@@ -259,6 +259,9 @@ impl Audit {
             return Err(Broken::at(seq, "its genesis is another ledger's"));
         }
         let signers: Vec<KeyId> = signed.signatures().iter().map(|one| one.key).collect();
+        if !genesis.is_valid() {
+            return Err(Broken::at(seq, "its genesis cannot rule a ledger"));
+        }
         if !signed.verify() || !genesis.operators.iter().chain([&genesis.decision_key]).all(|key| signers.contains(key))
         {
             return Err(Broken::at(seq, "genesis is not signed by its own keys"));

@@ -85,7 +85,7 @@ impl Checkpoint {
             return Err(BadNote::Form);
         }
         let mut ours = false;
-        for line in signatures.lines() {
+        for line in signatures.split_terminator('\n') {
             let (name, signature) = line.strip_prefix("— ").and_then(|l| l.split_once(' ')).ok_or(BadNote::Form)?;
             let signature = STANDARD.decode(signature).map_err(|_| BadNote::Form)?;
             let (hash, signature) = signature.split_first_chunk::<4>().ok_or(BadNote::Form)?;

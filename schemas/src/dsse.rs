@@ -63,9 +63,11 @@ impl<T: Document> Signed<T> {
     /// never by signature, so that signing can wait until a batch is decided.
     ///
     /// # Errors
-    /// A value that JSON cannot say.
-    pub fn unsigned(value: T) -> Result<Signed<T>, serde_json::Error> {
-        let payload = canonical::bytes(&value)?;
+    /// A value that could not be read again: too large, or with a number that not every reader holds. Writing it would make
+    /// a log that does not open.
+    pub fn unsigned(value: T) -> Result<Signed<T>, Refusal> {
+        let payload = canonical::bytes(&value).map_err(|e| Refusal::new(Code::Schema, e))?;
+        strict::check_written(&payload, DOCUMENT_BYTES_MAX)?;
         Ok(Signed { value, payload, signatures: Vec::new() })
     }
 

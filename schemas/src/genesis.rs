@@ -1,7 +1,10 @@
 //! Genesis: entry 0's document, in which a ledger says who it is.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::origin_is_valid;
 use crate::dsse::Document;
 use crate::ids::{KeyId, LedgerId, UnixMicros};
 
@@ -25,6 +28,18 @@ pub struct Genesis {
     pub signing_mode: SigningMode,
     /// When it was made.
     pub created_at: UnixMicros,
+}
+
+impl Genesis {
+    /// Whether it can rule a ledger: distinct operators, a quorum of 1 to all of them, and an origin that can name a log.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let distinct: BTreeSet<&KeyId> = self.operators.iter().collect();
+        let quorum = usize::try_from(self.quorum).unwrap_or(usize::MAX);
+        distinct.len() == self.operators.len()
+            && (1..=distinct.len()).contains(&quorum)
+            && origin_is_valid(&self.origin)
+    }
 }
 
 /// How decisions and receipts are authenticated; fixed for a ledger's life.

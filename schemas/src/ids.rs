@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bincode::de::{BorrowDecode, BorrowDecoder, Decoder};
+use bincode::error::DecodeError;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -146,7 +148,7 @@ impl Digest {
 /// Tenants, ids, principals, sessions, actions, roles: 1 to 128 of `A-Z a-z 0-9 . _ : @ / -`.
 ///
 /// ASCII only, so that two names that look the same are the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Encode)]
 #[serde(transparent)]
 pub struct Name(String);
 
@@ -175,6 +177,18 @@ impl FromStr for Name {
             return Err(BadId { expected: "a name: 1 to 128 of A-Z a-z 0-9 . _ : @ / -" });
         }
         Ok(Name(text.to_owned()))
+    }
+}
+
+impl<C> Decode<C> for Name {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Name, DecodeError> {
+        String::decode(decoder)?.parse().map_err(|e: BadId| DecodeError::OtherString(e.to_string()))
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Name {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Name, DecodeError> {
+        Name::decode(decoder)
     }
 }
 

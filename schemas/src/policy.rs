@@ -82,7 +82,7 @@ pub enum Requires {
 
 /// The budget of a rule, or the signed reason why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Spends {
     /// This budget of the intent's tenant.
     Budget {
@@ -107,7 +107,7 @@ pub enum Cost {
 
 /// What must be shown before an action may happen. Empty sets do not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Requirement {
     /// Each of these.
     AllOf(Vec<Requirement>),
@@ -149,7 +149,7 @@ pub struct Connector {
 
 /// The kinds of connectors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ConnectorKind {
     /// Answers with the args it was given; touches nothing.
     Echo,

@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use crate::errors::Code;
 
@@ -31,10 +33,12 @@ impl Refusal {
     /// The longest detail kept, in characters: a refusal is stored and published, and must not grow with hostile input.
     pub const DETAIL_MAX: usize = 200;
 
-    /// A refusal with its detail cut to [`Refusal::DETAIL_MAX`].
+    /// A refusal with its detail cut to [`Refusal::DETAIL_MAX`] and its control characters replaced.
     #[must_use]
     pub fn new(code: Code, detail: impl fmt::Display) -> Refusal {
-        Refusal { code, detail: detail.to_string().chars().take(Refusal::DETAIL_MAX).collect() }
+        // Whatever it quotes came from outside, and it is stored, published and printed: nothing in it may steer a terminal.
+        let tame = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        Refusal { code, detail: detail.to_string().chars().take(Refusal::DETAIL_MAX).map(tame).collect() }
     }
 }
 
@@ -42,12 +46,67 @@ impl Refusal {
 ///
 /// # Errors
 /// `ERR_TOO_LARGE` above `bytes_max`; `ERR_JSON_*` by kind; `ERR_SCHEMA` where it is JSON but not a `T`.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Result<T, Refusal> {
+pub fn parse<T: DeserializeOwned + Serialize>(bytes: &[u8], bytes_max: usize) -> Result<T, Refusal> {
+    check_len(bytes, bytes_max)?;
+    check(bytes)?;
+    let schema = |e: serde_json::Error| Refusal::new(Code::Schema, e);
+    let value: Value = serde_json::from_slice(bytes).map_err(schema)?;
+    let parsed = T::deserialize(&value).map_err(schema)?;
+    // The derived readers take more shapes than the derived writers make: structs by position, missing fields as null,
+    // unknown fields of variants. Only what is written again is what was read.
+    match first_difference(&value, &serde_json::to_value(&parsed).map_err(schema)?) {
+        None => Ok(parsed),
+        Some(place) => Err(Refusal::new(Code::Schema, format!("not the shape that is written at {place}"))),
+    }
+}
+
+/// Checks that a document of our own can be read again: short enough, and no number beyond what every reader holds.
+///
+/// # Errors
+/// `ERR_TOO_LARGE`, `ERR_JSON_NUMBER`, `ERR_JSON_DEPTH`.
+pub fn check_written(bytes: &[u8], bytes_max: usize) -> Result<(), Refusal> {
+    check_len(bytes, bytes_max)?;
+    scan(std::str::from_utf8(bytes).map_err(|e| Refusal::new(Code::JsonUtf8, e))?)
+}
+
+fn check_len(bytes: &[u8], bytes_max: usize) -> Result<(), Refusal> {
     if bytes.len() > bytes_max {
         return Err(Refusal::new(Code::TooLarge, format!("{} bytes, at most {bytes_max}", bytes.len())));
     }
-    check(bytes)?;
-    serde_json::from_slice(bytes).map_err(|e| Refusal::new(Code::Schema, e))
+    Ok(())
+}
+
+/// Where two values differ first, as a path. An empty collection that a writer leaves out may be read; a null may not.
+fn first_difference(read: &Value, written: &Value) -> Option<String> {
+    let under = |key: &str, inner: Option<String>| inner.map(|place| format!("/{key}{place}"));
+    match (read, written) {
+        (Value::Object(read), Value::Object(written)) => {
+            let left_out = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+            let unread = written.iter().find(|(key, value)| !read.contains_key(*key) && !is_default(value));
+            let differs = read.iter().find_map(|(key, value)| match written.get(key) {
+                Some(again) => under(key, first_difference(value, again)),
+                None if left_out(value) => None,
+                None => Some(format!("/{key}")),
+            });
+            differs.or_else(|| unread.map(|(key, _)| format!("/{key}")))
+        }
+        (Value::Array(read), Value::Array(written)) if read.len() == written.len() => read
+            .iter()
+            .zip(written)
+            .enumerate()
+            .find_map(|(at, (read, written))| under(&at.to_string(), first_difference(read, written))),
+        _ => (read != written).then(String::new),
+    }
+}
+
+/// What `#[serde(default)]` makes of a missing map or list. A missing field that is written as null was not left out: it is
+/// one that writers always write.
+fn is_default(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// Checks that `bytes` are one strict I-JSON text.
@@ -115,17 +174,29 @@ fn string_end(bytes: &[u8], at: usize) -> usize {
 
 fn number(token: &str, at: usize) -> Result<(), Refusal> {
     let refuse = |why| Refusal::new(Code::JsonNumber, format!("{why} at byte {at}"));
-    if token.contains(['.', 'e', 'E']) {
-        return match token.parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(()),
-            _ => Err(refuse("a number beyond a double")),
+    let digits = token.trim_start_matches('-');
+    if digits.bytes().all(|c| c.is_ascii_digit()) {
+        return match digits.parse::<u64>() {
+            Ok(magnitude) if magnitude <= INTEGER_MAX => Ok(()),
+            Err(_) if digits.is_empty() => Ok(()), // no number at all; the parser says so
+            _ => Err(refuse("an integer beyond 2^53 - 1")),
         };
     }
-    match token.trim_start_matches('-').parse::<u64>() {
-        Ok(magnitude) if magnitude <= INTEGER_MAX => Ok(()),
-        _ => Err(refuse("an integer beyond 2^53 - 1")),
+    match token.parse::<f64>() {
+        Ok(value) if !value.is_finite() => Err(refuse("a number beyond a double")),
+        // The canonical form prints these as integers, which the rule above would then refuse.
+        Ok(value) if (PRINTED_AS_INTEGER_FROM..PRINTED_WITH_EXPONENT_FROM).contains(&value.abs()) => {
+            Err(refuse("a number that is canonically an integer beyond 2^53 - 1"))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
+
+/// 2^53, as a double: the first integer beyond [`INTEGER_MAX`].
+const PRINTED_AS_INTEGER_FROM: f64 = 9_007_199_254_740_992.0;
+
+/// From here on ECMAScript, and so RFC 8785, prints an exponent.
+const PRINTED_WITH_EXPONENT_FROM: f64 = 1e21;
 
 /// Marks the one error of our own among the parser's; never part of user text, because the parser's messages start
 /// with words of its own.
@@ -224,6 +295,11 @@ mod tests {
             ("[-9007199254740992]", Code::JsonNumber),
             ("[18446744073709551616]", Code::JsonNumber),
             ("[1e400]", Code::JsonNumber),
+            ("[1e17]", Code::JsonNumber),
+            ("[9007199254740993.0]", Code::JsonNumber),
+            ("[-]", Code::JsonSyntax),
+            ("[1e]", Code::JsonSyntax),
+            ("[1-2]", Code::JsonSyntax),
             (deep.as_str(), Code::JsonDepth),
             (abyss.as_str(), Code::JsonDepth),
         ] {

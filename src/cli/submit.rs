@@ -193,7 +193,7 @@ fn envelope(line: &[u8], key: Option<&SecretKey>) -> std::result::Result<Vec<u8>
     }
     let Some(key) = key else { return Err(Refusal::new(Code::KeyFile, "an intent that is not signed needs --key")) };
     let intent: Intent = strict::parse(line, DOCUMENT_BYTES_MAX)?;
-    let signed = Signed::unsigned(intent).map_err(|e| Refusal::new(Code::Schema, e))?;
+    let signed = Signed::unsigned(intent)?;
     Ok(signed.sign(key).to_envelope())
 }
 

@@ -274,7 +274,7 @@ fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
 }
 
 fn parse_progress(value: &[u8]) -> Result<Seq> {
-    #[derive(serde::Deserialize)]
+    #[derive(serde::Deserialize, serde::Serialize)]
     #[serde(deny_unknown_fields)]
     struct Record {
         next: Seq,

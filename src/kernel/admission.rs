@@ -14,6 +14,9 @@ use writ_schemas::strict::Refusal;
 use crate::policy::Policy;
 use crate::state::State;
 
+/// The most roles of a key: they stand in every decision that its evidence touches.
+const ROLES_MAX: usize = 32;
+
 /// The event of an administrative act; nothing if this very act was carried out before.
 ///
 /// # Errors
@@ -45,7 +48,12 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
             Policy::compile(bundle)?;
             Event::PolicyActivated(act)
         }
-        Statement::TrustKey { .. } => Event::KeyTrusted(act),
+        Statement::TrustKey { roles, .. } => {
+            if roles.len() > ROLES_MAX {
+                return Err(Refusal::new(Code::Schema, format!("more than {ROLES_MAX} roles")));
+            }
+            Event::KeyTrusted(act)
+        }
         Statement::RevokeKey { key } => {
             if state.keys.get(key).is_none_or(|key| key.revoked.is_some()) {
                 return Err(Refusal::new(Code::KeyUnknown, format!("{key} is not trusted")));

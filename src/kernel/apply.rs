@@ -57,7 +57,8 @@ impl State {
         self.last_at = at;
         self.forget(at);
         match event {
-            Event::LedgerOpened(genesis) => self.genesis = Some(genesis.value().clone()),
+            Event::LedgerOpened(genesis) if genesis.value().is_valid() => self.genesis = Some(genesis.value().clone()),
+            Event::LedgerOpened(_) => return Err(Fault::Genesis),
             Event::IntentAdmitted(admitted) => self.admit(seq, admitted)?,
             Event::RecordRefused(refused) => self.advance(&refused.source),
             Event::SourceAdvanced(positions) => {

@@ -97,7 +97,7 @@ fn open(state: &State, decision: Seq) -> Result<&Open, Refusal> {
 /// The canonical bytes of a document of our own, not signed yet.
 ///
 /// # Errors
-/// `ERR_SCHEMA` if JSON cannot say it; every document here is made of things that it can.
+/// What would keep it from being read again; limits elsewhere see to it that it does not come to that.
 pub fn document<T: Document>(value: T) -> Result<Signed<T>, Refusal> {
-    Signed::unsigned(value).map_err(|e| Refusal::new(Code::Schema, e))
+    Signed::unsigned(value)
 }

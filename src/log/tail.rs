@@ -6,10 +6,10 @@
 //!
 //! | after the last batch | last segment | frame of another batch | at most one batch | part missing | checkpoint beyond | so |
 //! | --- | --- | --- | --- | --- | --- | --- |
-//! | zeros | no  | - | - | - | - | go on in the next segment |
-//! | zeros | yes | - | - | - | no  | the log ends here |
+//! | zeros | no | - | - | - | - | go on in the next segment |
+//! | zeros | yes | - | - | - | no | the log ends here |
 //! | zeros | yes | - | - | - | yes | refuse: forked, an older copy |
-//! | bytes | no  | - | - | - | - | refuse: damaged, a segment was made after this batch was durable |
+//! | bytes | no | - | - | - | - | refuse: damaged, a segment was made after this batch was durable |
 //! | bytes | yes | yes | - | - | - | refuse: damaged, a batch was written after this one was durable |
 //! | bytes | yes | no | no | - | - | refuse: damaged, more than one write leaves |
 //! | bytes | yes | no | yes | no | - | refuse: damaged, all was written and it is not a batch |
@@ -177,4 +177,27 @@ mod tests {
         // What acknowledged entries could be lost by happens in one state of the 64.
         assert_eq!(decided.iter().filter(|decision| **decision == Decision::Cut).count(), 1);
     }
+
+    #[test]
+    fn the_documents_have_the_same_rows() {
+        let word = |answer: bool| if answer { "yes" } else { "no" };
+        let any = |answer: Option<bool>| answer.map_or("-", word);
+        for row in &TABLE {
+            let line = format!(
+                "| {} | {} | {} | {} | {} | {} |",
+                if row.bytes { "bytes" } else { "zeros" },
+                word(row.last_segment),
+                any(row.other_batch),
+                any(row.fits),
+                any(row.part_missing),
+                any(row.checkpoint_beyond),
+            );
+            for (name, text) in [("tail.rs", include_str!("tail.rs")), ("log-format.md", DOCUMENT)] {
+                let found = text.lines().filter(|l| l.trim_start_matches("//! ").starts_with(&line)).count();
+                assert_eq!(found, 1, "{name}: {line}");
+            }
+        }
+    }
+
+    const DOCUMENT: &str = include_str!("../../docs/log-format.md");
 }

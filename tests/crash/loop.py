@@ -12,6 +12,7 @@ import argparse
 import base64
 import collections
 import json
+import math
 import pathlib
 import random
 import secrets
@@ -253,18 +254,22 @@ class Loop:
         self.ledger, self.world, self.watcher, self.load, self.dice = ledger, world, watcher, load, dice
         self.ledger_id, self.interrupted, self.interrupted_rounds = None, set(), 0
 
-    def kill_at(self, moment):
-        """Serves, and kills at the moment; how long that took, in milliseconds."""
-        self.ledger.serve()
+    def kill_at(self, number, moment):
+        """Serves under load, and kills at the moment; how long that took, in milliseconds."""
         began = time.monotonic()
+        self.ledger.serve()
         if moment == "opening":
+            self.load.start(number)
             time.sleep(self.dice.uniform(0, 0.4))
         else:
+            # The load comes once it is served: nearly all of it would be sent before the first intent is read otherwise.
             self.ledger.wait_until_ready()
+            self.load.start(number)
             if moment == "call":
                 # Skip some calls, so that it is not always the first one that is cut.
                 for _ in range(self.dice.randint(1, 4)):
-                    get(self.world, "/next?seconds=5", 10)
+                    if get(self.world, "/next?seconds=5", 10)[0] != 200:
+                        break
             else:
                 time.sleep(self.dice.uniform(0, 2))
         self.ledger.kill()
@@ -285,8 +290,7 @@ class Loop:
             time.sleep(0.05)
 
     def round(self, number, moment):
-        self.load.start(number)
-        killed_after = self.kill_at(moment)
+        killed_after = self.kill_at(number, moment)
         seen = self.watcher.seen_decisions()
         self.ledger.serve()
         self.ledger.wait_until_ready()
@@ -357,7 +361,7 @@ def rounds(options, folder):
         finally:
             if ledger.process and ledger.process.poll() is None:
                 ledger.kill()
-        needed = max(1, int(options.rounds * INTERRUPTED_SHARE_MIN))
+        needed = math.ceil(options.rounds * INTERRUPTED_SHARE_MIN)
         if loop.interrupted_rounds < needed:
             print(f"only {loop.interrupted_rounds} rounds were killed between dispatch and receipt, {needed} are asked for")
             return options.rounds - 1, 1

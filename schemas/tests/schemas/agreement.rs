@@ -48,7 +48,7 @@ fn kind<T: Serialize + DeserializeOwned>(name: &'static str, samples: Vec<T>) ->
     Kind { name, samples, reads: reads::<T> }
 }
 
-fn reads<T: DeserializeOwned>(value: &Value) -> bool {
+fn reads<T: DeserializeOwned + serde::Serialize>(value: &Value) -> bool {
     strict::parse::<T>(&serde_json::to_vec(value).expect("JSON"), DOCUMENT_BYTES_MAX).is_ok()
 }
 

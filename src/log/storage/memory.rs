@@ -18,8 +18,8 @@ const SECTOR: usize = 512;
 pub enum Fault {
     /// The operation is carried out, but its caller never hears of it: the process is gone, and everything after fails.
     Die,
-    /// The operation fails with an I/O error. Of a write, the first half of the bytes is written, wherever that ends; after a sync, everything
-    /// that was to be synced may or may not be on disk.
+    /// The operation fails with an I/O error. Of a write, the first half of the bytes is written, wherever that ends; after a
+    /// sync, everything that was to be synced may or may not be on disk.
     Error,
 }
 
