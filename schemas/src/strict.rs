@@ -76,12 +76,12 @@ fn check_len(bytes: &[u8], bytes_max: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Where two values differ first, as a path. An empty collection that a writer leaves out may be read; a null may not.
+/// Where two values differ first, as a path. A null or an empty list that a writer leaves out may be read.
 fn first_difference(read: &Value, written: &Value) -> Option<String> {
     let under = |key: &str, inner: Option<String>| inner.map(|place| format!("/{key}{place}"));
     match (read, written) {
         (Value::Object(read), Value::Object(written)) => {
-            let left_out = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+            let left_out = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
             let unread = written.iter().find(|(key, value)| !read.contains_key(*key) && !is_default(value));
             let differs = read.iter().find_map(|(key, value)| match written.get(key) {
                 Some(again) => under(key, first_difference(value, again)),

@@ -176,7 +176,7 @@ def differences(expected, found, what):
     if lost:
         yield f"{sum(lost.values())} {what} of the log did not reach the client, the first is seq {min(lost)[0]}"
     if extra:
-        yield f"{sum(extra.values())} {what} reached the client that are not in the log or came twice, the first as seq {min(extra)[0]}"
+        yield f"{sum(extra.values())} {what} that are not in the log, or came twice, reached the client, the first as seq {min(extra)[0]}"
 
 
 def audit_topics(entries, ledger_id, records):
@@ -344,7 +344,7 @@ def rounds(options, folder):
         watcher.start()
         load = Load(bootstrap, producer.load_key(ledger.folder / "keys/producer.key"), options.seed)
         loop = Loop(ledger, address, watcher, load, dice)
-        row("round", "moment", "ms", "entries", "intents", "unreadable", "succeeded", "failed", "uncertain", "cut", "effects", "audit")
+        row(*"round moment ms entries intents unreadable succeeded failed uncertain cut effects audit".split())
         try:
             for number, moment in enumerate(moments(options.rounds, dice), start=1):
                 try:
@@ -373,7 +373,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--rounds", type=int, default=50)
-    add("--seed", type=int, default=secrets.randbits(32), help="chooses load, effects and moments; threads and disks still differ")
+    add("--seed", type=int, default=secrets.randbits(32), help="of load, effects and moments; timing still differs")
     add("--writ", type=pathlib.Path, default=system.default_writ())
     add("--keep", type=pathlib.Path, metavar="FOLDER", help="a new folder that is left behind, for looking into it")
     options = parser.parse_args()

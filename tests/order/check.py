@@ -51,6 +51,7 @@ RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)", re.S)
 CALL = re.compile(r"(\w+)\((.*)", re.S)
 RETURNED = re.compile(r"(.*)\)\s+= (-?\d+|\?)(?P<note>.*)", re.S)  # the last `) = ` of the line: strings may hold others
 DESCRIPTOR = re.compile(r"(?:\d+|AT_FDCWD)<([\w-]+:\[.*?\]|[^>]*)>")
+SOCKET = re.compile(r"(TCP|UDP|UNIX|NETLINK|socket)[\w-]*:")
 STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(\.\.\.)?')
 VECTOR = re.compile(r'iov_base="((?:[^"\\]|\\.)*)"(\.\.\.)?')
 
@@ -92,7 +93,7 @@ class Call:
         self.target = found.group(1) if found else None
 
     def is_socket(self):
-        return self.target is not None and re.match(r"(TCP|TCPv6|UNIX[\w-]*|UDP|UDPv6|socket|NETLINK)\b.*:", self.target) is not None
+        return self.target is not None and SOCKET.match(self.target) is not None
 
     def is_file(self):
         return self.target is not None and self.target.startswith("/") and not self.target.startswith(("/dev/", "/proc/"))
@@ -365,8 +366,9 @@ def main():
     checker = check((open(name, encoding="latin-1") for name in options.traces), expected, options.connector)
     for code, number, what in checker.violations:
         print(f"line {number}: {code}: {what}")
-    counts = f"{len(checker.left['decision'])} decisions, {len(checker.left['receipt'])} receipts, {len(checker.left['call'])} connector calls left"
-    print(f"{counts}; {len(checker.violations)} violations" if checker.violations else f"{counts}, each durable before it began to")
+    counts = ", ".join(f"{len(checker.left[kind])} {kind}s" for kind in ("decision", "receipt", "call"))
+    judged = f"{len(checker.violations)} violations" if checker.violations else "each was durable before it began to leave"
+    print(f"{counts}: {judged}")
     return 1 if checker.violations else 0
 
 

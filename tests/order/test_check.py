@@ -2,7 +2,8 @@
 
     python3 -m unittest discover -s tests/order
 
-`sound-*` passes. `doctored-*` is a sound one with one thing made wrong; the first violation is that of its `expect:` line. A line `=== next process` begins the trace of the next process.
+`sound-*` passes. `doctored-*` is a sound one with one thing made wrong; its first violation is that of its `expect:` line.
+A line `=== next process` begins the trace of the next process.
 """
 
 import pathlib
