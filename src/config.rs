@@ -69,3 +69,9 @@ pub fn log_filter() -> Option<String> {
 pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
+
+/// Where temporary folders go.
+#[must_use]
+pub fn temporary_folder() -> std::path::PathBuf {
+    std::env::temp_dir()
+}

@@ -380,7 +380,9 @@ pub fn sign<T: Document>(value: T, key: &SecretKey) -> Result<Signed<T>> {
 pub fn genesis(folder: &Folder) -> Result<Genesis> {
     let entry = Reader::open(folder.log())?.get(Seq(0))?;
     match entry.map(|located| located.entry.event()) {
-        Some(Ok(Event::LedgerOpened(signed))) if signed.verify() && signed.value().is_valid() => Ok(signed.value().clone()),
+        Some(Ok(Event::LedgerOpened(signed))) if signed.verify() && signed.value().is_valid() => {
+            Ok(signed.value().clone())
+        }
         _ => Err(Failure::new(Code::LogDamaged, "entry 0 is not a signed genesis")),
     }
 }

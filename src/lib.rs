@@ -16,6 +16,7 @@
 //! - [`query`]: what became of an intent, usage, the graph, as JSON
 //! - [`verify`], [`replay`]: what anybody can check, without trusting the writer
 //! - [`kafka`]: intents in, decisions and receipts out
+//! - [`service`]: a ledger at work with everything around it
 //! - [`api`]: HTTP, on TCP and on the ledger's socket
 //! - [`telemetry`]: spans, metrics
 //! - [`cli`]: the command line; a new command is a file in there
@@ -42,6 +43,7 @@ pub mod query;
 pub mod verify;
 pub mod replay;
 pub mod kafka;
+pub mod service;
 pub mod api;
 pub mod telemetry;
 pub mod cli;

@@ -2,29 +2,20 @@
 #![allow(clippy::print_stderr, reason = "this is the module that prints")]
 
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
-use writ_log::Reader;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
 
 use super::session::end_process;
 use super::{Data, Found};
 use crate::api::{self, Api};
-use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
-use crate::kafka::intake::Intake;
-use crate::kafka::outlet::Outlet;
-use crate::ledger::{Ledger, Opened};
-use crate::query::Library;
+use crate::service::Service;
 use crate::telemetry;
-use crate::views::Views;
 
 /// Arguments of `writ serve`.
 #[derive(clap::Args)]
@@ -56,40 +47,11 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         None => None,
     };
 
-    let opened = Opened::open(&folder, Clock::Wall)?;
-    let ledger_id = opened.genesis().ledger;
-    // Fenced before anything is dispatched: a zombie's outputs end here.
-    let outlet = kafka.as_deref().map(|bootstrap| Outlet::connect(bootstrap, ledger_id)).transpose()?;
-    let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
-    let ledger = opened.start(end_process)?;
-    let handle = ledger.handle();
-
-    let mut views = Views::open(&folder, ledger_id)?;
-    let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
-    let progress = Arc::clone(&handle.progress);
-    let views = std::thread::spawn(move || views.follow(&progress));
-
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut kafka_threads = Vec::new();
-    if let (Some(bootstrap), Some(mut outlet)) = (&kafka, outlet) {
-        let (folder, progress, stop_outlet) = (folder.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
-        kafka_threads.push(essential(move || outlet.run(&folder, &progress, &stop_outlet)));
-        for (topic, binding) in &bindings {
-            let intake = Intake::connect(bootstrap, ledger_id, topic, binding, &positions, Arc::clone(&handle.queue))?;
-            let stop = Arc::clone(&stop);
-            kafka_threads.push(essential(move || intake.run(&stop)));
-        }
-        if bindings.is_empty() {
-            eprintln!(
-                "writ: no partitions are bound to this ledger: nothing is read from Kafka (writ init --kafka binds them)"
-            );
-        }
-    }
-
-    let api = Api { ledger: handle, library, source: Source::Http, metrics: Some(metrics) };
+    let service = Service::start(&folder, kafka.as_deref(), end_process)?;
+    let api =
+        Api { ledger: service.handle(), library: service.library(), source: Source::Http, metrics: Some(metrics) };
     let served = runtime.block_on(serve(&folder, api, listener));
-    stop.store(true, Ordering::SeqCst);
-    end(ledger, kafka_threads, views)?;
+    service.stop()?;
     let _ = std::fs::remove_file(folder.socket());
     runtime.shutdown_background();
     served.map(|()| Found::Yes)
@@ -127,23 +89,4 @@ async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>) -> Resu
     }
     eprintln!("writ: stopping");
     Ok(())
-}
-
-/// Intake ends first, then what is under way, then the log; then the views and the outlet, which follow it to its end.
-fn end(ledger: Ledger, kafka: Vec<JoinHandle<()>>, views: JoinHandle<Result<()>>) -> Result<()> {
-    ledger.stop()?;
-    let died = |_| Failure::new(Code::Io, "a thread panicked");
-    for thread in kafka {
-        thread.join().map_err(died)?;
-    }
-    views.join().map_err(died)?
-}
-
-/// A thread without which this process must not go on: fenced, or Kafka refuses for good.
-fn essential(body: impl FnOnce() -> Result<()> + Send + 'static) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        if let Err(failure) = body() {
-            end_process(&failure);
-        }
-    })
 }

@@ -3,7 +3,6 @@
 //! Either way the same router answers, so a command behaves the same.
 
 use std::path::Path;
-use std::thread::JoinHandle;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -18,11 +17,11 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
 
 use crate::api::{self, Api};
-use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
-use crate::ledger::{self, Ledger, Opened};
+use crate::ledger;
 use crate::query::Library;
+use crate::service::Service;
 use crate::views::Views;
 
 /// The largest answer read: as much as may be submitted, twice.
@@ -40,8 +39,7 @@ enum Way {
 }
 
 struct Own {
-    ledger: Ledger,
-    views: JoinHandle<Result<()>>,
+    service: Service,
     router: Router,
 }
 
@@ -56,14 +54,10 @@ impl Session {
         if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
             return Ok(Session { runtime, way: Way::Served(folder.socket()) });
         }
-        let ledger = Opened::open(folder, Clock::Wall)?.start(end_process)?;
-        let handle = ledger.handle();
-        let mut views = Views::open(folder, handle.genesis.ledger)?;
-        let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
-        let progress = std::sync::Arc::clone(&handle.progress);
-        let views = std::thread::spawn(move || views.follow(&progress));
-        let router = api::private(Api { ledger: handle, library, source: Source::Local, metrics: None });
-        Ok(Session { runtime, way: Way::Own(Box::new(Own { ledger, views, router })) })
+        let service = Service::start(folder, None, end_process)?;
+        let (ledger, library) = (service.handle(), service.library());
+        let router = api::private(Api { ledger, library, source: Source::Local, metrics: None });
+        Ok(Session { runtime, way: Way::Own(Box::new(Own { service, router })) })
     }
 
     /// Asks or tells the ledger.
@@ -112,10 +106,7 @@ impl Session {
     pub(super) fn close(self) -> Result<()> {
         match self.way {
             Way::Served(_) => Ok(()),
-            Way::Own(own) => {
-                own.ledger.finish()?;
-                own.views.join().map_err(|_| Failure::new(Code::Io, "the thread of the views panicked"))?
-            }
+            Way::Own(own) => own.service.finish(),
         }
     }
 }

@@ -32,6 +32,7 @@ impl Call {
     pub fn run(&self) -> Outcome {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_micros(self.timeout_us)))
+            .proxy(None)
             .max_redirects(0)
             .http_status_as_error(false)
             .build()

@@ -76,9 +76,10 @@ pub fn describe(bootstrap: &str, topic: &str) -> Result<Topic> {
     if partitions == 0 {
         return Err(Failure::new(Code::KafkaTopic, format!("{topic} does not exist")));
     }
+    let broker = metadata.brokers().first().map_or(-1, |broker| broker.id());
     Ok(Topic {
         cluster: inner.fetch_cluster_id(PATIENCE).unwrap_or_default(),
-        topic_id: topic_ids::describe(inner, topic, PATIENCE)?,
+        topic_id: topic_ids::describe(inner, broker, topic, PATIENCE)?,
         partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
     })
 }

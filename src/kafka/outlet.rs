@@ -6,7 +6,6 @@
 //!
 //! **Invariant:** reads the log only up to what the sequencer has committed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -35,7 +34,7 @@ use crate::telemetry;
 /// The most outputs of one transaction.
 const OUTPUTS_MAX: usize = 2000;
 
-/// How often a transaction that can be tried again is tried before the outlet gives up for now and starts over.
+/// How long the outlet waits before it tries a transaction again.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The publisher of one ledger.
@@ -43,6 +42,15 @@ pub struct Outlet {
     producer: BaseProducer,
     ledger: LedgerId,
     next: Seq,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Published {
+    /// It is committed.
+    Committed,
+    /// The process is ending, and the broker is away.
+    NotNow,
 }
 
 /// Something to publish.
@@ -72,7 +80,8 @@ impl Outlet {
         Ok(Outlet { producer, ledger, next })
     }
 
-    /// Publishes until the ledger closes and all of it is out, or `stop` is set.
+    /// Publishes until the ledger closes and all of it is out. Once `stop` is set, a broker that is away is not waited for:
+    /// what is left goes out after the next start.
     ///
     /// # Errors
     /// `ERR_KAFKA_FENCED`: another process publishes for this ledger, and this one must end at once. Or the log could not be
@@ -88,17 +97,14 @@ impl Outlet {
         loop {
             let until = progress.wait_beyond(self.next, Duration::from_millis(500));
             if until == self.next {
-                if progress.is_closed() || stop.load(Ordering::Relaxed) {
+                if progress.is_closed() {
                     return Ok(());
                 }
                 continue;
             }
             while self.next < until {
                 let (outputs, next) = self.collect(&reader, until)?;
-                if !outputs.is_empty() {
-                    self.publish_until_done(&outputs, next, stop)?;
-                }
-                if stop.load(Ordering::Relaxed) && progress.is_closed() {
+                if !outputs.is_empty() && self.publish_until_done(&outputs, next, stop)? == Published::NotNow {
                     return Ok(());
                 }
                 self.next = next;
@@ -167,33 +173,55 @@ impl Outlet {
     }
 
     /// One transaction, tried again until it is committed. A broker that is away is waited for; being fenced is final.
-    fn publish_until_done(&self, outputs: &[Output], next: Seq, stop: &AtomicBool) -> Result<()> {
+    fn publish_until_done(&self, outputs: &[Output], next: Seq, stop: &AtomicBool) -> Result<Published> {
         loop {
             let took = Stopwatch::start();
-            match self.publish(outputs, next) {
+            let committed = match self.produce(outputs, next) {
+                // A commit that timed out may have happened: it is asked for again until it is known.
+                Ok(()) => self.until_known(stop, || self.producer.commit_transaction(PATIENCE)),
+                Err(error) => Err(Some(error)),
+            };
+            match committed {
                 Ok(()) => {
                     telemetry::kafka_published(outputs.len());
                     telemetry::stage("publish", took.elapsed());
-                    return Ok(());
+                    return Ok(Published::Committed);
                 }
-                Err(error) => {
-                    let failed = failure("publishing", &error);
-                    if failed.code == Code::KafkaFenced || is_fatal(&error) || stop.load(Ordering::Relaxed) {
-                        return Err(failed);
-                    }
-                    warn!(%error, "a transaction was not committed; it is tried again");
-                    if let Err(error) = self.producer.abort_transaction(PATIENCE)
-                        && is_fatal(&error)
-                    {
-                        return Err(failure("publishing", &error));
-                    }
-                    std::thread::sleep(PAUSE);
-                }
+                Err(None) => return Ok(Published::NotNow),
+                Err(Some(error)) if is_final(&error) => return Err(failure("publishing", &error)),
+                Err(Some(error)) => warn!(%error, "a transaction cannot be committed; it is aborted and tried again"),
+            }
+            match self.until_known(stop, || self.producer.abort_transaction(PATIENCE)) {
+                Ok(()) => std::thread::sleep(PAUSE),
+                Err(None) => return Ok(Published::NotNow),
+                Err(Some(error)) => return Err(failure("publishing", &error)),
             }
         }
     }
 
-    fn publish(&self, outputs: &[Output], next: Seq) -> std::result::Result<(), KafkaError> {
+    /// Repeats the end of a transaction while the broker does not answer. No error in hand means that the process ends
+    /// first: what became of the transaction is then found out at the next start, from the progress record.
+    fn until_known(
+        &self,
+        stop: &AtomicBool,
+        end: impl Fn() -> std::result::Result<(), KafkaError>,
+    ) -> std::result::Result<(), Option<KafkaError>> {
+        loop {
+            match end() {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.is_fatal() => {
+                    warn!(%error, "the broker does not answer");
+                }
+                Err(error) => return Err(Some(error)),
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(None);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn produce(&self, outputs: &[Output], next: Seq) -> std::result::Result<(), KafkaError> {
         let _span = debug_span!("publish", outputs = outputs.len()).entered();
         self.producer.begin_transaction()?;
         for output in outputs {
@@ -202,8 +230,7 @@ impl Outlet {
             )?;
         }
         let (key, value) = (self.ledger.to_string(), format!("{{\"next\":{next}}}"));
-        self.send(BaseRecord::to(PROGRESS).key(&key).payload(&value))?;
-        self.producer.commit_transaction(PATIENCE)
+        self.send(BaseRecord::to(PROGRESS).key(&key).payload(&value))
     }
 
     fn send(
@@ -223,12 +250,14 @@ impl Outlet {
     }
 }
 
-/// What no abort mends: the producer must not be used any more.
-fn is_fatal(error: &KafkaError) -> bool {
-    match error {
-        KafkaError::Transaction(error) => error.is_fatal(),
-        _ => matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced)),
+/// What no abort mends: the producer is fenced, or must not be used any more.
+fn is_final(error: &KafkaError) -> bool {
+    if let KafkaError::Transaction(error) = error
+        && error.is_fatal()
+    {
+        return true;
     }
+    failure("", error).code == Code::KafkaFenced || error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
 }
 
 /// How far the ledger has published: the last committed progress record of its id. "To the end" is the partition's end of
@@ -282,6 +311,3 @@ fn parse_progress(value: &[u8]) -> Result<Seq> {
     let record: std::result::Result<Record, _> = writ_schemas::strict::parse(value, 1024);
     record.map(|record| record.next).map_err(|e| Failure::new(Code::KafkaPosition, format!("{PROGRESS}: {e}")))
 }
-
-/// A shared end signal of the Kafka threads.
-pub type Stop = Arc<AtomicBool>;

@@ -36,11 +36,12 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// The id of `topic`, in base64 as Kafka's own tools print it.
+/// The id of `topic`, in base64 as Kafka's own tools print it. Any broker can say it, so `broker` is asked: not every cluster
+/// has a controller that answers clients.
 ///
 /// # Errors
 /// `ERR_KAFKA_UNAVAILABLE` without an answer in time; `ERR_KAFKA_TOPIC` if the broker does not know the topic.
-pub fn describe<C: ClientContext>(client: &Client<C>, topic: &str, patience: Duration) -> Result<String> {
+pub fn describe<C: ClientContext>(client: &Client<C>, broker: i32, topic: &str, patience: Duration) -> Result<String> {
     let unavailable = |why: &str| Failure::new(Code::KafkaUnavailable, format!("describing {topic}: {why}"));
     let unknown = || Failure::new(Code::KafkaTopic, format!("{topic}: the broker does not describe it"));
     let name = CString::new(topic).map_err(|_| unknown())?;
@@ -58,6 +59,10 @@ pub fn describe<C: ClientContext>(client: &Client<C>, topic: &str, patience: Dur
             c::rd_kafka_AdminOptions_new(client.native_ptr(), c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
             c::rd_kafka_AdminOptions_destroy,
         )?;
+        let set = c::rd_kafka_AdminOptions_set_broker(options.at.as_ptr(), broker, std::ptr::null_mut(), 0);
+        if set != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(unavailable("no such broker"));
+        }
         c::rd_kafka_DescribeTopics(client.native_ptr(), collection.at.as_ptr(), options.at.as_ptr(), queue.at.as_ptr());
         let event = Owned::new(c::rd_kafka_queue_poll(queue.at.as_ptr(), timeout_ms), c::rd_kafka_event_destroy)?;
         let result = c::rd_kafka_event_DescribeTopics_result(event.at.as_ptr());

@@ -1,1 +1,16 @@
-//! x
+//! The tests of the whole: the rules of the house, and ledgers that are forged, tampered with and lost in part.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests stop at the first surprise"
+)]
+
+mod house;
+mod ledgers;
+mod forged;
+mod tampered;
+mod scene;
+mod bad_input;

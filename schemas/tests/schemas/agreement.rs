@@ -221,12 +221,8 @@ enum Difference {
     LaterStep,
 }
 
-const DIFFERENCES: [Difference; 4] = [
-    Difference::FreeNumber,
-    Difference::CodeList,
-    Difference::SortedSet,
-    Difference::LaterStep,
-];
+const DIFFERENCES: [Difference; 4] =
+    [Difference::FreeNumber, Difference::CodeList, Difference::SortedSet, Difference::LaterStep];
 
 /// The reason for a difference at this mutant, if it is a known one.
 fn difference(kind: &str, mutant: &Mutant, schema_accepts: bool) -> Option<Difference> {

@@ -1,0 +1,332 @@
+//! The limits and the ledger, measured one after the other in the same process.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use writ::clock::{Clock, Stopwatch};
+use writ::error::{Failure, Result};
+use writ::folder::Folder;
+use writ::ledger::Ledger;
+use writ::replay::{Replayed, replay};
+use writ::sequencer::{Input, Submission};
+use writ::verify::{Pins, Report, verify};
+use writ::views::Views;
+use writ_log::{DirStorage, Reader, Storage, frame};
+use writ_schemas::decision::Verdict;
+use writ_schemas::dsse::{Document, Signature, Signed, pae};
+use writ_schemas::errors::Code;
+use writ_schemas::event::{Event, Source};
+use writ_schemas::ids::Seq;
+use writ_schemas::keys::{self, SecretKey};
+use writ_schemas::receipt::Status;
+
+use crate::workload::{self, Workload};
+
+/// Records that intake parses together, as the Kafka consumer does.
+pub(crate) const RECORDS: usize = 512;
+
+/// How long everything stays valid: an hour, in microseconds.
+const LIFE: u64 = 3_600_000_000;
+
+/// The syncs that the disk is asked for.
+const SYNCS: u64 = 200;
+
+/// Whether the views follow the log while it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Following {
+    Nobody,
+    Views,
+}
+
+/// Whether views follow.
+pub(crate) fn measured(views: bool) -> Following {
+    if views { Following::Views } else { Following::Nobody }
+}
+
+/// One round: each figure a second.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Round {
+    pub(crate) signature_limit: f64,
+    pub(crate) writer: f64,
+    pub(crate) following: f64,
+    pub(crate) verify: f64,
+    pub(crate) replay: f64,
+    pub(crate) writer_ratio: f64,
+    pub(crate) following_ratio: f64,
+}
+
+/// The median of each figure, for itself.
+pub(crate) fn median(rounds: &[Round]) -> Round {
+    let of = |figure: fn(&Round) -> f64| {
+        let mut all: Vec<f64> = rounds.iter().map(figure).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    };
+    Round {
+        signature_limit: of(|it| it.signature_limit),
+        writer: of(|it| it.writer),
+        following: of(|it| it.following),
+        verify: of(|it| it.verify),
+        replay: of(|it| it.replay),
+        writer_ratio: of(|it| it.writer_ratio),
+        following_ratio: of(|it| it.following_ratio),
+    }
+}
+
+/// A folder for one ledger, beside the build and so on a disk, not in memory as `/tmp` may be.
+pub(crate) fn place() -> Result<TempDir> {
+    let beside = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    tempfile::tempdir_in(beside).map_err(|e| Failure::io(beside, &e))
+}
+
+/// Two ledgers of the same intents, one without and one with views, and the signature limit over their documents.
+pub(crate) fn round(intents: usize) -> Result<(Round, Written)> {
+    let (alone, written) = write(intents, Following::Nobody)?;
+    let limit_before = signature_limit(&written);
+    let (followed, _) = write(intents, Following::Views)?;
+    let limit_after = signature_limit(&written);
+    let limit = f64::midpoint(limit_before, limit_after);
+    let round = Round {
+        signature_limit: limit,
+        writer: alone.intents,
+        following: followed.intents,
+        verify: alone.verify,
+        replay: alone.replay,
+        writer_ratio: alone.intents / limit,
+        following_ratio: followed.intents / limit,
+    };
+    Ok((round, written))
+}
+
+struct Speeds {
+    intents: f64,
+    verify: f64,
+    replay: f64,
+}
+
+/// Writes a ledger, times it, and checks it before anything is said about it.
+fn write(intents: usize, following: Following) -> Result<(Speeds, Written)> {
+    let dir = place()?;
+    let workload = Workload::new(dir.path(), Clock::Wall)?;
+    let ledger = workload.open()?;
+    let tickets = workload.tickets(&ledger.handle(), LIFE)?;
+    let envelopes = workload.envelopes(0, intents, &tickets, workload.clock.now().plus(LIFE))?;
+
+    let views = follow(&ledger, following)?;
+    let took = Stopwatch::start();
+    submit(&ledger, envelopes)?;
+    ledger.finish()?;
+    let views = views.join()?;
+    let took = took.elapsed();
+
+    let verified = Stopwatch::start();
+    let report = verify(&workload.folder, &Pins::default(), &mut |_| {})?;
+    let verified = verified.elapsed();
+    let replayed_in = Stopwatch::start();
+    let replayed = replay(&workload.folder, &Pins::default(), None, &mut |_| {})?;
+    let replayed_in = replayed_in.elapsed();
+    require_counts(&report, intents)?;
+    require_equal(&replayed, views)?;
+    let written = Written::read(&workload.folder)?;
+    if written.intents.len() != intents {
+        return Err(wrong(format!("{} intents passed and succeeded, {intents} were signed", written.intents.len())));
+    }
+    let entries = usize::try_from(report.entries).unwrap_or(usize::MAX);
+    let speeds =
+        Speeds { intents: rate(intents, took), verify: rate(entries, verified), replay: rate(entries, replayed_in) };
+    Ok((speeds, written))
+}
+
+/// The views of a ledger on their own thread, if they follow.
+pub(crate) struct Follower(Option<std::thread::JoinHandle<Result<Views>>>);
+
+pub(crate) fn follow(ledger: &Ledger, following: Following) -> Result<Follower> {
+    if following == Following::Nobody {
+        return Ok(Follower(None));
+    }
+    let handle = ledger.handle();
+    let mut views = Views::open(&handle.folder, handle.genesis.ledger)?;
+    Ok(Follower(Some(std::thread::spawn(move || {
+        views.follow(&handle.progress)?;
+        Ok(views)
+    }))))
+}
+
+impl Follower {
+    /// The views, once the ledger is closed and they hold all of it.
+    pub(crate) fn join(self) -> Result<Option<Views>> {
+        self.0.map(|thread| thread.join().map_err(|_| wrong("the views panicked"))?).transpose()
+    }
+}
+
+/// Parses and queues, as the Kafka consumer does, and waits for every answer: what passed before that is what
+/// [`Ledger::finish`] ends.
+fn submit(ledger: &Ledger, envelopes: Vec<Vec<u8>>) -> Result<()> {
+    let handle = ledger.handle();
+    let mut answers = Vec::with_capacity(envelopes.len());
+    let mut rest = envelopes.into_iter();
+    loop {
+        let records: Vec<_> = rest.by_ref().take(RECORDS).collect();
+        if records.is_empty() {
+            break;
+        }
+        for (what, bytes) in workload::read(records) {
+            let (reply, answer) = oneshot::channel();
+            let submission = Submission { what, source: Source::Local, trace: None, reply: Some(reply) };
+            handle.queue.put(Input::Submit(submission), bytes).map_err(|_| wrong("the ledger closed its queue"))?;
+            answers.push(answer);
+        }
+    }
+    for answer in answers {
+        answer.blocking_recv().map_err(|_| wrong("an intent was never answered"))?;
+    }
+    Ok(())
+}
+
+/// What verification must have found, whatever else.
+pub(crate) fn require_counts(report: &Report, intents: usize) -> Result<()> {
+    let intents = u64::try_from(intents).unwrap_or(u64::MAX);
+    if !report.ok
+        || report.decisions != intents
+        || report.receipts != intents
+        || report.checkpoint != Some(report.entries)
+    {
+        return Err(wrong(format!("{intents} intents, but {report:?}")));
+    }
+    Ok(())
+}
+
+/// Replay must agree with the log, and with the views that followed it.
+fn require_equal(replayed: &Replayed, views: Option<Views>) -> Result<()> {
+    if !replayed.verified.ok || replayed.divergence.is_some() {
+        return Err(wrong(format!("{:?}", replayed.divergence)));
+    }
+    if let Some(mut views) = views
+        && views.digests()? != replayed.views
+    {
+        return Err(wrong("the views are not what replay derives"));
+    }
+    Ok(())
+}
+
+fn wrong(what: impl fmt::Display) -> Failure {
+    Failure::new(Code::LogDamaged, what)
+}
+
+/// What stands in a ledger: the very documents whose signatures the limit is measured with.
+pub(crate) struct Written {
+    intents: Vec<(Signature, Vec<u8>)>,
+    decisions: Vec<Vec<u8>>,
+    receipts: Vec<Vec<u8>>,
+    batches: u64,
+    bytes: usize,
+}
+
+impl Written {
+    /// Reads the intents that passed and succeeded.
+    fn read(folder: &Folder) -> Result<Written> {
+        let mut written =
+            Written { intents: Vec::new(), decisions: Vec::new(), receipts: Vec::new(), batches: 0, bytes: 0 };
+        for located in Reader::open(folder.log())?.entries(Seq(0))? {
+            let located = located?;
+            written.bytes += frame::encoded_len(&located.entry);
+            written.batches = located.place.batch + 1;
+            match located.entry.event()? {
+                Event::IntentAdmitted(admitted) => {
+                    let signature = admitted.intent.signatures().first().copied();
+                    let signature = signature.ok_or_else(|| wrong("an intent without a signature"))?;
+                    written.intents.push((signature, message(&admitted.intent)));
+                }
+                Event::DecisionMade(decision) if decision.value().verdict == Verdict::Pass => {
+                    written.decisions.push(message(&decision));
+                }
+                Event::ReceiptIssued(issued) if issued.receipt.value().status == Status::Succeeded => {
+                    written.receipts.push(message(&issued.receipt));
+                }
+                _ => {}
+            }
+        }
+        let all = written.intents.len();
+        if written.decisions.len() != all || written.receipts.len() != all {
+            return Err(wrong("not every intent passed and succeeded"));
+        }
+        Ok(written)
+    }
+}
+
+fn message<T: Document>(document: &Signed<T>) -> Vec<u8> {
+    pae(T::PAYLOAD_TYPE, document.payload())
+}
+
+/// Intents a second, were there nothing to do but one strict verification and two signatures each, on every core.
+fn signature_limit(written: &Written) -> f64 {
+    let key = SecretKey::from_seed(&[9; 32]);
+    let took = Stopwatch::start();
+    let fits = written
+        .intents
+        .par_iter()
+        .zip(&written.decisions)
+        .zip(&written.receipts)
+        .filter(|(((signature, intent), decision), receipt)| {
+            std::hint::black_box((key.sign(decision), key.sign(receipt)));
+            keys::verify(&signature.key, intent, &signature.bytes)
+        })
+        .count();
+    rate(fits, took.elapsed())
+}
+
+/// What the disk allows: the mean batch of a round, written and synced alone.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Disk {
+    pub(crate) batch_bytes: u64,
+    pub(crate) batch_intents: f64,
+    pub(crate) syncs: f64,
+    pub(crate) intents: f64,
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} fdatasync/s of {} bytes, {:.0} intents", self.syncs, self.batch_bytes, self.batch_intents)
+    }
+}
+
+/// Writes and syncs batches of the mean size into a segment that lies ready, as the log does.
+pub(crate) fn disk(written: &Written) -> Result<Disk> {
+    const FILE: &str = "segment";
+    const SEGMENT: u64 = 16 << 20;
+    let batch_bytes = u64::try_from(written.bytes).unwrap_or(u64::MAX) / written.batches.max(1);
+    let dir = place()?;
+    let io = |e: std::io::Error| Failure::io(dir.path(), &e);
+    let storage = DirStorage::writing(dir.path());
+    storage.create(FILE, b"", SEGMENT).map_err(io)?;
+    let batch = vec![b'x'; usize::try_from(batch_bytes).unwrap_or_default()];
+    let places = (SEGMENT / batch_bytes.max(1)).max(1);
+    let took = Stopwatch::start();
+    for n in 0..SYNCS {
+        storage.write_at(FILE, n % places * batch_bytes, &batch).map_err(io)?;
+        storage.sync(FILE).map_err(io)?;
+    }
+    let syncs = rate(usize::try_from(SYNCS).unwrap_or_default(), took.elapsed());
+    // An intent has its entries in several batches: what counts is how many syncs there are for each.
+    let batch_intents = ratio(written.intents.len(), usize::try_from(written.batches).unwrap_or(usize::MAX));
+    Ok(Disk { batch_bytes, batch_intents, syncs, intents: syncs * batch_intents })
+}
+
+fn rate(count: usize, took: Duration) -> f64 {
+    float(count) / took.as_secs_f64()
+}
+
+pub(crate) fn ratio(of: usize, to: usize) -> f64 {
+    float(of) / float(to)
+}
+
+#[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "a figure to print; counts stay far below 2^53")]
+fn float(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,203 @@
+//! What is asked in the demo, and what must come of it.
+
+use serde_json::{Map, Value, json};
+
+use writ_schemas::dsse::Signed;
+use writ_schemas::errors::Code;
+use writ_schemas::evidence::Evidence;
+use writ_schemas::ids::{Digest, UnixMicros};
+use writ_schemas::intent::Intent;
+use writ_schemas::keys::SecretKey;
+
+use super::name;
+use super::world::{Heard, Keys, World};
+use crate::error::Result;
+use crate::kafka::{DECISIONS, RECEIPTS, REFUSALS};
+use crate::ledger;
+
+/// An hour, in microseconds.
+const HOUR: u64 = 3_600_000_000;
+
+/// One record, and what must come of it: verdict, code, receipt, the receipt's code.
+pub(super) struct Scenario {
+    /// What it shows.
+    pub(super) what: &'static str,
+    /// `tenant/id`, or what the record is.
+    pub(super) name: String,
+    /// The key of the record.
+    pub(super) key: String,
+    /// The record.
+    pub(super) record: Vec<u8>,
+    /// What must come of it.
+    pub(super) expected: [String; 4],
+}
+
+impl Scenario {
+    /// What was heard of it. A duplicate is not heard of a second time; its first answer counts for both.
+    pub(super) fn outcome(&self, heard: &[Heard]) -> [String; 4] {
+        let mut outcome = [const { String::new() }; 4];
+        if self.expected[0] == "REFUSED" {
+            let digest = Digest::of(&self.record);
+            if let Some(it) = heard.iter().find(|it| it.topic == REFUSALS && it.digest == Some(digest)) {
+                outcome[0].clone_from(&it.word);
+                outcome[1].clone_from(&it.code);
+            }
+            return outcome;
+        }
+        for it in heard.iter().filter(|it| it.name == self.name) {
+            let at = if it.topic == DECISIONS { 0 } else { 2 };
+            if it.topic == DECISIONS || it.topic == RECEIPTS {
+                outcome[at].clone_from(&it.word);
+                outcome[at + 1].clone_from(&it.code);
+            }
+        }
+        outcome
+    }
+
+    /// How many records must be heard of it.
+    pub(super) fn answers(&self) -> usize {
+        match (self.what, self.expected[2].is_empty()) {
+            ("duplicate: nothing is added", _) => 0,
+            (_, true) => 1,
+            (_, false) => 2,
+        }
+    }
+}
+
+/// Builds intents for one tenant.
+struct Asker<'a> {
+    tenant: &'static str,
+    principal: &'static str,
+    key: &'a SecretKey,
+    now: UnixMicros,
+}
+
+impl Asker<'_> {
+    fn intent(&self, id: &str, action: &str, args: Value) -> Result<Intent> {
+        let args = if let Value::Object(args) = args { args } else { Map::new() };
+        Ok(Intent {
+            tenant: name(self.tenant)?,
+            id: name(id)?,
+            principal: name(self.principal)?,
+            session: Some(name("demo")?),
+            action: name(action)?,
+            args,
+            evidence: Vec::new(),
+            expires_at: self.now.plus(HOUR),
+        })
+    }
+
+    fn ask(&self, what: &'static str, intent: Intent, expected: [&str; 4]) -> Result<Scenario> {
+        self.ask_as(self.key, what, intent, expected)
+    }
+
+    fn ask_as(&self, key: &SecretKey, what: &'static str, intent: Intent, expected: [&str; 4]) -> Result<Scenario> {
+        let name = format!("{}/{}", intent.tenant, intent.id);
+        let record = ledger::sign(intent, key)?.to_envelope();
+        Ok(Scenario { what, name, key: self.tenant.to_owned(), record, expected: expected.map(str::to_owned) })
+    }
+}
+
+fn refused(what: &'static str, name: &str, record: Vec<u8>, code: Code) -> Scenario {
+    let expected = ["REFUSED", code.as_str(), "", ""].map(str::to_owned);
+    Scenario { what, name: name.to_owned(), key: "acme".to_owned(), record, expected }
+}
+
+const DONE: [&str; 4] = ["PASS", "OK", "SUCCEEDED", "OK"];
+
+fn fails(code: Code) -> [&'static str; 4] {
+    ["FAIL", code.as_str(), "", ""]
+}
+
+/// Every scenario, in the order in which the records are produced. The one without a policy goes first and alone: the policy
+/// is activated after it.
+pub(super) fn all(world: &mut World) -> Result<Vec<Scenario>> {
+    let now = world.now();
+    let Keys { acme, globex, approver, stranger } = world.keys().clone();
+    let asker = |tenant, principal, key| Asker { tenant, principal, key, now };
+    let (acme, globex) = (asker("acme", "agent-1", &acme), asker("globex", "agent-9", &globex));
+    let mut all = Vec::new();
+
+    all.push(acme.ask(
+        "no policy in force yet",
+        acme.intent("early-1", "notes.add", json!({"text": "too early"}))?,
+        fails(Code::PolicyNone),
+    )?);
+    for n in 1..=5 {
+        let intent = acme.intent(&format!("note-{n}"), "notes.add", json!({"text": format!("note {n}")}))?;
+        all.push(acme.ask("a note", intent, DONE)?);
+    }
+    for n in 1..=4 {
+        let intent = globex.intent(&format!("note-{n}"), "notes.add", json!({"text": format!("note {n}")}))?;
+        all.push(globex.ask("a note of another tenant", intent, DONE)?);
+    }
+    let ticket = world.register(&approver, |ledger| Evidence {
+        ledger,
+        tenant: acme_name(),
+        kind: kind("ticket"),
+        artifact: Some(Digest::of(b"ticket 4711")),
+        effect: None,
+        issued_at: now,
+        expires_at: now.plus(HOUR),
+    })?;
+    for (n, cents) in [(1, 4_200), (2, 5_300)] {
+        let mut intent = acme.intent(&format!("refund-{n}"), "payments.refund", json!({"amount_cents": cents}))?;
+        intent.evidence = vec![ticket];
+        all.push(acme.ask("a refund with its ticket", intent, DONE)?);
+    }
+    let mut large = acme.intent("refund-3", "payments.refund", json!({"amount_cents": 90_000}))?;
+    large.evidence = vec![ticket];
+    all.push(acme.ask("over the budget", large, fails(Code::BudgetExceeded))?);
+    let without = acme.intent("refund-4", "payments.refund", json!({"amount_cents": 100}))?;
+    all.push(acme.ask("evidence is missing", without, fails(Code::ProofMissing))?);
+    let mut borrowed = globex.intent("refund-1", "payments.refund", json!({"amount_cents": 100}))?;
+    borrowed.evidence = vec![ticket];
+    all.push(globex.ask("another tenant's evidence", borrowed, fails(Code::ProofMissing))?);
+    let no_rule = acme.intent("delete-1", "servers.delete", json!({"host": "db-1"}))?;
+    all.push(acme.ask("no rule for the action", no_rule, fails(Code::PolicyNoRule))?);
+
+    let shipped = globex.intent("ship-1", "orders.ship", json!({"order": 1}))?;
+    all.push(globex.ask("over HTTP", shipped, DONE)?);
+    let slow = globex.intent("ship-2", "orders.ship_slowly", json!({"order": 2}))?;
+    let uncertain = ["PASS", "OK", "UNCERTAIN", Code::ConnectorUncertain.as_str()];
+    all.push(globex.ask("the connector times out", slow, uncertain)?);
+    let drifts = acme.intent("report-1", "reports.make", json!({"pages": "three"}))?;
+    let drift = ["PASS", "OK", "FAILED", Code::ConnectorContractDrift.as_str()];
+    all.push(acme.ask("the output is not of the pinned shape", drifts, drift)?);
+
+    let unknown = acme.intent("note-90", "notes.add", json!({}))?;
+    all.push(acme.ask_as(&stranger, "an unknown key", unknown, fails(Code::KeyUnknown))?);
+    let foreign = globex.intent("note-91", "notes.add", json!({}))?;
+    all.push(globex.ask_as(acme.key, "a key of another tenant", foreign, fails(Code::TenantMismatch))?);
+    let mut expired = acme.intent("note-92", "notes.add", json!({}))?;
+    expired.expires_at = UnixMicros(now.0 - 1);
+    all.push(acme.ask("expired", expired, fails(Code::IntentExpired))?);
+
+    let again = acme.intent("note-1", "notes.add", json!({"text": "note 1"}))?;
+    all.push(acme.ask("duplicate: nothing is added", again, DONE)?);
+    let reused = ledger::sign(acme.intent("note-1", "notes.add", json!({"text": "another"}))?, acme.key)?;
+    all.push(refused("the same id, other content", "acme/note-1", reused.to_envelope(), Code::IdReused));
+    all.push(refused("bad signature", "acme/note-93", forged(&acme)?, Code::SignatureInvalid));
+    all.push(refused("unreadable", "(not JSON)", b"hello, ledger".to_vec(), Code::JsonSyntax));
+    let twice = br#"{"payload":"","payload":"","payloadType":"","signatures":[]}"#.to_vec();
+    all.push(refused("a key twice", "(duplicate key)", twice, Code::JsonDuplicateKey));
+    Ok(all)
+}
+
+/// An envelope whose signature is another document's.
+fn forged(asker: &Asker<'_>) -> Result<Vec<u8>> {
+    let honest = ledger::sign(asker.intent("note-93", "notes.add", json!({"cents": 1}))?, asker.key)?;
+    let greedy = writ_kernel::execution::document(asker.intent("note-93", "notes.add", json!({"cents": 1_000}))?)?;
+    let forged = Signed::<Intent>::from_parts(greedy.payload().to_vec(), honest.signatures().to_vec())?;
+    Ok(forged.to_envelope())
+}
+
+fn acme_name() -> writ_schemas::ids::Name {
+    kind("acme")
+}
+
+/// A name that is written in this file.
+#[allow(clippy::expect_used, reason = "a constant of this file")]
+fn kind(text: &str) -> writ_schemas::ids::Name {
+    text.parse().expect("a name")
+}

@@ -1,0 +1,266 @@
+//! The world around the demo's ledger: a mock Kafka cluster, a shipping service, the keys of everybody.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::Value;
+
+use writ_schemas::act::Statement;
+use writ_schemas::decision::Decision;
+use writ_schemas::dsse::Signed;
+use writ_schemas::errors::Code;
+use writ_schemas::evidence::Evidence;
+use writ_schemas::genesis::Genesis;
+use writ_schemas::ids::{Digest, LedgerId, UnixMicros};
+use writ_schemas::keys::SecretKey;
+use writ_schemas::receipt::Receipt;
+
+use super::scenario::Scenario;
+use crate::cli::session::end_process;
+use crate::cli::{init, policy};
+use crate::clock::{Clock, Stopwatch};
+use crate::error::{Failure, Result};
+use crate::folder::{self, Folder};
+use crate::kafka::cluster::{self, failure};
+use crate::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, producer};
+use crate::ledger;
+use crate::query::Library;
+use crate::sequencer::{Answer, Submitted};
+use crate::service::Service;
+
+const POLICY: &str = include_str!("policy.json");
+
+/// How long the demo waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// The keys of everybody in the story.
+#[derive(Clone)]
+pub(super) struct Keys {
+    pub(super) acme: SecretKey,
+    pub(super) globex: SecretKey,
+    pub(super) approver: SecretKey,
+    pub(super) stranger: SecretKey,
+}
+
+/// Something that came out over Kafka.
+pub(super) struct Heard {
+    /// From which topic.
+    pub(super) topic: String,
+    /// `tenant/id`, as far as it is known.
+    pub(super) name: String,
+    /// The verdict, the status, or `REFUSED`.
+    pub(super) word: String,
+    /// The code.
+    pub(super) code: String,
+    /// Of a refusal: the digest of the record.
+    pub(super) digest: Option<Digest>,
+}
+
+/// Everything around the ledger, and the ledger.
+pub(super) struct World {
+    _cluster: MockCluster<'static, DefaultProducerContext>,
+    bootstrap: String,
+    folder: Folder,
+    genesis: Genesis,
+    keys: Keys,
+    service: Service,
+    policy: Vec<u8>,
+}
+
+impl World {
+    pub(super) fn make(folder: &Folder) -> Result<World> {
+        let mock = |e: rdkafka::error::KafkaError| failure("mock cluster", &e);
+        let cluster = MockCluster::new(1).map_err(mock)?;
+        for (topic, partitions) in [(INTENTS, 2), (DECISIONS, 1), (RECEIPTS, 1), (REFUSALS, 1), (PROGRESS, 1)] {
+            cluster.create_topic(topic, partitions, 1).map_err(mock)?;
+        }
+        let bootstrap = cluster.bootstrap_servers();
+        let shop = shop()?;
+        let genesis = ledger::create(folder, None, &Clock::Wall)?.value().clone();
+        let key = || folder::random::<32>().map(|seed| SecretKey::from_seed(&seed));
+        let keys = Keys { acme: key()?, globex: key()?, approver: key()?, stranger: key()? };
+        World::administer(folder, &genesis, &keys, &bootstrap)?;
+        let service = Service::start(folder, Some(&bootstrap), end_process)?;
+        let policy = POLICY.replace("ADDRESS", &shop).into_bytes();
+        Ok(World { _cluster: cluster, bootstrap, folder: folder.clone(), genesis, keys, service, policy })
+    }
+
+    /// Who is trusted, and which partitions are the ledger's: bound before the service starts to read them.
+    fn administer(folder: &Folder, genesis: &Genesis, keys: &Keys, bootstrap: &str) -> Result<()> {
+        let cluster::Topic { cluster, topic_id, partitions } = cluster::describe(bootstrap, INTENTS)?;
+        let service = Service::start(folder, None, end_process)?;
+        for statement in [
+            init::trust(keys.acme.id(), "acme", "agent-1", "agent")?,
+            init::trust(keys.globex.id(), "globex", "agent-9", "agent")?,
+            init::trust(keys.approver.id(), "acme", "approver-1", "approver")?,
+            Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions },
+        ] {
+            let act = ledger::act(folder, genesis, statement, &Clock::Wall)?;
+            recorded(service.handle().submit_all(vec![(Submitted::Act(Box::new(act)), 0)])?)?;
+        }
+        service.stop()
+    }
+
+    pub(super) fn ledger(&self) -> LedgerId {
+        self.genesis.ledger
+    }
+
+    pub(super) fn now(&self) -> UnixMicros {
+        Clock::Wall.now()
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub(super) fn library(&self) -> Library {
+        self.service.library()
+    }
+
+    /// Registers evidence; returns the digest that intents name.
+    pub(super) fn register(&self, key: &SecretKey, evidence: impl FnOnce(LedgerId) -> Evidence) -> Result<Digest> {
+        let evidence = ledger::sign(evidence(self.genesis.ledger), key)?;
+        let digest = evidence.digest();
+        recorded(self.service.handle().submit_all(vec![(Submitted::Evidence(Box::new(evidence)), 0)])?)?;
+        Ok(digest)
+    }
+
+    /// Produces the records and listens until all that must come has come. The first goes alone, before there is a policy.
+    pub(super) fn run(&self, scenarios: &[Scenario], heard: &mut dyn FnMut(&Heard)) -> Result<Vec<Heard>> {
+        let ears = Ears::open(&self.bootstrap)?;
+        let mut all = Vec::new();
+        let (first, rest) = scenarios.split_at(1.min(scenarios.len()));
+        for (part, policy) in [(first, false), (rest, true)] {
+            if policy {
+                let bundle = policy::parse(&self.policy)?;
+                let act = ledger::act(&self.folder, &self.genesis, Statement::ActivatePolicy { bundle }, &Clock::Wall)?;
+                recorded(self.service.handle().submit_all(vec![(Submitted::Act(Box::new(act)), 0)])?)?;
+            }
+            let records: Vec<_> = part.iter().map(|it| (it.key.clone(), it.record.clone())).collect();
+            producer::send(&self.bootstrap, &records)?;
+            ears.listen(part.iter().map(Scenario::answers).sum(), &mut |it| {
+                heard(&it);
+                all.push(it);
+            })?;
+        }
+        // The views answer the rest of the story.
+        let next = self.service.handle().progress.next();
+        self.library().wait_for(next, PATIENCE)?;
+        Ok(all)
+    }
+
+    pub(super) fn end(self) -> Result<()> {
+        self.service.stop()
+    }
+}
+
+fn recorded(answers: Vec<Answer>) -> Result<()> {
+    answers.into_iter().try_for_each(|answer| match answer {
+        Answer::Refused(refusal) => Err(refusal.into()),
+        Answer::Recorded(_) | Answer::Already | Answer::Decided(..) | Answer::Known(_) => Ok(()),
+    })
+}
+
+/// A consumer of everything that the ledger publishes.
+struct Ears(BaseConsumer);
+
+impl Ears {
+    fn open(bootstrap: &str) -> Result<Ears> {
+        let consumer: BaseConsumer = cluster::client(bootstrap)
+            .set("group.id", "demo")
+            .set("enable.auto.commit", "false")
+            .create()
+            .map_err(|e| failure("consumer", &e))?;
+        let mut assignment = TopicPartitionList::new();
+        for topic in [DECISIONS, RECEIPTS, REFUSALS] {
+            assignment.add_partition_offset(topic, 0, Offset::Beginning).map_err(|e| failure(topic, &e))?;
+        }
+        consumer.assign(&assignment).map_err(|e| failure("assignment", &e))?;
+        Ok(Ears(consumer))
+    }
+
+    fn listen(&self, count: usize, heard: &mut dyn FnMut(Heard)) -> Result<()> {
+        let started = Stopwatch::start();
+        let mut left = count;
+        while left > 0 {
+            if started.elapsed() > PATIENCE {
+                return Err(Failure::new(Code::KafkaUnavailable, format!("{left} of {count} answers have not come")));
+            }
+            let Some(Ok(message)) = self.0.poll(Duration::from_millis(100)) else { continue };
+            heard(understand(message.topic(), message.payload().unwrap_or_default())?);
+            left -= 1;
+        }
+        Ok(())
+    }
+}
+
+fn understand(topic: &str, value: &[u8]) -> Result<Heard> {
+    let heard = |name: String, word: &str, code: String, digest| Heard {
+        topic: topic.to_owned(),
+        name,
+        word: word.to_owned(),
+        code,
+        digest,
+    };
+    Ok(match topic {
+        DECISIONS => {
+            let decision = Signed::<Decision>::from_envelope(value)?;
+            let it = decision.value();
+            heard(format!("{}/{}", it.tenant, it.id), it.verdict.as_str(), it.code.to_string(), None)
+        }
+        RECEIPTS => {
+            let receipt = Signed::<Receipt>::from_envelope(value)?;
+            let it = receipt.value();
+            heard(format!("{}/{}", it.tenant, it.id), it.status.as_str(), it.code.to_string(), None)
+        }
+        _ => {
+            let refusal: Value = serde_json::from_slice(value).map_err(|e| Failure::new(Code::Schema, e))?;
+            let text = |name: &str| refusal[name].as_str().unwrap_or_default().to_owned();
+            heard("(a record)".to_owned(), "REFUSED", text("code"), text("digest").parse().ok())
+        }
+    })
+}
+
+/// A shipping service: `/ship` answers, `/never` does not.
+fn shop() -> Result<String> {
+    let io = |e: std::io::Error| Failure::new(Code::Io, e);
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(io)?;
+    let address = listener.local_addr().map_err(io)?.to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    Ok(address)
+}
+
+fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let (mut line, mut length) = (String::new(), 0);
+    reader.read_line(&mut line)?;
+    let never = line.contains("/never");
+    loop {
+        let mut header = String::new();
+        if reader.read_line(&mut header)? == 0 || header == "\r\n" {
+            break;
+        }
+        if let Some((name, value)) = header.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+    reader.take(length).read_to_end(&mut Vec::new())?;
+    if never {
+        std::thread::sleep(PATIENCE);
+        return Ok(());
+    }
+    let body = r#"{"shipped":true}"#;
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}

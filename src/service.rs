@@ -1,0 +1,125 @@
+//! A ledger at work with everything around it: views, and Kafka where it is wanted. What `serve` runs, and the demo.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use tracing::warn;
+
+use writ_log::Reader;
+use writ_schemas::errors::Code;
+
+use crate::clock::Clock;
+use crate::error::{Failure, Result};
+use crate::folder::Folder;
+use crate::kafka::intake::Intake;
+use crate::kafka::outlet::Outlet;
+use crate::ledger::{Handle, Ledger, Opened};
+use crate::query::Library;
+use crate::views::Views;
+
+/// A ledger at work.
+pub struct Service {
+    ledger: Ledger,
+    library: Library,
+    views: JoinHandle<Result<()>>,
+    kafka: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Service {
+    /// Opens the folder and starts everything, in the order of DESIGN: lock and recover; fence the output producer, before
+    /// anything is dispatched; then the writer, the views, the outlet and intake.
+    ///
+    /// `on_fatal` is called if the ledger cannot go on, if another process publishes for it, or if Kafka refuses for good:
+    /// the process must then end.
+    ///
+    /// # Errors
+    /// As [`Opened::open`] and [`Opened::start`]; those of connecting to Kafka.
+    pub fn start(
+        folder: &Folder,
+        kafka: Option<&str>,
+        on_fatal: impl Fn(&Failure) + Send + Sync + Clone + 'static,
+    ) -> Result<Service> {
+        let opened = Opened::open(folder, Clock::Wall)?;
+        let ledger_id = opened.genesis().ledger;
+        let outlet = kafka.map(|bootstrap| Outlet::connect(bootstrap, ledger_id)).transpose()?;
+        let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
+        let ledger = opened.start(on_fatal.clone())?;
+        let handle = ledger.handle();
+
+        let mut views = Views::open(folder, ledger_id)?;
+        let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
+        let progress = Arc::clone(&handle.progress);
+        let views = std::thread::spawn(move || views.follow(&progress));
+
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        if let (Some(bootstrap), Some(mut outlet)) = (kafka, outlet) {
+            let (folder, progress, stop_outlet) = (folder.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
+            threads.push(essential(on_fatal.clone(), move || outlet.run(&folder, &progress, &stop_outlet)));
+            for (topic, binding) in &bindings {
+                let queue = Arc::clone(&handle.queue);
+                let intake = Intake::connect(bootstrap, ledger_id, topic, binding, &positions, queue)?;
+                let stop = Arc::clone(&stop);
+                threads.push(essential(on_fatal.clone(), move || intake.run(&stop)));
+            }
+            if bindings.is_empty() {
+                warn!(
+                    "no partitions are bound to this ledger: nothing is read from Kafka (writ init --kafka binds them)"
+                );
+            }
+        }
+        Ok(Service { ledger, library, views, kafka: threads, stop })
+    }
+
+    /// What the edges submit to and follow.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.ledger.handle()
+    }
+
+    /// What questions are put to.
+    #[must_use]
+    pub fn library(&self) -> Library {
+        self.library.clone()
+    }
+
+    /// Ends it: intake first, then what is under way, then the log; then views and outlet, which follow it to its end.
+    ///
+    /// # Errors
+    /// What ended the writer or a view.
+    pub fn stop(self) -> Result<()> {
+        self.end(Ledger::stop)
+    }
+
+    /// The same, but everything that has passed is carried out first.
+    ///
+    /// # Errors
+    /// As [`Service::stop`].
+    pub fn finish(self) -> Result<()> {
+        self.end(Ledger::finish)
+    }
+
+    fn end(self, ledger: impl FnOnce(Ledger) -> Result<()>) -> Result<()> {
+        self.stop.store(true, Ordering::SeqCst);
+        ledger(self.ledger)?;
+        let died = |_| Failure::new(Code::Io, "a thread panicked");
+        for thread in self.kafka {
+            thread.join().map_err(died)?;
+        }
+        self.views.join().map_err(died)?
+    }
+}
+
+/// A thread without which the process must not go on.
+fn essential(
+    on_fatal: impl Fn(&Failure) + Send + 'static,
+    body: impl FnOnce() -> Result<()> + Send + 'static,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        if let Err(failure) = body() {
+            on_fatal(&failure);
+        }
+    })
+}

@@ -1,0 +1,329 @@
+//! Replay really decides: a ledger whose owner forged it, with its own keys and with everything made right again that depends
+//! on what was changed, passes verification, and replay names the entry and the fields.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use writ::checkpoint::Head;
+use writ::folder::KeyRole;
+use writ::views::Views;
+use writ_kernel::state::State;
+use writ_log::{DirStorage, Log, Options};
+use writ_schemas::act::Statement;
+use writ_schemas::dsse::{Document, Signed};
+use writ_schemas::entry::{Chain, Entry};
+use writ_schemas::errors::Code;
+use writ_schemas::event::{Event, EventKind};
+use writ_schemas::ids::{Digest, Seq};
+use writ_schemas::keys::SecretKey;
+
+use crate::ledgers::{Kept, sign};
+
+/// Whoever has the keys of a ledger, and what the forgery has changed so far.
+struct Forger {
+    decision: SecretKey,
+    operator: SecretKey,
+    checkpoint: SecretKey,
+    /// Documents that have another digest now.
+    renamed: BTreeMap<Digest, Digest>,
+    state: State,
+    /// The forged events do not follow each other; state hashes stay as they were from there on.
+    faulted: bool,
+    chain: Chain,
+    head: Head,
+    heads: BTreeMap<u64, Head>,
+    origin: String,
+}
+
+impl Forger {
+    fn of(kept: &Kept) -> Forger {
+        let key = |role| kept.folder.read_key(role).expect("a key");
+        let genesis = kept.genesis();
+        Forger {
+            decision: key(KeyRole::Decision),
+            operator: key(KeyRole::Operator),
+            checkpoint: key(KeyRole::Checkpoint),
+            renamed: BTreeMap::new(),
+            state: State::default(),
+            faulted: false,
+            chain: Chain::empty(genesis.ledger),
+            head: Head::default(),
+            heads: BTreeMap::new(),
+            origin: genesis.origin,
+        }
+    }
+
+    /// The digest that a document has now.
+    fn now(&self, digest: Digest) -> Digest {
+        self.renamed.get(&digest).copied().unwrap_or(digest)
+    }
+
+    /// Makes an event right again that depends on what was changed before it.
+    fn mend(&self, event: &mut Event) {
+        match event {
+            Event::ReceiptIssued(issued) => {
+                let mut receipt = issued.receipt.value().clone();
+                receipt.decision_digest = self.now(receipt.decision_digest);
+                receipt.previous = receipt.previous.map(|previous| self.now(previous));
+                issued.receipt = sign(receipt, &self.decision);
+            }
+            Event::OutcomeReconciled(act) => {
+                let mut mended = act.value().clone();
+                if let Statement::Reconcile { receipt, .. } = &mut mended.statement {
+                    *receipt = self.now(*receipt);
+                }
+                *act = sign(mended, &self.operator);
+            }
+            Event::StateHashed(hash) if !self.faulted => *hash = self.state.hash(),
+            Event::CheckpointSigned(note) => {
+                let size = note.lines().nth(1).and_then(|size| size.parse::<u64>().ok()).expect("a size");
+                *note = self.heads[&size].checkpoint(&self.origin).sign(&self.checkpoint);
+            }
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, from: &Entry, event: &Event) -> Entry {
+        let (seq, at) = (self.chain.next, from.header.recorded_at);
+        self.faulted = self.faulted || self.state.apply(seq, at, event).is_err();
+        let entry = self.chain.append(event.kind(), at, from.salt, event.to_payload().expect("encodes"));
+        self.head.push(&entry.header);
+        self.heads.insert(self.head.tree.size(), self.head.clone());
+        entry
+    }
+}
+
+/// The JSON of the document of an event; of a state hash, its digest.
+fn json_of(event: &Event) -> Value {
+    fn parsed<T: Document>(document: &Signed<T>) -> Value {
+        serde_json::from_slice(document.payload()).expect("JSON")
+    }
+    match event {
+        Event::DecisionMade(decision) => parsed(decision),
+        Event::ReceiptIssued(issued) => parsed(&issued.receipt),
+        Event::StateHashed(hash) => json!({ "state_hash": hash }),
+        _ => Value::Null,
+    }
+}
+
+fn with_json(event: &mut Event, json: Value, key: &SecretKey) {
+    fn typed<T: serde::de::DeserializeOwned>(json: Value) -> T {
+        serde_json::from_value(json).expect("still a document")
+    }
+    match event {
+        Event::DecisionMade(decision) => *decision = sign(typed(json), key),
+        Event::ReceiptIssued(issued) => issued.receipt = sign(typed(json), key),
+        Event::StateHashed(hash) => *hash = typed(json["state_hash"].clone()),
+        other => panic!("{other:?} is not forged here"),
+    }
+}
+
+/// A copy of a closed ledger whose owner set `fields` in the one event of this kind and id, and the entry that it is.
+fn forge(closed: &Kept, kind: EventKind, id: &str, fields: &[(&str, Value)]) -> (Kept, Seq) {
+    let mut forger = Forger::of(closed);
+    let (mut batches, mut batch, mut forged) = (Vec::new(), Vec::new(), Vec::new());
+    for located in closed.entries() {
+        let mut event = located.entry.event().expect("an event");
+        let before = digest_of(&event);
+        forger.mend(&mut event);
+        let mut json = json_of(&event);
+        if event.kind() == kind && (json["id"] == id || id.is_empty()) {
+            for (field, value) in fields {
+                let place = json.pointer_mut(&format!("/{field}")).unwrap_or_else(|| panic!("{id} has no {field}"));
+                assert_ne!(place, value, "{id}: {field} is that already");
+                *place = value.clone();
+            }
+            with_json(&mut event, json, &forger.decision);
+            forged.push(located.entry.header.seq);
+        }
+        if let (Some(before), Some(after)) = (before, digest_of(&event)) {
+            forger.renamed.insert(before, after);
+        }
+        batch.push(forger.put(&located.entry, &event));
+        if located.place.last_of_batch {
+            batches.push(std::mem::take(&mut batch));
+        }
+    }
+    let [seq] = forged[..] else { panic!("{} entries of {id:?}", forged.len()) };
+
+    let copy = closed.copy();
+    std::fs::remove_dir_all(copy.folder.log()).expect("removes");
+    std::fs::create_dir(copy.folder.log()).expect("makes");
+    let storage = DirStorage::writing(copy.folder.log());
+    let mut log = Log::create(storage, forger.chain.ledger, Options::default()).expect("creates");
+    batches.iter().for_each(|batch| log.append(batch).expect("appends"));
+    let seal = forger.head.checkpoint(&forger.origin).sign(&forger.checkpoint);
+    std::fs::write(copy.latest(), seal).expect("writes");
+    (copy, seq)
+}
+
+fn digest_of(event: &Event) -> Option<Digest> {
+    match event {
+        Event::DecisionMade(decision) => Some(decision.digest()),
+        Event::ReceiptIssued(issued) => Some(issued.receipt.digest()),
+        _ => None,
+    }
+}
+
+/// A forgery that sets fields of one document, and by which fields replay must name it.
+struct Forgery {
+    story: &'static str,
+    kind: EventKind,
+    id: &'static str,
+    fields: Vec<(&'static str, Value)>,
+    /// Where these are others than those that were set.
+    named: Option<&'static [&'static str]>,
+}
+
+fn forgery(
+    story: &'static str,
+    kind: EventKind,
+    id: &'static str,
+    fields: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Forgery {
+    Forgery { story, kind, id, fields: fields.into_iter().collect(), named: None }
+}
+
+fn forgeries(closed: &Kept) -> Vec<Forgery> {
+    use EventKind::{DecisionMade, ReceiptIssued, StateHashed};
+    let other = || json!(Digest([7; 32]));
+    let execution = execution_of(closed, "refund-1");
+    vec![
+        forgery("a PASS turned to FAIL", DecisionMade, "refund-1", [("verdict", json!("FAIL"))]),
+        forgery(
+            "a PASS turned to FAIL, with all that belongs to it",
+            DecisionMade,
+            "refund-1",
+            [
+                ("verdict", json!("FAIL")),
+                ("code", json!(Code::ProofMissing)),
+                ("because", json!("nothing was shown")),
+                ("gates/5/answer", json!("refused")),
+                ("gates/6/answer", json!("not_reached")),
+                ("gates/7/answer", json!("not_reached")),
+                ("execution", Value::Null),
+            ],
+        ),
+        forgery("a FAIL turned to PASS", DecisionMade, "no-ticket", [("verdict", json!("PASS"))]),
+        forgery(
+            "a FAIL turned to PASS, with all that belongs to it",
+            DecisionMade,
+            "no-ticket",
+            [
+                ("verdict", json!("PASS")),
+                ("code", json!("OK")),
+                ("because", json!("")),
+                ("gates/5/answer", json!("passed")),
+                ("gates/6/answer", json!("passed")),
+                ("gates/7/answer", json!({"disabled": "not tested here"})),
+                ("execution", execution),
+            ],
+        ),
+        forgery("a frozen ledger's FAIL", DecisionMade, "frozen", [("verdict", json!("PASS"))]),
+        forgery("the code of a FAIL", DecisionMade, "too-much", [("code", json!(Code::ProofMissing))]),
+        forgery(
+            "a fact: an approver's roles",
+            DecisionMade,
+            "refund-2",
+            [("facts/evidence/0/known/roles/0", json!("admin"))],
+        ),
+        forgery(
+            "a fact: evidence that is not there",
+            DecisionMade,
+            "refund-1",
+            [("facts/evidence/0/known", Value::Null)],
+        ),
+        forgery("a fact: a key was revoked", DecisionMade, "note-1", [("facts/key/revoked", json!(3))]),
+        forgery("a fact: a key was not revoked", DecisionMade, "old-key", [("facts/key/revoked", Value::Null)]),
+        forgery("a fact: the freeze", DecisionMade, "note-2", [("facts/frozen", json!(true))]),
+        forgery("a budget's limit", DecisionMade, "refund-1", [("facts/budget/limit", json!(1001))]),
+        forgery("what is reserved", DecisionMade, "too-much", [("facts/budget/reserved", json!(7))]),
+        forgery("what is committed", DecisionMade, "refund-3", [("facts/budget/committed", json!(7))]),
+        forgery("what a decision reserves", DecisionMade, "refund-2", [("execution/reservation/amount", json!(1))]),
+        forgery("the policy hash", DecisionMade, "refund-3", [("policy", other())]),
+        forgery("the policy hash of a FAIL", DecisionMade, "no-rule", [("policy", Value::Null)]),
+        forgery("what a receipt charges", ReceiptIssued, "refund-1", [("usage/amount", json!(1))]),
+        Forgery {
+            named: Some(&["usage"]),
+            ..forgery("how an execution ended", ReceiptIssued, "refund-2", [("status", json!("FAILED"))])
+        },
+        forgery("a receipt's place in its session", ReceiptIssued, "note-2", [("lamport", json!(9))]),
+        forgery("a state hash", StateHashed, "", [("state_hash", other())]),
+    ]
+}
+
+fn execution_of(kept: &Kept, id: &str) -> Value {
+    let events = kept.events();
+    let mut decisions = events.iter().filter(|event| event.kind() == EventKind::DecisionMade).map(json_of);
+    decisions.find(|decision| decision["id"] == id).expect("a decision")["execution"].clone()
+}
+
+fn check(closed: &Kept, it: &Forgery) {
+    let story = it.story;
+    let (forged, seq) = forge(closed, it.kind, it.id, &it.fields);
+    let mut expected: Vec<&str> = match it.named {
+        Some(named) => named.to_vec(),
+        None => it.fields.iter().map(|(field, _)| *field).collect(),
+    };
+    expected.sort_unstable();
+
+    let report = forged.verified();
+    assert_eq!((report.ok, report.broken), (true, None), "{story}: the forgery is not good enough");
+    let replayed = forged.replayed();
+    assert!(!replayed.verified.ok, "{story}");
+    let divergence = replayed.divergence.unwrap_or_else(|| panic!("{story}: replay saw nothing"));
+    let fields: Vec<&str> = divergence.fields.iter().map(|it| it.field.as_str()).collect();
+    assert_eq!((divergence.seq, divergence.kind, fields), (seq, it.kind.as_str(), expected.clone()), "{story}");
+    if it.named.is_none() {
+        for (field, forged) in &it.fields {
+            let side = divergence.fields.iter().find(|it| it.field == *field).expect("named above");
+            assert!(side.recorded == *forged && side.derived != *forged, "{story}: {field}: both sides are shown");
+        }
+    }
+
+    // The program says the same.
+    let (exit, said) = forged.run("verify", &[]);
+    assert_eq!((exit, &said["ok"]), (Some(0), &json!(true)), "{story}: {said}");
+    let (exit, said) = forged.run("replay", &[]);
+    assert_eq!((exit, &said["ok"], &said["divergence"]["seq"]), (Some(1), &json!(false), &json!(seq)), "{story}");
+    let fields = said["divergence"]["fields"].as_array().expect("fields");
+    let fields: Vec<&str> = fields.iter().filter_map(|it| it["field"].as_str()).collect();
+    assert_eq!(fields, expected, "{story}");
+}
+
+#[test]
+fn verification_passes_and_replay_names_what_was_forged() {
+    let closed = Kept::closed();
+    for forgery in forgeries(&closed) {
+        check(&closed, &forgery);
+    }
+}
+
+/// A forger that changes nothing makes the very ledger again, so what replay finds above is the one change and not the
+/// forger's hand.
+#[test]
+fn a_forger_that_changes_nothing_makes_the_same_ledger() {
+    let closed = Kept::closed();
+    let (same, _) = forge(&closed, EventKind::StateHashed, "", &[]);
+    let entries = |kept: &Kept| -> Vec<Entry> { kept.entries().into_iter().map(|located| located.entry).collect() };
+    assert_eq!(entries(&same), entries(&closed));
+    assert_eq!((same.verified(), same.replayed()), (closed.verified(), closed.replayed()));
+    assert_eq!(std::fs::read(same.latest()).expect("reads"), std::fs::read(closed.latest()).expect("reads"));
+}
+
+#[test]
+fn views_that_were_deleted_come_back_equal() {
+    let closed = Kept::closed();
+    let derived = closed.replayed().views;
+    assert_eq!(derived.len(), 2);
+    let digests = || {
+        let mut views = Views::open(&closed.folder, closed.genesis().ledger).expect("opens");
+        views.catch_up(None).expect("follows");
+        views.digests().expect("digests")
+    };
+    assert_eq!(digests(), derived);
+    assert_eq!(digests(), derived, "opened again");
+    std::fs::remove_dir_all(closed.folder.views()).expect("removes");
+    assert_eq!(digests(), derived, "deleted and opened again");
+}
