@@ -3,11 +3,15 @@
 //! Exit status: 0 yes or done; 1 a negative answer (broken, diverged, refused); 2 could not run. Each command is a file here;
 //! a new one is a variant of `Command`, a line in `run`, and its file.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that prints")]
+#![allow(clippy::indexing_slicing, reason = "reading a JSON value by a key that is not there gives null")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+
+use writ_schemas::errors::Code;
 
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
@@ -113,7 +117,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print(); // help goes to stdout, mistakes to stderr
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            if error.use_stderr() && !help {
+                complain(&Failure::new(Code::Usage, "see above"));
+            }
+            return ExitCode::from(if error.use_stderr() { Code::Usage.entry().exit } else { 0 });
         }
     };
     telemetry::start_logging("warn,librdkafka=error");
@@ -147,6 +155,11 @@ fn run(command: Command) -> Result<Found> {
         Command::Thaw(args) => act::thaw(&args),
         Command::Errors(args) => errors::run(&args),
     }
+}
+
+/// What to do about a negative answer, which is data and was printed as such.
+pub fn advise(code: Code) {
+    eprintln!("writ: {code}: {}", code.entry().remedy);
 }
 
 /// A failure on standard error: what, where, and what to do.

@@ -101,7 +101,7 @@ impl Executor {
     pub fn run(mut self, effects: &Receiver<Effect>) {
         while let Ok(effect) = effects.recv() {
             match effect {
-                Effect::Ready(job) => self.lane(&job.open.connector).waiting.push_back(job),
+                Effect::Ready(job) => self.lane(&job.open.connector).waiting.push_back(*job),
                 Effect::Call(decision) => self.call(decision),
                 Effect::Closed(decision) => {
                     self.echo.under_way.remove(&decision);

@@ -149,10 +149,12 @@ impl Folder {
         match fs::metadata(self.log()) {
             Ok(meta) if meta.is_dir() => Ok(()),
             Ok(_) => Err(Failure::new(Code::LogMissing, self.root.display())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(Failure::new(Code::LogMissing, self.root.display()))
-            }
-            Err(e) => Err(Failure::io(&self.log(), &e)),
+            Err(e) => match e.kind() {
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                    Err(Failure::new(Code::LogMissing, self.root.display()))
+                }
+                _ => Err(Failure::io(&self.log(), &e)),
+            },
         }
     }
 

@@ -212,7 +212,7 @@ impl Opened {
                 queue.report(Input::Ended(ending, None));
             } else {
                 let intent = Box::new(intent_of(&folder, open.intent_seq)?);
-                let _ = effects.send(Effect::Ready(Job { decision: *decision, open: open.clone(), intent }));
+                let _ = effects.send(Effect::Ready(Box::new(Job { decision: *decision, open: open.clone(), intent })));
             }
         }
 

@@ -12,7 +12,7 @@ use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
-use writ_schemas::ids::{Digest, Name, Seq, hex};
+use writ_schemas::ids::{Name, Seq, hex};
 
 use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
@@ -59,10 +59,7 @@ pub fn event(event: &Event) -> Value {
     match event {
         Event::LedgerOpened(genesis) => document(genesis),
         Event::IntentAdmitted(admitted) => {
-            let mut value = document(&admitted.intent);
-            value["source"] = json!(admitted.source);
-            value["trace"] = json!(admitted.trace);
-            value
+            with(document(&admitted.intent), [("source", json!(admitted.source)), ("trace", json!(admitted.trace))])
         }
         Event::RecordRefused(refused) => json!({
             "claims": refused.claims, "code": refused.code, "detail": refused.detail, "digest": refused.digest,
@@ -72,9 +69,7 @@ pub fn event(event: &Event) -> Value {
         Event::DecisionMade(decision) => document(decision),
         Event::DispatchStarted(decision) => json!({ "decision": decision }),
         Event::ReceiptIssued(issued) => {
-            let mut value = document(&issued.receipt);
-            value["output"] = issued.output.as_deref().map_or(Value::Null, output);
-            value
+            with(document(&issued.receipt), [("output", issued.output.as_deref().map_or(Value::Null, output))])
         }
         Event::EvidenceRegistered(evidence) => document(evidence),
         Event::OutcomeReconciled(act)
@@ -96,16 +91,27 @@ pub fn event(event: &Event) -> Value {
 /// # Errors
 /// `ERR_LOG_DAMAGED` if its payload is not an event.
 pub fn entry(entry: &Entry) -> Result<Value> {
+    Ok(placed(entry, &entry.event()?))
+}
+
+fn placed(entry: &Entry, decoded: &Event) -> Value {
     let header = &entry.header;
-    let decoded = entry.event()?;
-    Ok(json!({
-        "event": event(&decoded),
+    json!({
+        "event": event(decoded),
         "hash": hex(&entry.hash()),
         "kind": header.kind.as_str(),
         "previous": hex(&header.previous),
         "recorded_at": header.recorded_at,
         "seq": header.seq,
-    }))
+    })
+}
+
+/// An object with further fields.
+fn with<const N: usize>(mut value: Value, fields: [(&str, Value); N]) -> Value {
+    if let Value::Object(object) = &mut value {
+        object.extend(fields.map(|(name, value)| (name.to_owned(), value)));
+    }
+    value
 }
 
 /// An output, as the JSON that it is.
@@ -139,13 +145,14 @@ impl Library {
 
     /// A receipt's entry, its output fetched from the content store if it is not beside it.
     fn receipt(&self, seq: Seq) -> Result<Value> {
-        let mut value = self.entry(seq)?;
-        let digest = value["event"]["payload"]["output"].as_str().and_then(|digest| digest.parse::<Digest>().ok());
-        if let (Some(digest), true) = (digest, value["event"]["output"].is_null()) {
-            let bytes = ContentStore::at(self.folder.content()).get(&digest)?;
-            value["event"]["output"] = output(&bytes);
+        let found = self.reader.get(seq)?.ok_or_else(|| Failure::new(Code::NotFound, format!("entry {seq}")))?;
+        let mut event = found.entry.event()?;
+        if let Event::ReceiptIssued(issued) = &mut event
+            && let (Some(digest), None) = (&issued.receipt.value().output, &issued.output)
+        {
+            issued.output = Some(ContentStore::at(self.folder.content()).get(digest)?);
         }
-        Ok(value)
+        Ok(placed(&found.entry, &event))
     }
 
     /// One entry.
@@ -166,9 +173,7 @@ impl Library {
         let lines = meter.usage(tenant).map_err(view)?;
         let lines = lines.into_iter().map(|line| {
             let sources = meter.usage_sources(&line).map_err(view)?;
-            let mut value = json!(line);
-            value["receipts"] = json!(sources);
-            Ok(value)
+            Ok(with(json!(line), [("receipts", json!(sources))]))
         });
         Ok(json!({ "lines": lines.collect::<Result<Vec<Value>>>()? }))
     }

@@ -166,7 +166,7 @@ impl<T> Lanes<T> {
     }
 
     fn nothing_for(&self, outside: bool) -> bool {
-        self.inside.is_empty() && !(outside && !self.outside.is_empty())
+        self.inside.is_empty() && (!outside || self.outside.is_empty())
     }
 }
 

@@ -133,7 +133,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub enum Effect {
     /// A `PASS` waits for its turn.
-    Ready(Job),
+    Ready(Box<Job>),
     /// It is recorded as dispatched: call the connector.
     Call(Seq),
     /// It has its receipt.
@@ -489,7 +489,6 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     /// What follows from one event. An intent waits in `intent` for its decision, which is the next event.
     fn effect(&self, seq: Seq, event: Event, intent: &mut Option<Box<Signed<Intent>>>) -> Option<Effect> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "an event has no effect unless it is named here")]
         match event {
             Event::IntentAdmitted(admitted) => {
                 *intent = Some(Box::new(admitted.intent));
@@ -497,7 +496,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             }
             Event::DecisionMade(decision) if decision.value().verdict == Verdict::Pass => {
                 let open = self.state.open().get(&seq)?.clone();
-                Some(Effect::Ready(Job { decision: seq, open, intent: intent.take()? }))
+                Some(Effect::Ready(Box::new(Job { decision: seq, open, intent: intent.take()? })))
             }
             Event::DispatchStarted(decision) => Some(Effect::Call(decision)),
             Event::ReceiptIssued(issued) => Some(Effect::Closed(issued.receipt.value().decision_seq)),
@@ -543,7 +542,6 @@ pub fn chain_up(chain: &mut Chain, now: UnixMicros, payloads: Vec<(EventKind, Ve
 /// About how long an event's payload is; signatures and lengths are small beside the documents.
 fn approximate_len(event: &Event) -> usize {
     const AROUND: usize = 512;
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the others are short")]
     let document = match event {
         Event::IntentAdmitted(admitted) => admitted.intent.payload().len(),
         Event::DecisionMade(decision) => decision.payload().len(),

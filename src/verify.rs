@@ -108,7 +108,8 @@ pub fn verify(folder: &Folder, pins: &Pins, progress: &mut dyn FnMut(u64)) -> Re
 pub struct Audit {
     folder: Folder,
     pins: Pins,
-    reader: Reader,
+    /// Damage to the first segment's header keeps it from being read at all.
+    reader: std::result::Result<Reader, Broken>,
     genesis: Option<Genesis>,
     chain: Option<Chain>,
     head: Head,
@@ -134,7 +135,11 @@ impl Audit {
     /// There is no ledger, or it cannot be read.
     pub fn open(folder: &Folder, pins: &Pins) -> Result<Audit> {
         folder.require()?;
-        let reader = Reader::open(folder.log())?;
+        let reader = match Reader::open(folder.log()) {
+            Ok(reader) => Ok(reader),
+            Err(error @ LogError::Damaged(_)) => Err(damaged(&error)),
+            Err(error) => return Err(error.into()),
+        };
         Ok(Audit {
             folder: folder.clone(),
             pins: pins.clone(),
@@ -169,7 +174,7 @@ impl Audit {
         each: &mut dyn FnMut(&Entry, &Event) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), Broken> {
         let mut chunk = Vec::with_capacity(CHUNK);
-        let reader = self.reader.clone();
+        let reader = self.reader.clone()?;
         let mut entries = reader.entries(Seq(0)).map_err(|e| damaged(&e))?;
         loop {
             let item = entries.next();
@@ -181,6 +186,9 @@ impl Audit {
                 Some(Err(error)) => (true, Some(damaged(&error))),
                 None => (true, None),
             };
+            if ended && self.genesis.is_none() && chunk.is_empty() {
+                return Err(damage.unwrap_or_else(|| no_entries(entries.end())));
+            }
             if chunk.len() == CHUNK || ended {
                 self.check_chunk(&chunk, each)?;
                 chunk.clear();
@@ -200,11 +208,10 @@ impl Audit {
         chunk: &[writ_log::Located],
         each: &mut dyn FnMut(&Entry, &Event) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), Broken> {
-        if self.genesis.is_none() {
-            match chunk.first() {
-                Some(first) => self.begin(&first.entry)?,
-                None => return Err(Broken { code: Code::LogMissing, seq: None, what: "the log is empty".to_owned() }),
-            }
+        if self.genesis.is_none()
+            && let Some(first) = chunk.first()
+        {
+            self.begin(&first.entry)?;
         }
         let genesis = self.genesis.clone();
         let content = ContentStore::at(self.folder.content());
@@ -372,6 +379,17 @@ impl Audit {
             notes: self.notes.clone(),
         }
     }
+}
+
+/// Why there is not even a genesis.
+fn no_entries(end: Option<&End>) -> Broken {
+    let (code, what) = match end {
+        Some(End::Incomplete { file, offset, bytes }) => {
+            (Code::LogTail, format!("{file} at byte {offset}: {bytes} bytes that are not a whole batch, and nothing else"))
+        }
+        Some(End::Clean) | None => (Code::LogMissing, "the log is empty".to_owned()),
+    };
+    Broken { code, seq: None, what }
 }
 
 /// What a reader of the log found, naming the entry where it can be named.

@@ -36,8 +36,8 @@ pub(super) enum Command {
     Sign {
         #[command(flatten)]
         data: Data,
-        /// The bundle
-        dir: PathBuf,
+        /// The bundle: a directory with policy.json
+        bundle: PathBuf,
         /// Where to write the signed act
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -57,8 +57,8 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> Result<Found> {
     match command {
         Command::Check { dir, json } => check(dir, *json),
-        Command::Sign { data, dir, out } => {
-            std::fs::write(out, sign(data, dir)?.to_envelope()).map_err(|e| Failure::io(out, &e))?;
+        Command::Sign { data, bundle, out } => {
+            std::fs::write(out, sign(data, bundle)?.to_envelope()).map_err(|e| Failure::io(out, &e))?;
             output::line(format!("signed    {}", out.display()));
             Ok(Found::Yes)
         }
@@ -71,7 +71,12 @@ pub(super) fn run(command: &Command) -> Result<Found> {
             let session = Session::open(&data.folder())?;
             let answer = session.post("/v1/acts", act);
             session.close()?;
-            output::line(format!("in force  {}", answer?));
+            let answer = answer?;
+            match answer["answer"].as_str() {
+                // An act is carried out once: what came after it stays in force.
+                Some("already") => output::line("already   this very act was recorded before; it changes nothing now"),
+                _ => output::line(format!("recorded  entry {}", answer["seq"])),
+            }
             Ok(Found::Yes)
         }
     }

@@ -37,6 +37,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     } else {
         print(&replayed);
     }
+    replayed.verified.broken.iter().for_each(|broken| super::advise(broken.code));
     Ok(if replayed.verified.ok { Found::Yes } else { Found::No })
 }
 

@@ -17,7 +17,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::Seq;
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
-use writ_schemas::strict::{self, Refusal};
+use writ_schemas::strict;
 
 use super::session::Session;
 use super::{Found, output};
@@ -41,7 +41,7 @@ const LINES_BYTES_MAX: usize = 16 << 20;
 #[command(
     after_help = "Example:  echo '{\"tenant\":\"acme\",\"id\":\"n-1\",\"principal\":\"agent-1\",\"action\":\"notes.add\",\"args\":{\"text\":\"hi\"},\"expires_at\":'$(date -d +1hour +%s000000)'}' |\n            writ submit --data ./ledger"
 )]
-#[group(id = "where", required = true, args = ["data", "url", "kafka"])]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["data", "url", "kafka"]))]
 pub(super) struct Args {
     /// The ledger's folder; if it is being served, through its socket
     #[arg(long, value_name = "DIR")]
@@ -73,42 +73,52 @@ struct Line {
 }
 
 pub(super) fn run(args: &Args) -> Result<Found> {
+    // Whoever sends signed envelopes needs no key, so that there is none counts only when a line is to be signed.
     let key = match (&args.key, &args.data) {
-        (Some(path), _) => Some(read_key(path)?),
+        (Some(path), _) => Ok(read_key(path)?),
         (None, Some(dir)) => {
             let folder = Folder::at(dir);
             folder.require()?;
-            folder.read_key(KeyRole::Producer).ok()
+            folder.read_key(KeyRole::Producer)
         }
-        (None, None) => None,
+        (None, None) => Err(Failure::new(Code::KeyFile, "an intent that is not signed needs --key")),
     };
     let mut input = open_input(args)?;
     let mut submitter = Submitter::new(args)?;
-    let mut found = Found::Yes;
-    let mut number = 0;
     let mut printer = Printer {
         json: args.json,
         table: (!args.json).then(|| output::table(&["tenant", "id", "verdict", "code", "seq", "because"])),
+        codes: BTreeSet::new(),
     };
-    loop {
-        let (lines, ended) = next_lines(&mut input, &mut number, key.as_ref(), &mut printer, &mut found)?;
-        if !lines.is_empty() {
-            for answer in submitter.submit(lines)? {
-                if printer.answer(&answer) == Found::No {
-                    found = Found::No;
-                }
-            }
-        }
-        if ended {
-            break;
-        }
-    }
-    submitter.close()?;
-    printer.end();
-    if number == 0 {
+    // Whatever ends it, what was answered before is told.
+    let submitted = submit_all(&mut input, &key, &mut submitter, &mut printer);
+    let closed = submitter.close();
+    let found = printer.end();
+    let lines = submitted?;
+    closed?;
+    if lines == 0 {
         return Err(Failure::new(Code::InputFile, "there is no line in the input"));
     }
     Ok(found)
+}
+
+/// Submits every line and prints every answer. Returns how many lines there were.
+fn submit_all(
+    input: &mut dyn BufRead,
+    key: &Result<SecretKey>,
+    submitter: &mut Submitter,
+    printer: &mut Printer,
+) -> Result<u64> {
+    let mut number = 0;
+    loop {
+        let (lines, ended) = next_lines(input, &mut number, key, printer)?;
+        if !lines.is_empty() {
+            submitter.submit(lines)?.iter().for_each(|answer| printer.answer(answer));
+        }
+        if ended {
+            return Ok(number);
+        }
+    }
 }
 
 fn open_input(args: &Args) -> Result<Box<dyn BufRead>> {
@@ -126,9 +136,8 @@ fn open_input(args: &Args) -> Result<Box<dyn BufRead>> {
 fn next_lines(
     input: &mut dyn BufRead,
     number: &mut u64,
-    key: Option<&SecretKey>,
+    key: &Result<SecretKey>,
     printer: &mut Printer,
-    found: &mut Found,
 ) -> Result<(Vec<Line>, bool)> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     while lines.len() < LINES_MAX && bytes < LINES_BYTES_MAX {
@@ -142,11 +151,9 @@ fn next_lines(
                 bytes += envelope.len();
                 lines.push(Line { number: *number, envelope });
             }
-            Err(refusal) => {
-                let answer =
-                    json!({ "answer": "refused", "code": refusal.code, "detail": refusal.detail, "line": *number });
-                *found = Found::No;
-                printer.answer(&answer);
+            Err(failure) if failure.code == Code::KeyFile => return Err(failure),
+            Err(Failure { code, detail }) => {
+                printer.answer(&json!({ "answer": "refused", "code": code, "detail": detail, "line": *number }));
             }
         }
     }
@@ -181,20 +188,19 @@ fn next_line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>> {
 }
 
 /// The envelope of a line: as it is, if it is one; else the line is an intent, and is signed here.
-fn envelope(line: &[u8], key: Option<&SecretKey>) -> std::result::Result<Vec<u8>, Refusal> {
+fn envelope(line: &[u8], key: &Result<SecretKey>) -> Result<Vec<u8>> {
     if line.len() > ENVELOPE_BYTES_MAX {
-        return Err(Refusal::new(Code::TooLarge, format!("at most {ENVELOPE_BYTES_MAX} bytes a line")));
+        return Err(Failure::new(Code::TooLarge, format!("at most {ENVELOPE_BYTES_MAX} bytes a line")));
     }
     strict::check(line)?;
-    let value: Value = serde_json::from_slice(line).map_err(|e| Refusal::new(Code::JsonSyntax, e))?;
+    let value: Value = serde_json::from_slice(line).map_err(|e| Failure::new(Code::JsonSyntax, e))?;
     if value.get("payloadType").is_some() {
         intake::parse(line)?;
         return Ok(line.to_vec());
     }
-    let Some(key) = key else { return Err(Refusal::new(Code::KeyFile, "an intent that is not signed needs --key")) };
     let intent: Intent = strict::parse(line, DOCUMENT_BYTES_MAX)?;
     let signed = Signed::unsigned(intent)?;
-    Ok(signed.sign(key).to_envelope())
+    Ok(signed.sign(key.as_ref().map_err(Failure::clone)?).to_envelope())
 }
 
 /// Where lines go.
@@ -315,14 +321,15 @@ impl DryRun {
     }
 }
 
-/// Prints answers, and says of each whether it is a yes.
+/// Prints answers, and remembers the codes of those that are a no.
 struct Printer {
     json: bool,
     table: Option<comfy_table::Table>,
+    codes: BTreeSet<Code>,
 }
 
 impl Printer {
-    fn answer(&mut self, answer: &Value) -> Found {
+    fn answer(&mut self, answer: &Value) {
         let refused = output::text(answer, "/answer") == "refused";
         let verdict = if refused { "REFUSED" } else { output::text(answer, "/decision/payload/verdict") };
         if self.json {
@@ -336,12 +343,17 @@ impl Printer {
             let seq = answer["seq"].as_u64().map(|seq| seq.to_string()).unwrap_or_default();
             table.add_row([tenant, id, output::verdict(verdict), code, seq, because]);
         }
-        if refused || verdict == "FAIL" { Found::No } else { Found::Yes }
+        if refused || verdict == "FAIL" {
+            let code = output::text(answer, if refused { "/code" } else { "/decision/payload/code" });
+            self.codes.insert(code.parse().unwrap_or(Code::Io));
+        }
     }
 
-    fn end(self) {
-        if let Some(table) = self.table {
+    fn end(self) -> Found {
+        if let Some(table) = self.table.filter(|table| !table.is_empty()) {
             output::line(table);
         }
+        self.codes.iter().for_each(|code| super::advise(*code));
+        if self.codes.is_empty() { Found::Yes } else { Found::No }
     }
 }

@@ -55,6 +55,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     } else {
         print(&report);
     }
+    report.broken.iter().for_each(|broken| super::advise(broken.code));
     Ok(if report.ok { Found::Yes } else { Found::No })
 }
 

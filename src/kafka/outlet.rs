@@ -139,7 +139,6 @@ impl Outlet {
             headers: self.headers(seq, kind, content_type),
         };
         const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
-        #[allow(clippy::wildcard_enum_match_arm, reason = "what is published is named here, and above")]
         Ok(match entry.event()? {
             Event::DecisionMade(decision) => {
                 let key = decision.value().tenant.to_string();
@@ -292,11 +291,10 @@ fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
             None => {}
             Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
             Some(Err(error)) => warn!(%error, "reading progress"),
-            Some(Ok(message)) => {
-                if message.key() == Some(ledger.to_string().as_bytes()) {
-                    next = parse_progress(message.payload().unwrap_or_default())?;
-                }
+            Some(Ok(message)) if message.key() == Some(ledger.to_string().as_bytes()) => {
+                next = parse_progress(message.payload().unwrap_or_default())?;
             }
+            Some(Ok(_)) => {}
         }
     }
     Ok(next)

@@ -5,10 +5,14 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stderr,
+    clippy::type_complexity,
     reason = "tests stop at the first surprise"
 )]
 
 mod house;
+mod demo;
 mod ledgers;
 mod forged;
 mod tampered;
