@@ -75,6 +75,7 @@ fn questions() -> Router<Api> {
         .route("/health/live", get(|| async { Json(json!({ "live": true })) }))
         .route("/health/ready", get(ready))
         .fallback(|| async { Failure::new(Code::NotFound, "no such route") })
+        .method_not_allowed_fallback(|| async { Failure::new(Code::NotFound, "the route has another method") })
 }
 
 impl IntoResponse for Failure {
@@ -223,7 +224,8 @@ async fn case(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>
     Ok(Json(api.ask(move |library| library.case(&tenant, &id)).await?))
 }
 
-async fn entry(State(api): State<Api>, Path(seq): Path<u64>) -> Answered {
+async fn entry(State(api): State<Api>, Path(seq): Path<String>) -> Answered {
+    let seq: u64 = seq.parse().map_err(|e| Failure::new(Code::Usage, format!("{seq:?}: {e}")))?;
     if Seq(seq) >= api.ledger.progress.next() {
         return Err(Failure::new(Code::NotFound, format!("entry {seq}")));
     }

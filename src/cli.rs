@@ -125,7 +125,12 @@ pub fn main() -> ExitCode {
         }
     };
     telemetry::start_logging("warn,librdkafka=error");
-    match run(cli.command) {
+    let told = |found| match output::refused() {
+        // A reader that has enough is no fault; a disk that is full is one, whatever was found.
+        None | Some(std::io::ErrorKind::BrokenPipe) => Ok(found),
+        Some(kind) => Err(Failure::new(Code::Io, format!("standard output: {kind}"))),
+    };
+    match run(cli.command).and_then(told) {
         Ok(Found::Yes) => ExitCode::SUCCESS,
         Ok(Found::No) => ExitCode::from(1),
         Err(failure) => {

@@ -37,6 +37,9 @@ impl Config {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                return Err(Failure::new(Code::Config, format!("{}: {error}", path.display())));
+            }
             Err(error) => return Err(Failure::io(path, &error)),
         };
         let config: Config =

@@ -60,6 +60,6 @@ impl From<LogError> for Failure {
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Failure {
-        Failure::new(Code::LogDamaged, fault)
+        Failure::new(fault.code(), fault)
     }
 }

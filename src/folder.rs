@@ -128,7 +128,12 @@ impl Folder {
             let path = path.to_owned();
             move |e: std::io::Error| Failure::io(&path, &e)
         };
-        fs::create_dir_all(&self.root).map_err(io(&self.root))?;
+        fs::create_dir_all(&self.root).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Failure::new(Code::LogExists, format!("{}: a file", self.root.display()))
+            }
+            _ => Failure::io(&self.root, &e),
+        })?;
         let mut inside = fs::read_dir(&self.root).map_err(io(&self.root))?;
         if inside.next().is_some() {
             return Err(Failure::new(Code::LogExists, self.root.display()));

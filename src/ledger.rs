@@ -79,14 +79,18 @@ impl Progress {
 /// # Errors
 /// `ERR_LOG_EXISTS` if there is anything in the folder; I/O failures.
 pub fn create(folder: &Folder, origin: Option<String>, clock: &Clock) -> Result<Signed<Genesis>> {
+    let ledger = LedgerId(folder::random()?);
+    let origin = origin.unwrap_or_else(|| format!("writ.local/{}", hex(&ledger.0)));
+    if !writ_schemas::checkpoint::origin_is_valid(&origin) {
+        return Err(Failure::new(Code::Usage, format!("{origin:?} cannot name a log")));
+    }
     folder.make()?;
     let operator = folder::make_key(&folder.key(KeyRole::Operator))?;
     let decision = folder::make_key(&folder.key(KeyRole::Decision))?;
     let checkpoint = folder::make_key(&folder.key(KeyRole::Checkpoint))?;
-    let ledger = LedgerId(folder::random()?);
     let genesis = Genesis {
         ledger,
-        origin: origin.unwrap_or_else(|| format!("writ.local/{}", hex(&ledger.0))),
+        origin,
         operators: vec![operator.id()],
         quorum: 1,
         decision_key: decision.id(),
@@ -94,9 +98,6 @@ pub fn create(folder: &Folder, origin: Option<String>, clock: &Clock) -> Result<
         signing_mode: SigningMode::Each,
         created_at: clock.now(),
     };
-    if !writ_schemas::checkpoint::origin_is_valid(&genesis.origin) {
-        return Err(Failure::new(Code::Usage, format!("{:?} cannot name a log", genesis.origin)));
-    }
     let genesis = writ_kernel::execution::document(genesis)?.sign(&decision).sign(&operator);
     let event = Event::LedgerOpened(genesis.clone());
     let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;

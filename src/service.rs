@@ -45,10 +45,10 @@ impl Service {
         let ledger_id = opened.genesis().ledger;
         let outlet = kafka.map(|bootstrap| Outlet::connect(bootstrap, ledger_id)).transpose()?;
         let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
+        // Whatever cannot be opened refuses here: after the start an open dispatch would be interrupted.
+        let mut views = Views::open(folder, ledger_id)?;
         let ledger = opened.start(on_fatal.clone())?;
         let handle = ledger.handle();
-
-        let mut views = Views::open(folder, ledger_id)?;
         let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
         let progress = Arc::clone(&handle.progress);
         let views = std::thread::spawn(move || views.follow(&progress));

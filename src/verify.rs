@@ -384,9 +384,10 @@ impl Audit {
 /// Why there is not even a genesis.
 fn no_entries(end: Option<&End>) -> Broken {
     let (code, what) = match end {
-        Some(End::Incomplete { file, offset, bytes }) => {
-            (Code::LogTail, format!("{file} at byte {offset}: {bytes} bytes that are not a whole batch, and nothing else"))
-        }
+        Some(End::Incomplete { file, offset, bytes }) => (
+            Code::LogTail,
+            format!("{file} at byte {offset}: {bytes} bytes that are not a whole batch, and nothing else"),
+        ),
         Some(End::Clean) | None => (Code::LogMissing, "the log is empty".to_owned()),
     };
     Broken { code, seq: None, what }
@@ -459,8 +460,16 @@ fn quorum(act: &Signed<Act>, genesis: &Genesis) -> std::result::Result<u64, Stri
 /// Every file of the content store is what its name says, also one that no receipt names.
 fn check_content(content: &Path) -> Result<()> {
     let io = |e: std::io::Error| Failure::io(content, &e);
-    for folder in std::fs::read_dir(content).map_err(io)? {
+    let folders = match std::fs::read_dir(content) {
+        Ok(folders) => folders,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(io(e)),
+    };
+    for folder in folders {
         let folder = folder.map_err(io)?;
+        if !folder.file_type().map_err(io)?.is_dir() {
+            continue;
+        }
         let prefix = folder.file_name().to_string_lossy().into_owned();
         let mut files: Vec<_> =
             std::fs::read_dir(folder.path()).map_err(io)?.collect::<std::io::Result<_>>().map_err(io)?;

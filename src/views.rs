@@ -46,14 +46,24 @@ fn failure(error: &ViewError) -> Failure {
 }
 
 impl Views {
-    /// Opens the views of a folder; one that does not fit the log is begun anew.
+    /// Opens the views of a folder; those that are damaged, or do not fit the log, are begun anew. The caller holds the
+    /// ledger's lock.
     ///
     /// # Errors
-    /// `ERR_VIEW_DAMAGED` if the store cannot be opened, or another process holds it.
+    /// The store cannot be read or written, or another process holds it.
     pub fn open(folder: &Folder, ledger: LedgerId) -> Result<Views> {
         let reader = Reader::open(folder.log())?;
         let store_failure = |e: StoreError| Failure::new(e.code(), e);
-        let sled = SledViews::open(&folder.views()).map_err(store_failure)?;
+        let sled = match SledViews::open(&folder.views()) {
+            Err(StoreError::Damaged(why)) => {
+                // All of it is derived, and the caller holds the ledger's lock.
+                warn!(%why, "the views are damaged; rebuilt from the log");
+                std::fs::remove_dir_all(folder.views()).map_err(|e| Failure::io(&folder.views(), &e))?;
+                SledViews::open(&folder.views())
+            }
+            opened => opened,
+        };
+        let sled = sled.map_err(store_failure)?;
         let hash_at = |seq: Seq| reader.get(seq).ok().flatten().map(|located| located.entry.hash());
         let store = |name| sled.store(name).map_err(store_failure);
         let (graph, stale) =

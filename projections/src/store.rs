@@ -1,6 +1,7 @@
 //! Where a view lies: ordered keys and values, changed by one atomic commit at a time.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 use writ_schemas::errors::Code;
 
@@ -17,10 +18,10 @@ pub type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair, StoreError>> + 'a>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Reading or writing failed.
-    #[error("a view could not be read or written")]
+    #[error("a view could not be read or written: {0}")]
     Io(#[source] std::io::Error),
     /// What lies there is not a store any more.
-    #[error("a view is damaged")]
+    #[error("a view is damaged: {0}")]
     Damaged(#[source] sled::Error),
 }
 
@@ -29,7 +30,11 @@ impl StoreError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            StoreError::Io(_) => Code::Io,
+            StoreError::Io(error) => match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::LogWrite,
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Code::Permission,
+                _ => Code::Io,
+            },
             StoreError::Damaged(_) => Code::ViewDamaged,
         }
     }

@@ -216,6 +216,8 @@ registry! {
         "the queue is full" "send again later";
     Stopping "ERR_STOPPING" Operation Determinate 503 1
         "the ledger is shutting down" "send again after the restart; the answer will be the same";
+    Unreachable "ERR_UNREACHABLE" Operation Determinate 503 2
+        "nobody answers at the address" "check the address, and that the ledger is served there; submitting again is safe";
     Usage "ERR_USAGE" Operation Final 400 2
         "the command cannot be understood" "writ help COMMAND shows an example";
     Config "ERR_CONFIG" Operation Final 400 2

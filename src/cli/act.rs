@@ -13,7 +13,7 @@ use crate::ledger;
 /// Arguments of `writ reconcile`.
 #[derive(clap::Args)]
 #[command(after_help = "Example:  writ reconcile --data ./ledger blake3:93b1... --applied")]
-#[group(id = "outcome", required = true, args = ["applied", "not_applied"])]
+#[command(group = clap::ArgGroup::new("outcome").required(true).args(["applied", "not_applied"]))]
 pub(super) struct Reconcile {
     #[command(flatten)]
     data: Data,

@@ -45,7 +45,7 @@ pub(super) fn run(command: &Command) -> Result<Found> {
     loop {
         for located in reader.entries(next)? {
             let entry = located?.entry;
-            if to.is_some_and(|to| entry.header.seq.0 > to) {
+            if to.is_some_and(|to| entry.header.seq.0 > to) || output::refused().is_some() {
                 return Ok(Found::Yes);
             }
             next = entry.header.seq.next();

@@ -1,7 +1,8 @@
 //! What people see: tables, colour on a terminal, progress of long work.
 #![allow(clippy::print_stdout, reason = "this is the module that prints")]
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,14 +12,26 @@ use crate::clock::Stopwatch;
 use crate::config;
 use crate::query;
 
+/// Why standard output took no more.
+static REFUSED: OnceLock<ErrorKind> = OnceLock::new();
+
+/// Why standard output took no more: a broken pipe if its reader has enough. Commands that change something go on to their
+/// end; those that only print may end at once.
+#[must_use]
+pub(super) fn refused() -> Option<ErrorKind> {
+    REFUSED.get().copied()
+}
+
 /// Prints one canonical JSON line.
 pub(super) fn json(value: &Value) {
-    println!("{}", query::line(value));
+    line(query::line(value));
 }
 
 /// Prints a line for people.
 pub(super) fn line(text: impl std::fmt::Display) {
-    println!("{text}");
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        REFUSED.get_or_init(|| error.kind());
+    }
 }
 
 /// A table with these columns; plain when it is piped.

@@ -63,6 +63,7 @@ pub(super) fn run(command: &Command) -> Result<Found> {
             Ok(Found::Yes)
         }
         Command::Activate { data, from } => {
+            data.folder().require()?;
             let act = if from.is_dir() {
                 sign(data, from)?.to_envelope()
             } else {

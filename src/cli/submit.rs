@@ -1,7 +1,7 @@
 //! `writ submit`: intents, one JSON a line.
 #![allow(clippy::print_stderr, reason = "this is the module that prints")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Decide, but add nothing to the log
-    #[arg(long, requires = "data")]
+    #[arg(long, conflicts_with_all = ["url", "kafka"])]
     dry_run: bool,
     /// Print JSON, an answer a line
     #[arg(long)]
@@ -230,7 +230,7 @@ impl Submitter {
                 parse_lines(&bytes)?
             }
             Submitter::Url(url) => parse_lines(&post(&format!("{url}/v1/intents"), &joined(&lines))?)?,
-            Submitter::Kafka(bootstrap) => over_kafka(bootstrap, &lines)?,
+            Submitter::Kafka(bootstrap) => return over_kafka(bootstrap, &lines),
             Submitter::DryRun(dry) => lines.iter().map(|line| dry.decide(&line.envelope)).collect::<Result<_>>()?,
         };
         for (answer, number) in answers.iter_mut().zip(numbers) {
@@ -257,7 +257,12 @@ fn parse_lines(bytes: &[u8]) -> Result<Vec<Value>> {
 }
 
 fn post(url: &str, body: &[u8]) -> Result<Vec<u8>> {
-    let gone = |e: ureq::Error| Failure::new(Code::Stopping, format!("{url}: {e}; submitting again is safe"));
+    let gone = |e: ureq::Error| match e {
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::new(Code::Usage, format!("{url}: {e}")),
+        ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => Failure::new(Code::Unreachable, url),
+        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => Failure::new(Code::Unreachable, url),
+        e => Failure::new(Code::Stopping, format!("{url}: {e}; submitting again is safe")),
+    };
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut response = agent.post(url).header("Content-Type", "application/x-ndjson").send(body).map_err(gone)?;
     let status = response.status();
@@ -269,17 +274,20 @@ fn post(url: &str, body: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn over_kafka(bootstrap: &str, lines: &[Line]) -> Result<Vec<Value>> {
-    let (mut records, mut wanted) = (Vec::new(), BTreeSet::new());
+    let (mut records, mut wanted, mut numbers) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
     for line in lines {
         let intent = intake::parse(&line.envelope)?;
         let Intent { tenant, id, .. } = intent.value();
         wanted.insert((tenant.clone(), id.clone()));
+        numbers.insert((tenant.clone(), id.clone()), line.number);
         records.push((tenant.to_string(), line.envelope.clone()));
     }
     producer::send(bootstrap, &records)?;
     let mut answers = Vec::new();
     producer::wait_for_decisions(bootstrap, wanted, KAFKA_PATIENCE, |decision| {
-        answers.push(json!({ "answer": "decided", "decision": query::document(decision) }));
+        // Decisions of several partitions come in any order.
+        let number = numbers.get(&(decision.value().tenant.clone(), decision.value().id.clone()));
+        answers.push(json!({ "answer": "decided", "decision": query::document(decision), "line": number }));
     })?;
     Ok(answers)
 }

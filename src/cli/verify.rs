@@ -40,6 +40,10 @@ impl PinArgs {
                 .map_err(|e| Failure::new(writ_schemas::errors::Code::InputFile, format!("{}: {e}", path.display())))?;
             key::parse(text.trim())
         });
+        if let Some(path) = &self.checkpoint {
+            std::fs::File::open(path)
+                .map_err(|e| Failure::new(writ_schemas::errors::Code::InputFile, format!("{}: {e}", path.display())))?;
+        }
         Ok(Pins { key: public.transpose()?, checkpoint: self.checkpoint.clone() })
     }
 }

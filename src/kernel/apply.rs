@@ -3,6 +3,7 @@
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::{Decision, Verdict};
 use writ_schemas::dsse::Signed;
+use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, IntentAdmitted, Partition, Source};
 use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
 use writ_schemas::receipt::{Receipt, Status};
@@ -27,6 +28,9 @@ pub enum Fault {
     /// A dispatch or a receipt without the execution it speaks of.
     #[error("there is no such open execution")]
     Execution,
+    /// A `PASS` that authorises nothing, or another verdict that does.
+    #[error("a PASS has an execution intent, and nothing else has one")]
+    ExecutionIntent,
     /// More released or committed than was reserved.
     #[error("a reservation is not what the account holds")]
     Account,
@@ -36,6 +40,20 @@ pub enum Fault {
     /// A policy that does not compile.
     #[error("the policy is not valid")]
     Policy,
+}
+
+impl Fault {
+    /// The registered code.
+    #[must_use]
+    pub fn code(self) -> Code {
+        match self {
+            Fault::Execution => Code::DecisionMissing,
+            Fault::ExecutionIntent => Code::ExecutionIntentMissing,
+            Fault::Place | Fault::Genesis | Fault::Pair | Fault::Account | Fault::Statement | Fault::Policy => {
+                Code::LogDamaged
+            }
+        }
+    }
 }
 
 impl State {
@@ -172,8 +190,10 @@ impl State {
             self.expiries.insert((expires_at, Expiring::Id(tenant.clone(), id.clone())));
             self.ids.insert((tenant.clone(), id.clone()), Known { intent, decision: seq, expires_at });
         }
-        let Some(execution) = decision.execution.as_ref().filter(|_| decision.verdict == Verdict::Pass) else {
-            return Ok(());
+        let execution = match (decision.verdict, &decision.execution) {
+            (Verdict::Pass, Some(execution)) => execution,
+            (Verdict::Fail | Verdict::Escalate, None) => return Ok(()),
+            (Verdict::Pass, None) | (Verdict::Fail | Verdict::Escalate, Some(_)) => return Err(Fault::ExecutionIntent),
         };
         if let Some(amount) = &execution.reservation {
             let account = self.account(&tenant, &amount.budget);

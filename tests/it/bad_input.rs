@@ -125,7 +125,8 @@ fn check(row: &Row, base: &Scene) -> Vec<String> {
     match row.after {
         After::Sound if verified.status != 0 => wrong.push(format!("the ledger is broken: {verified:?}")),
         After::Sound => {
-            let known = scene.submit(note("n-1").to_string().as_bytes(), &["--dry-run"]);
+            let key = base.inside("keys/producer.key").to_string_lossy().into_owned();
+            let known = scene.submit(note("n-1").to_string().as_bytes(), &["--dry-run", "--key", &key]);
             if !known.out.contains("ERR_ID_REUSED") {
                 wrong.push(format!("what was decided is lost: {known:?}"));
             }

@@ -33,7 +33,7 @@ use writ_schemas::receipt::Status;
 /// When everything happens; the writer lets each batch come a microsecond after the one before it.
 pub(crate) const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
 
-const HOUR: u64 = 3_600_000_000;
+pub(crate) const HOUR: u64 = 3_600_000_000;
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a name")
@@ -79,7 +79,7 @@ impl Who {
         }
     }
 
-    fn trust(self) -> Statement {
+    pub(crate) fn trust(self) -> Statement {
         let role = if self == Who::Approver { "approver" } else { "agent" };
         Statement::TrustKey {
             key: self.id(),
@@ -91,7 +91,7 @@ impl Who {
 }
 
 /// The policy; its `http` connector calls `port` on this machine.
-fn bundle(port: u16) -> Bundle {
+pub(crate) fn bundle(port: u16) -> Bundle {
     let exempt = |action: &str, connector: &str| {
         json!({"action": action, "requires": {"exempt": "harmless"}, "spends": {"exempt": "free"},
                "connector": connector, "window_us": 60_000_000})
@@ -138,7 +138,7 @@ pub(crate) fn ask(id: &'static str, who: Who, action: &'static str, size: u64) -
 }
 
 impl Ask {
-    fn within(self, session: &'static str) -> Ask {
+    pub(crate) fn within(self, session: &'static str) -> Ask {
         Ask { session: Some(session), ..self }
     }
 

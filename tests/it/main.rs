@@ -13,8 +13,11 @@
 
 mod house;
 mod demo;
+mod golden;
 mod ledgers;
 mod forged;
 mod tampered;
+mod loss;
 mod scene;
 mod bad_input;
+mod command_line;

@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Row] = &[
     row("a null byte", Code::JsonSyntax, |it| line(it, b"{\"a\":\"\0\"}")),
     row("a wrong type", Code::Schema, |it| intent(it, with(note("x"), "args", json!("text")))),
     row("a number as tenant", Code::Schema, |it| intent(it, with(note("x"), "tenant", json!(7)))),
-    row("null as session", Code::Schema, |it| intent(it, with(note("x"), "session", Value::Null))),
+    row("null as session, which is none", Code::Ok, |it| intent(it, with(note("x"), "session", Value::Null))),
     row("an unknown field", Code::Schema, |it| intent(it, with(note("x"), "urgent", json!(true)))),
     row("a name with a space", Code::Schema, |it| intent(it, with(note("x"), "id", json!("a b")))),
     row("a name with an escape code", Code::Schema, |it| intent(it, with(note("x"), "id", json!("\u{1b}[31m")))),

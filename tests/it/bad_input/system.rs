@@ -41,14 +41,15 @@ pub(super) const ROWS: &[Row] = &[
         mounting(it, script)
     }),
     row("a full disk, and the next segment", Code::LogWrite, |it| {
-        let text = "x".repeat(900_000);
+        // More than the 16 MiB of a segment, and no room for a second one.
+        let text = "x".repeat(950_000);
         let line = |at: usize| with(note(&format!("b-{at}")), "args", json!({ "text": text })).to_string() + "\n";
-        it.file("room.jsonl", (0..24).map(line).collect::<String>());
-        mounting(it, &full_disk("24m"))
+        it.file("room.jsonl", (0..19).map(line).collect::<String>());
+        mounting(it, &full_disk("20m", ""))
     }),
-    row("a full disk, and the checkpoint", Code::LogWrite, |it| {
+    row("a full disk, and an intent", Code::LogWrite, |it| {
         it.file("room.jsonl", note("b-1").to_string());
-        mounting(it, &full_disk("24m"))
+        mounting(it, &full_disk("24m", "head -c 24m /dev/zero"))
     }),
     row("a disk that is only read, and an intent", Code::Permission, |it| {
         let script = r#"
@@ -93,6 +94,9 @@ pub(super) const ROWS: &[Row] = &[
         let line = it.file("small.jsonl", note("x").to_string());
         denied(Path::new(&line), 0o000, &["submit", "--data", it.data(), &line])
     }),
+    row("nothing takes the answer", Code::Io, |it| {
+        finish(Command::new("sh").args(["-c", "\"$0\" log show --data \"$1\" > /dev/full", WRIT, it.data()]), b"")
+    }),
     row("another process writes", Code::LogLocked, |it| {
         let _held = Lock::acquire(&it.inside("lock")).expect("free");
         it.submit(note("x").to_string().as_bytes(), &[])
@@ -118,7 +122,7 @@ pub(super) const ROWS: &[Row] = &[
     row("an address of another machine", Code::Usage, |it| {
         writ(["serve", "--data", it.data(), "--http", "192.0.2.1:80"])
     }),
-    row("nobody at the URL", Code::Stopping, |it| {
+    row("nobody at the URL", Code::Unreachable, |it| {
         let line = crate::scene::signed(&note("x"), &it.key("producer.key"));
         writ(["submit", "--url", "http://127.0.0.1:1", &it.file("intents.jsonl", line)])
     }),
@@ -129,18 +133,18 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// Fills the disk after a first answer. With space again nothing acknowledged is missing, and what was refused is taken.
-fn full_disk(size: &str) -> String {
+fn full_disk(size: &str, fill: &str) -> String {
     format!(
         r#"
         mount -t tmpfs -o size={size} none "$ROOM" || exit 77
         "$WRIT" init --data "$ROOM/l" >/dev/null || exit 90
         submit() {{ "$WRIT" submit --data "$ROOM/l" --key "$ROOM/l/keys/producer.key" --json "$@"; }}
         submit "$ROOM/../small.jsonl" >/dev/null || exit 91
-        head -c {size} /dev/zero > "$ROOM/fill" 2>/dev/null
+        {fill} > "$ROOM/fill" 2>/dev/null
         submit "$ROOM/../room.jsonl" >/dev/null; status=$?
         rm "$ROOM/fill"; mount -o remount,size=128m "$ROOM"
         submit "$ROOM/../small.jsonl" | grep -q '"answer":"known"' || exit 92
-        submit "$ROOM/../room.jsonl" >/dev/null || exit 93
+        head -n 1 "$ROOM/../room.jsonl" | submit >/dev/null || exit 93
         "$WRIT" verify --data "$ROOM/l" >/dev/null || exit 94
         "$WRIT" replay --data "$ROOM/l" >/dev/null || exit 95
         exit $status"#
