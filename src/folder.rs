@@ -182,6 +182,16 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// As [`random`], `count` times, asking the operating system once.
+///
+/// # Errors
+/// As [`random`].
+pub fn random_many<const N: usize>(count: usize) -> Result<Vec<[u8; N]>> {
+    let mut all = vec![[0; N]; count];
+    getrandom::fill(all.as_flattened_mut()).map_err(|e| Failure::new(Code::Io, format!("no random bytes: {e}")))?;
+    Ok(all)
+}
+
 /// Reads a key file: the seed as 64 hex digits on the first line, then comments.
 ///
 /// # Errors

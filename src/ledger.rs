@@ -32,7 +32,7 @@ use crate::executor::Executor;
 use crate::executor::content::ContentStore;
 use crate::folder::{self, Folder, KeyRole};
 use crate::queue::{NotTaken, Queue};
-use crate::sequencer::{Answer, Effect, Input, Job, Sequencer, Submission, Submitted, chain_up};
+use crate::sequencer::{Answer, Effect, Input, Job, Sequencer, Submission, Submitted, Weight, chain_up};
 
 /// How long an act made here may wait to be submitted: an hour, in microseconds.
 const ACT_VALIDITY: u64 = 3_600_000_000;
@@ -202,6 +202,7 @@ impl Opened {
         let (effects, effects_in) = mpsc::channel();
         let (headers, headers_in) = mpsc::channel();
         let on_fatal = Arc::new(on_fatal);
+        let job_bytes = Arc::default();
 
         if let Some(cut) = cut {
             queue.report(Input::Cut(cut));
@@ -213,7 +214,8 @@ impl Opened {
                 queue.report(Input::Ended(ending, None));
             } else {
                 let intent = Box::new(intent_of(&folder, open.intent_seq)?);
-                let _ = effects.send(Effect::Ready(Box::new(Job { decision: *decision, open: open.clone(), intent })));
+                let weight = Weight::of(&intent, &job_bytes);
+                let _ = effects.send(Effect::Ready(Box::new(Job { decision: *decision, open: open.clone(), intent, weight })));
             }
         }
 
@@ -240,6 +242,7 @@ impl Opened {
             notes,
             progress: Arc::clone(&progress),
             since_hash,
+            job_bytes,
         };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || sequencer.run())?;
         let sealer = guarded("checkpointer", on_fatal, move || checkpointer.run(&headers_in))?;

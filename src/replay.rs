@@ -139,7 +139,7 @@ impl Fold {
             fields.push(difference("event", fault.to_string(), "an event that follows the state"));
         }
         if fields.is_empty()
-            && let Err(error) = self.derive(entry)
+            && let Err(error) = self.derive(entry, event)
         {
             fields.push(difference("view", error, "an entry that every view takes in"));
         }
@@ -225,23 +225,24 @@ impl Fold {
         if taken { Ok(()) } else { Err(one("claims", "an id that was used", "an id that is free")) }
     }
 
-    fn derive(&mut self, entry: &Entry) -> std::result::Result<(), String> {
+    fn derive(&mut self, entry: &Entry, event: &Event) -> std::result::Result<(), String> {
         fn stage<P: Projection>(
             follower: &mut Option<Follower<P, MemoryStore>>,
             projection: P,
             entry: &Entry,
+            event: &Event,
         ) -> std::result::Result<(), String> {
             if follower.is_none() {
                 let opened = Follower::open(projection, MemoryStore::default(), entry.header.ledger, |_| None);
                 *follower = Some(opened.map_err(|e| e.to_string())?.0);
             }
             match follower {
-                Some(follower) => follower.stage(entry).map(drop).map_err(|e| e.to_string()),
+                Some(follower) => follower.stage_event(entry, event).map(drop).map_err(|e| e.to_string()),
                 None => Ok(()),
             }
         }
-        stage(&mut self.graph, ProofGraph, entry)?;
-        stage(&mut self.metering, Metering, entry)
+        stage(&mut self.graph, ProofGraph, entry, event)?;
+        stage(&mut self.metering, Metering, entry, event)
     }
 
     fn views(&mut self) -> Result<BTreeMap<&'static str, Digest>> {

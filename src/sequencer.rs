@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -53,8 +54,12 @@ const BATCH_INPUTS_MAX: usize = 1024;
 /// A batch is closed when its payloads reach 4 MiB; with the largest single input it stays below the log's limit.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Inputs from outside wait while this many executions are open, so that the memory of jobs is bounded.
+/// Inputs from outside wait while this many executions are open, or while their intents hold [`JOB_BYTES_MAX`], so that the
+/// memory of jobs is bounded however slow a connector is.
 const OPEN_MAX: usize = 8192;
+
+/// 64 MiB: the largest batch many times over.
+const JOB_BYTES_MAX: usize = 64 << 20;
 
 /// How far the clock may lie behind the last entry before the writer stops: a step of NTP, not a wrong year. 10 s in
 /// microseconds.
@@ -155,6 +160,31 @@ pub struct Job {
     pub open: Open,
     /// The intent.
     pub intent: Box<Signed<Intent>>,
+    /// What it weighs in memory, until it ends.
+    pub weight: Weight,
+}
+
+/// A share of the memory of all jobs; given back when it is dropped.
+#[derive(Debug)]
+pub struct Weight {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Weight {
+    /// Takes the share of an intent.
+    #[must_use]
+    pub fn of(intent: &Signed<Intent>, all: &Arc<AtomicUsize>) -> Weight {
+        let bytes = intent.payload().len();
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Weight { all: Arc::clone(all), bytes }
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// The writer's part of a ledger.
@@ -179,6 +209,8 @@ pub struct Sequencer<S> {
     pub progress: Arc<Progress>,
     /// Entries since the last `StateHashed`.
     pub since_hash: u64,
+    /// What all jobs weigh.
+    pub job_bytes: Arc<AtomicUsize>,
 }
 
 /// What the loop of the writer remembers from batch to batch, besides log and state.
@@ -223,7 +255,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let mut backlog = Backlog::default();
         loop {
             if backlog.inputs.is_empty() {
-                let outside = self.state.open().len() < OPEN_MAX;
+                let outside = self.state.open().len() < OPEN_MAX && self.job_bytes.load(Ordering::Relaxed) < JOB_BYTES_MAX;
                 let taken = self.queue.take(BATCH_INPUTS_MAX, BATCH_BYTES, outside, PATIENCE);
                 if taken.closed && taken.inputs.is_empty() {
                     return self.close(backlog);
@@ -496,7 +528,9 @@ impl<S: Storage + Clone> Sequencer<S> {
             }
             Event::DecisionMade(decision) if decision.value().verdict == Verdict::Pass => {
                 let open = self.state.open().get(&seq)?.clone();
-                Some(Effect::Ready(Box::new(Job { decision: seq, open, intent: intent.take()? })))
+                let intent = intent.take()?;
+                let weight = Weight::of(&intent, &self.job_bytes);
+                Some(Effect::Ready(Box::new(Job { decision: seq, open, intent, weight })))
             }
             Event::DispatchStarted(decision) => Some(Effect::Call(decision)),
             Event::ReceiptIssued(issued) => Some(Effect::Closed(issued.receipt.value().decision_seq)),
@@ -531,12 +565,9 @@ fn sign_and_encode(events: &mut [Event], key: &SecretKey) -> Result<Vec<(EventKi
 /// # Errors
 /// The operating system has no random bytes for the salts.
 pub fn chain_up(chain: &mut Chain, now: UnixMicros, payloads: Vec<(EventKind, Vec<u8>)>) -> Result<Vec<Entry>> {
-    let mut entries = Vec::with_capacity(payloads.len());
-    for (kind, payload) in payloads {
-        let salt: [u8; SALT_LEN] = folder::random()?;
-        entries.push(chain.append(kind, now, salt, payload));
-    }
-    Ok(entries)
+    let salts: Vec<[u8; SALT_LEN]> = folder::random_many(payloads.len())?;
+    let places = payloads.into_iter().zip(salts);
+    Ok(places.map(|((kind, payload), salt)| chain.append(kind, now, salt, payload)).collect())
 }
 
 /// About how long an event's payload is; signatures and lengths are small beside the documents.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use writ_log::Reader;
 use writ_schemas::errors::Code;
@@ -51,7 +51,13 @@ impl Service {
         let handle = ledger.handle();
         let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
         let progress = Arc::clone(&handle.progress);
-        let views = std::thread::spawn(move || views.follow(&progress));
+        let views = std::thread::spawn(move || {
+            let followed = views.follow(&progress);
+            if let Err(failure) = &followed {
+                error!(%failure, "the views stand still; the ledger goes on");
+            }
+            followed
+        });
 
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();

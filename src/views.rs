@@ -103,8 +103,10 @@ impl Views {
         }
         for located in entries {
             let entry = located?.entry;
-            self.graph.stage(&entry).map_err(|e| failure(&e))?;
-            self.metering.stage(&entry).map_err(|e| failure(&e))?;
+            let undecoded = |refusal| failure(&ViewError::Entry { seq: entry.header.seq, refusal });
+            let event = entry.event().map_err(undecoded)?;
+            self.graph.stage_event(&entry, &event).map_err(|e| failure(&e))?;
+            self.metering.stage_event(&entry, &event).map_err(|e| failure(&e))?;
         }
         self.graph.commit().map_err(|e| failure(&e))?;
         self.metering.commit().map_err(|e| failure(&e))?;

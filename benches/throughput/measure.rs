@@ -49,7 +49,8 @@ pub(crate) fn measured(views: bool) -> Following {
     if views { Following::Views } else { Following::Nobody }
 }
 
-/// One round: each figure a second.
+/// One round. Speeds are a second: intents, but for `verify` and `replay`, which are entries. `*_cpu_us` is the time of all
+/// cores together that an intent takes: unlike speed, it says the same on a machine that is busy with other things.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Round {
     pub(crate) signature_limit: f64,
@@ -59,6 +60,9 @@ pub(crate) struct Round {
     pub(crate) replay: f64,
     pub(crate) writer_ratio: f64,
     pub(crate) following_ratio: f64,
+    pub(crate) signatures_cpu_us: f64,
+    pub(crate) writer_cpu_us: f64,
+    pub(crate) following_cpu_us: f64,
 }
 
 /// The median of each figure, for itself.
@@ -66,7 +70,8 @@ pub(crate) fn median(rounds: &[Round]) -> Round {
     let of = |figure: fn(&Round) -> f64| {
         let mut all: Vec<f64> = rounds.iter().map(figure).collect();
         all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or_default()
+        let at = |place: usize| all.get(place).copied().unwrap_or_default();
+        f64::midpoint(at((all.len() - 1) / 2), at(all.len() / 2))
     };
     Round {
         signature_limit: of(|it| it.signature_limit),
@@ -76,7 +81,39 @@ pub(crate) fn median(rounds: &[Round]) -> Round {
         replay: of(|it| it.replay),
         writer_ratio: of(|it| it.writer_ratio),
         following_ratio: of(|it| it.following_ratio),
+        signatures_cpu_us: of(|it| it.signatures_cpu_us),
+        writer_cpu_us: of(|it| it.writer_cpu_us),
+        following_cpu_us: of(|it| it.following_cpu_us),
     }
+}
+
+/// Time that passed, and time that every core of this process together worked.
+struct Timer {
+    passed: Stopwatch,
+    worked: u64,
+}
+
+impl Timer {
+    fn start() -> Result<Timer> {
+        Ok(Timer { passed: Stopwatch::start(), worked: worked_us()? })
+    }
+
+    /// How many a second, and the microseconds of all cores for one.
+    fn rate(&self, count: usize) -> Result<(f64, f64)> {
+        let passed = self.passed.elapsed();
+        let worked = usize::try_from(worked_us()? - self.worked).unwrap_or(usize::MAX);
+        Ok((rate(count, passed), ratio(worked, count)))
+    }
+}
+
+/// Processor time of this process in microseconds, which Linux counts in hundredths of a second.
+fn worked_us() -> Result<u64> {
+    const STAT: &str = "/proc/self/stat";
+    const TICK_US: u64 = 10_000;
+    let stat = std::fs::read_to_string(STAT).map_err(|e| Failure::io(STAT.as_ref(), &e))?;
+    // Behind the name, which may hold anything, user time is the 12th field and system time the 13th.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    Ok(fields.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * TICK_US)
 }
 
 /// A folder for one ledger, beside the build and so on a disk, not in memory as `/tmp` may be.
@@ -88,10 +125,10 @@ pub(crate) fn place() -> Result<TempDir> {
 /// Two ledgers of the same intents, one without and one with views, and the signature limit over their documents.
 pub(crate) fn round(intents: usize) -> Result<(Round, Written)> {
     let (alone, written) = write(intents, Following::Nobody)?;
-    let limit_before = signature_limit(&written);
+    let before = signature_limit(&written)?;
     let (followed, _) = write(intents, Following::Views)?;
-    let limit_after = signature_limit(&written);
-    let limit = f64::midpoint(limit_before, limit_after);
+    let after = signature_limit(&written)?;
+    let limit = f64::midpoint(before.0, after.0);
     let round = Round {
         signature_limit: limit,
         writer: alone.intents,
@@ -100,12 +137,16 @@ pub(crate) fn round(intents: usize) -> Result<(Round, Written)> {
         replay: alone.replay,
         writer_ratio: alone.intents / limit,
         following_ratio: followed.intents / limit,
+        signatures_cpu_us: f64::midpoint(before.1, after.1),
+        writer_cpu_us: alone.cpu_us,
+        following_cpu_us: followed.cpu_us,
     };
     Ok((round, written))
 }
 
 struct Speeds {
     intents: f64,
+    cpu_us: f64,
     verify: f64,
     replay: f64,
 }
@@ -119,18 +160,18 @@ fn write(intents: usize, following: Following) -> Result<(Speeds, Written)> {
     let envelopes = workload.envelopes(0, intents, &tickets, workload.clock.now().plus(LIFE))?;
 
     let views = follow(&ledger, following)?;
-    let took = Stopwatch::start();
+    let timer = Timer::start()?;
     submit(&ledger, envelopes)?;
     ledger.finish()?;
     let views = views.join()?;
-    let took = took.elapsed();
+    let (speed, cpu_us) = timer.rate(intents)?;
 
-    let verified = Stopwatch::start();
+    let verifying = Stopwatch::start();
     let report = verify(&workload.folder, &Pins::default(), &mut |_| {})?;
-    let verified = verified.elapsed();
-    let replayed_in = Stopwatch::start();
+    let verifying = verifying.elapsed();
+    let replaying = Stopwatch::start();
     let replayed = replay(&workload.folder, &Pins::default(), None, &mut |_| {})?;
-    let replayed_in = replayed_in.elapsed();
+    let replaying = replaying.elapsed();
     require_counts(&report, intents)?;
     require_equal(&replayed, views)?;
     let written = Written::read(&workload.folder)?;
@@ -138,9 +179,8 @@ fn write(intents: usize, following: Following) -> Result<(Speeds, Written)> {
         return Err(wrong(format!("{} intents passed and succeeded, {intents} were signed", written.intents.len())));
     }
     let entries = usize::try_from(report.entries).unwrap_or(usize::MAX);
-    let speeds =
-        Speeds { intents: rate(intents, took), verify: rate(entries, verified), replay: rate(entries, replayed_in) };
-    Ok((speeds, written))
+    let (verify, replay) = (rate(entries, verifying), rate(entries, replaying));
+    Ok((Speeds { intents: speed, cpu_us, verify, replay }, written))
 }
 
 /// The views of a ledger on their own thread, if they follow.
@@ -264,10 +304,11 @@ fn message<T: Document>(document: &Signed<T>) -> Vec<u8> {
     pae(T::PAYLOAD_TYPE, document.payload())
 }
 
-/// Intents a second, were there nothing to do but one strict verification and two signatures each, on every core.
-fn signature_limit(written: &Written) -> f64 {
+/// Intents a second, and the microseconds of all cores for one, were there nothing to do but one strict verification and two
+/// signatures each, on every core.
+fn signature_limit(written: &Written) -> Result<(f64, f64)> {
     let key = SecretKey::from_seed(&[9; 32]);
-    let took = Stopwatch::start();
+    let timer = Timer::start()?;
     let fits = written
         .intents
         .par_iter()
@@ -278,7 +319,7 @@ fn signature_limit(written: &Written) -> f64 {
             keys::verify(&signature.key, intent, &signature.bytes)
         })
         .count();
-    rate(fits, took.elapsed())
+    timer.rate(fits)
 }
 
 /// What the disk allows: the mean batch of a round, written and synced alone.

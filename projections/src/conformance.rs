@@ -120,6 +120,12 @@ fn check_crash<P: Projection + Default, D: Disk>(disk: &mut D, log: &[Entry], co
     let mut follower = follower.commit_every(3);
     assert_eq!(follower.apply_all(log).expect("folds"), u64::try_from(log.len()).expect("small"));
     assert_eq!(follower.digest().expect("digest"), rebuilt::<P>(log, log.len()), "commits of another size");
+
+    follower.reset().expect("empties");
+    for entry in log {
+        follower.stage_event(entry, &entry.event().expect("an event")).expect("folds");
+    }
+    assert_eq!(follower.digest().expect("digest"), rebuilt::<P>(log, log.len()), "events that the caller decoded");
     disk.crash(follower.into_store());
 }
 
@@ -263,7 +269,7 @@ fn a_failed_commit_stores_nothing_and_may_be_tried_again() {
     let store = Failing { store: MemoryStore::default(), failures: 2 };
     let (mut follower, _) = follow::<ProofGraph, _>(store, &log);
     let error = follower.apply_all(&log).expect_err("the disk is full");
-    assert_eq!(error.code(), Code::Io);
+    assert_eq!(error.code(), Code::LogWrite);
     assert!(follower.store().scan(b"").next().is_none());
     assert!(follower.commit().is_err());
     assert_eq!(follower.digest().expect("digest"), rebuilt::<ProofGraph>(&log, log.len()));

@@ -6,6 +6,7 @@ use bincode::{Decode, Encode};
 use serde::Serialize;
 use writ_schemas::entry::{Entry, ROOT_HASH};
 use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
 use writ_schemas::ids::{Digest, LedgerId, Seq, hex};
 use writ_schemas::strict::Refusal;
 
@@ -299,10 +300,25 @@ impl<P: Projection, S: Store> Follower<P, S> {
         if self.place(entry)? == Applied::Old {
             return Ok(Applied::Old);
         }
+        let event = entry.event().map_err(|refusal| ViewError::Entry { seq: entry.header.seq, refusal })?;
+        self.fold(entry, &event)
+    }
+
+    /// As [`Follower::stage`], where the caller has decoded the entry's event: once for several followers.
+    ///
+    /// # Errors
+    /// The entry does not follow, or the projection cannot take it in.
+    pub fn stage_event(&mut self, entry: &Entry, event: &Event) -> Result<Applied, ViewError> {
+        match self.place(entry)? {
+            Applied::Old => Ok(Applied::Old),
+            Applied::Folded => self.fold(entry, event),
+        }
+    }
+
+    fn fold(&mut self, entry: &Entry, event: &Event) -> Result<Applied, ViewError> {
         let place = Place::of(entry);
-        let event = entry.event().map_err(|refusal| ViewError::Entry { seq: place.seq, refusal })?;
         let mut view = View::over(&self.store, &self.pending);
-        let folded = self.projection.fold(&place, &event, &mut view);
+        let folded = self.projection.fold(&place, event, &mut view);
         folded.map_err(|source| ViewError::Fold { seq: place.seq, source })?;
         let writes = view.into_writes();
         self.pending.extend(writes);

@@ -30,11 +30,16 @@ impl StoreError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            StoreError::Io(error) => match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::LogWrite,
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Code::Permission,
-                _ => Code::Io,
-            },
+            StoreError::Io(error) => {
+                let kind = error.kind();
+                if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+                    Code::LogWrite
+                } else if matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
+                    Code::Permission
+                } else {
+                    Code::Io
+                }
+            }
             StoreError::Damaged(_) => Code::ViewDamaged,
         }
     }

@@ -1,4 +1,6 @@
 //! A decision: the Guardian's signed answer to an intent.
+//!
+//! Fields are declared in the order of the canonical bytes, so that writing them needs no sorting.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -14,38 +16,38 @@ pub const SEMANTICS: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
-    /// The ledger that decided.
-    pub ledger: LedgerId,
-    /// The rules of `decide` that it followed.
-    pub semantics: u32,
-    /// The entry that holds the intent.
-    pub intent_seq: Seq,
-    /// The digest of the intent's signed bytes.
-    pub intent_digest: Digest,
-    /// The key that signed the intent.
-    pub signer: KeyId,
-    /// The intent's tenant.
-    pub tenant: Name,
+    /// What is missing, for a person. Bounded.
+    pub because: String,
+    /// `OK`, or the code of the first gate that refused.
+    pub code: Code,
+    /// What a `PASS` authorises.
+    pub execution: Option<ExecutionIntent>,
+    /// What the gates looked at.
+    pub facts: Facts,
+    /// Every gate in its order, and how it answered.
+    pub gates: Vec<GateAnswer>,
     /// The intent's id.
     pub id: Name,
-    /// 0; later rounds follow an escalation.
-    pub round: u32,
+    /// The digest of the intent's signed bytes.
+    pub intent_digest: Digest,
+    /// The entry that holds the intent.
+    pub intent_seq: Seq,
+    /// The ledger that decided.
+    pub ledger: LedgerId,
     /// The time that it was decided at.
     pub now: UnixMicros,
     /// The digest of the policy bundle in force.
     pub policy: Option<Digest>,
-    /// Every gate in its order, and how it answered.
-    pub gates: Vec<GateAnswer>,
-    /// What the gates looked at.
-    pub facts: Facts,
+    /// 0; later rounds follow an escalation.
+    pub round: u32,
+    /// The rules of `decide` that it followed.
+    pub semantics: u32,
+    /// The key that signed the intent.
+    pub signer: KeyId,
+    /// The intent's tenant.
+    pub tenant: Name,
     /// The answer.
     pub verdict: Verdict,
-    /// `OK`, or the code of the first gate that refused.
-    pub code: Code,
-    /// What is missing, for a person. Bounded.
-    pub because: String,
-    /// What a `PASS` authorises.
-    pub execution: Option<ExecutionIntent>,
 }
 
 impl Document for Decision {
@@ -102,10 +104,10 @@ pub enum Gate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GateAnswer {
-    /// The gate.
-    pub gate: Gate,
     /// Its answer.
     pub answer: Answer,
+    /// The gate.
+    pub gate: Gate,
 }
 
 /// How a gate answered.
@@ -128,26 +130,26 @@ pub enum Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
+    /// The budget that the rule spends.
+    pub budget: Option<BudgetFact>,
+    /// The evidence that the intent names, in its order.
+    pub evidence: Vec<EvidenceFact>,
     /// Whether the ledger was frozen.
     pub frozen: bool,
     /// What was known of the signing key.
     pub key: Option<KeyFact>,
-    /// The evidence that the intent names, in its order.
-    pub evidence: Vec<EvidenceFact>,
-    /// The budget that the rule spends.
-    pub budget: Option<BudgetFact>,
 }
 
 /// What was known of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFact {
-    /// The tenant that it is trusted for.
-    pub tenant: Name,
     /// The principal that it is trusted as.
     pub principal: Name,
     /// The entry that revoked it.
     pub revoked: Option<Seq>,
+    /// The tenant that it is trusted for.
+    pub tenant: Name,
 }
 
 /// What was known of a piece of evidence.
@@ -164,52 +166,52 @@ pub struct EvidenceFact {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceKnown {
-    /// The entry that registered it.
-    pub seq: Seq,
-    /// Its kind.
-    pub kind: Name,
-    /// Its signer.
-    pub signer: KeyId,
-    /// The roles in which the signer is trusted now; none once it is revoked.
-    pub roles: BTreeSet<Name>,
     /// The effect that it speaks of.
     pub effect: Option<Digest>,
     /// When it ends.
     pub expires_at: UnixMicros,
+    /// Its kind.
+    pub kind: Name,
+    /// The roles in which the signer is trusted now; none once it is revoked.
+    pub roles: BTreeSet<Name>,
+    /// The entry that registered it.
+    pub seq: Seq,
+    /// Its signer.
+    pub signer: KeyId,
 }
 
 /// A tenant's budget just before the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetFact {
-    /// Its name.
-    pub name: Name,
-    /// Its unit.
-    pub unit: Name,
-    /// The limit in force.
-    pub limit: u64,
-    /// Promised to decisions whose receipts are not there yet.
-    pub reserved: u64,
     /// Spent by receipts.
     pub committed: u64,
     /// What this intent costs; nothing if it cannot be told.
     pub cost: Option<u64>,
+    /// The limit in force.
+    pub limit: u64,
+    /// Its name.
+    pub name: Name,
+    /// Promised to decisions whose receipts are not there yet.
+    pub reserved: u64,
+    /// Its unit.
+    pub unit: Name,
 }
 
 /// What a `PASS` authorises: one run, in one window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecutionIntent {
-    /// The digest of the canonical action and args.
-    pub effect_digest: Digest,
     /// The connector of the policy in force.
     pub connector: Name,
+    /// The digest of the canonical action and args.
+    pub effect_digest: Digest,
     /// What the connector gets to tell one run from another.
     pub idempotency_key: Digest,
-    /// From when on it may be dispatched.
-    pub not_before: UnixMicros,
     /// From when on it must not be dispatched any more.
     pub not_after: UnixMicros,
+    /// From when on it may be dispatched.
+    pub not_before: UnixMicros,
     /// What was reserved for it.
     pub reservation: Option<Amount>,
 }
@@ -218,10 +220,10 @@ pub struct ExecutionIntent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Amount {
+    /// How much.
+    pub amount: u64,
     /// The budget's name.
     pub budget: Name,
     /// Its unit.
     pub unit: Name,
-    /// How much.
-    pub amount: u64,
 }

@@ -1,4 +1,6 @@
 //! A receipt: the signed record of how an execution ended.
+//!
+//! Fields are declared in the order of the canonical bytes, so that writing them needs no sorting.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,42 +13,42 @@ use crate::ids::{Digest, Lamport, LedgerId, Name, Seq, UnixMicros};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
-    /// The ledger.
-    pub ledger: LedgerId,
-    /// The intent's tenant.
-    pub tenant: Name,
-    /// The intent's id.
-    pub id: Name,
-    /// The intent's principal.
-    pub principal: Name,
     /// The intent's action.
     pub action: Name,
-    /// The entry of the decision that authorised it.
-    pub decision_seq: Seq,
-    /// The digest of that decision's signed bytes.
-    pub decision_digest: Digest,
-    /// The effect that was authorised.
-    pub effect_digest: Digest,
-    /// The connector that it was given to.
-    pub connector: Name,
-    /// How it ended.
-    pub status: Status,
     /// `OK`, or why it ended otherwise.
     pub code: Code,
-    /// The digest of the connector's canonical output, where there is one.
-    pub output: Option<Digest>,
-    /// What is charged: the amount that this ending commits. Nothing for what did not happen, nor while it is uncertain.
-    pub usage: Option<Amount>,
-    /// The intent's session.
-    pub session: Option<Name>,
-    /// The digest of the receipt before it in the session.
-    pub previous: Option<Digest>,
-    /// Its place in the session: 1 for the first, one more than the receipt before it.
-    pub lamport: Lamport,
+    /// The connector that it was given to.
+    pub connector: Name,
+    /// The digest of that decision's signed bytes.
+    pub decision_digest: Digest,
+    /// The entry of the decision that authorised it.
+    pub decision_seq: Seq,
     /// When it was dispatched; nothing if it never was.
     pub dispatched_at: Option<UnixMicros>,
+    /// The effect that was authorised.
+    pub effect_digest: Digest,
     /// When the ending was recorded.
     pub ended_at: UnixMicros,
+    /// The intent's id.
+    pub id: Name,
+    /// Its place in the session: 1 for the first, one more than the receipt before it.
+    pub lamport: Lamport,
+    /// The ledger.
+    pub ledger: LedgerId,
+    /// The digest of the connector's canonical output, where there is one.
+    pub output: Option<Digest>,
+    /// The digest of the receipt before it in the session.
+    pub previous: Option<Digest>,
+    /// The intent's principal.
+    pub principal: Name,
+    /// The intent's session.
+    pub session: Option<Name>,
+    /// How it ended.
+    pub status: Status,
+    /// The intent's tenant.
+    pub tenant: Name,
+    /// What is charged: the amount that this ending commits. Nothing for what did not happen, nor while it is uncertain.
+    pub usage: Option<Amount>,
 }
 
 impl Document for Receipt {

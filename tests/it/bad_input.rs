@@ -84,7 +84,7 @@ fn each_bad_input_has_one_code_one_status_and_a_remedy() {
         }
     });
     let wrong = wrong.into_inner().expect("no row holds it");
-    assert!(wrong.is_empty(), "{} of {} rows:\n\n{}\n", wrong.len(), rows.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} faults in {} rows:\n\n{}\n", wrong.len(), rows.len(), wrong.join("\n"));
 }
 
 /// What a row got wrong.

@@ -195,6 +195,16 @@ struct Disk {
     world: Rc<RefCell<World>>,
 }
 
+impl Disk {
+    /// A writer that does not end when the disk fails ends for want of work, and is found out.
+    fn heard(&self, result: io::Result<()>) -> io::Result<()> {
+        if result.is_err() {
+            self.world.borrow().queue.close();
+        }
+        result
+    }
+}
+
 impl Storage for Disk {
     fn list(&self) -> io::Result<Vec<String>> {
         self.memory.list()
@@ -210,10 +220,10 @@ impl Storage for Disk {
     }
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.world.borrow_mut().next(batch_of(bytes));
-        self.memory.write_at(name, offset, bytes)
+        self.heard(self.memory.write_at(name, offset, bytes))
     }
     fn sync(&self, name: &str) -> io::Result<()> {
-        self.memory.sync(name)?;
+        self.heard(self.memory.sync(name))?;
         self.world.borrow_mut().durable += 1;
         Ok(())
     }
@@ -276,6 +286,7 @@ fn write<S: Storage + Clone>(
             progress: Arc::new(Progress::default()),
             // Enough for a state hash at the close.
             since_hash: 32,
+            job_bytes: Arc::default(),
         };
         sequencer.run()
     });
@@ -467,6 +478,7 @@ fn a_disk_that_fails_ends_the_writer_and_nothing_of_the_batch_is_told() {
         let ran = run(Some((at, Fault::Error)));
         let failure = ran.result.as_ref().expect_err("the writer goes on");
         assert_eq!(failure.code, Code::LogWrite, "operation {at}: {failure}");
+        only_durable_was_told(&ran, &format!("operation {at}"));
         // What was told is what an undisturbed run tells by the batches that are durable: no more, and no less.
         assert_eq!(ran.world.told.len(), told_by(ran.world.durable), "operation {at}");
         failed.insert(ran.world.durable);

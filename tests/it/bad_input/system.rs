@@ -32,9 +32,10 @@ pub(super) const SLOW: &[Row] = &[
 pub(super) const ROWS: &[Row] = &[
     row("a full disk, and init", Code::LogWrite, |it| {
         let script = r#"
-            mount -t tmpfs -o size=8m none "$ROOM" || exit 77
+            mount -t tmpfs -o size=64m none "$ROOM" || exit 77
+            head -c 56m /dev/zero > "$ROOM/fill"
             "$WRIT" init --data "$ROOM/full"; status=$?
-            mount -o remount,size=64m "$ROOM"
+            rm "$ROOM/fill"
             "$WRIT" init --data "$ROOM/roomy" >/dev/null || exit 90
             "$WRIT" verify --data "$ROOM/roomy" >/dev/null || exit 91
             exit $status"#;
@@ -45,11 +46,11 @@ pub(super) const ROWS: &[Row] = &[
         let text = "x".repeat(950_000);
         let line = |at: usize| with(note(&format!("b-{at}")), "args", json!({ "text": text })).to_string() + "\n";
         it.file("room.jsonl", (0..19).map(line).collect::<String>());
-        mounting(it, &full_disk("20m", ""))
+        mounting(it, &full_disk("44m"))
     }),
     row("a full disk, and an intent", Code::LogWrite, |it| {
         it.file("room.jsonl", note("b-1").to_string());
-        mounting(it, &full_disk("24m", "head -c 24m /dev/zero"))
+        mounting(it, &full_disk("64m"))
     }),
     row("a disk that is only read, and an intent", Code::Permission, |it| {
         let script = r#"
@@ -105,6 +106,11 @@ pub(super) const ROWS: &[Row] = &[
         let _held = Lock::acquire(&it.inside("lock")).expect("free");
         writ(["show", "--data", it.data(), "acme", "n-1"])
     }),
+    row("a socket that nobody answers", Code::Ok, |it| {
+        drop(std::os::unix::net::UnixListener::bind(it.inside("writ.sock")).expect("a socket"));
+        writ(["show", "--data", it.data(), "acme", "n-1"]).ended(0);
+        it.submit(note("x").to_string().as_bytes(), &[])
+    }),
     row("two that serve", Code::LogLocked, |it| {
         let served = Served::new(it);
         let run = writ(["serve", "--data", it.data()]);
@@ -132,17 +138,17 @@ pub(super) const ROWS: &[Row] = &[
     }),
 ];
 
-/// Fills the disk after a first answer. With space again nothing acknowledged is missing, and what was refused is taken.
-fn full_disk(size: &str, fill: &str) -> String {
+/// Puts so many bytes on a disk of 64 MiB after a first answer. With space again nothing acknowledged is missing, and what was refused is taken.
+fn full_disk(fill: &str) -> String {
     format!(
         r#"
-        mount -t tmpfs -o size={size} none "$ROOM" || exit 77
+        mount -t tmpfs -o size=64m none "$ROOM" || exit 77
         "$WRIT" init --data "$ROOM/l" >/dev/null || exit 90
         submit() {{ "$WRIT" submit --data "$ROOM/l" --key "$ROOM/l/keys/producer.key" --json "$@"; }}
         submit "$ROOM/../small.jsonl" >/dev/null || exit 91
-        {fill} > "$ROOM/fill" 2>/dev/null
+        head -c {fill} /dev/zero > "$ROOM/fill" 2>/dev/null
         submit "$ROOM/../room.jsonl" >/dev/null; status=$?
-        rm "$ROOM/fill"; mount -o remount,size=128m "$ROOM"
+        rm "$ROOM/fill"
         submit "$ROOM/../small.jsonl" | grep -q '"answer":"known"' || exit 92
         head -n 1 "$ROOM/../room.jsonl" | submit >/dev/null || exit 93
         "$WRIT" verify --data "$ROOM/l" >/dev/null || exit 94
