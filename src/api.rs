@@ -262,5 +262,8 @@ async fn ready(State(api): State<Api>) -> Result<Json<Value>, Failure> {
     if api.ledger.progress.is_closed() {
         return Err(Failure::new(Code::Stopping, "closed"));
     }
+    if api.library.views.progress.is_closed() {
+        return Err(Failure::new(Code::ViewDamaged, "the views stand still; the log of this process says why"));
+    }
     Ok(Json(json!({ "ledger": api.ledger.genesis.ledger, "ready": true, "entries": api.ledger.progress.next() })))
 }

@@ -119,31 +119,48 @@ impl Folder {
         Config::read(&self.root.join("writ.toml"))
     }
 
-    /// Makes the folders of a new ledger.
+    /// Makes the folder, if need be, and fails if there is anything in it.
     ///
     /// # Errors
-    /// `ERR_LOG_EXISTS` if there is anything in the folder already.
-    pub fn make(&self) -> Result<()> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |e: std::io::Error| Failure::io(&path, &e)
-        };
+    /// `ERR_LOG_EXISTS`, or the operating system's refusal.
+    pub fn require_empty(&self) -> Result<()> {
         fs::create_dir_all(&self.root).map_err(|e| match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 Failure::new(Code::LogExists, format!("{}: a file", self.root.display()))
             }
             _ => Failure::io(&self.root, &e),
         })?;
-        let mut inside = fs::read_dir(&self.root).map_err(io(&self.root))?;
+        let mut inside = fs::read_dir(&self.root).map_err(|e| Failure::io(&self.root, &e))?;
         if inside.next().is_some() {
             return Err(Failure::new(Code::LogExists, self.root.display()));
         }
+        Ok(())
+    }
+
+    /// Makes the folders of a new ledger in an empty one.
+    ///
+    /// # Errors
+    /// The operating system's refusal.
+    pub fn make(&self) -> Result<()> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |e: std::io::Error| Failure::io(&path, &e)
+        };
         for path in [self.log(), self.checkpoints(), self.content(), self.policy(), self.root.join("keys")] {
             fs::create_dir(&path).map_err(io(&path))?;
         }
         let keys = self.root.join("keys");
         fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(io(&keys))?;
         Ok(())
+    }
+
+    /// Removes what [`Folder::make`] and its caller made, after a failure half-way: a folder that is no ledger must not look
+    /// like one. What cannot be removed stays.
+    pub fn unmake(&self) {
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
     }
 
     /// Fails unless there is a ledger here.

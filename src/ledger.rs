@@ -84,6 +84,11 @@ pub fn create(folder: &Folder, origin: Option<String>, clock: &Clock) -> Result<
     if !writ_schemas::checkpoint::origin_is_valid(&origin) {
         return Err(Failure::new(Code::Usage, format!("{origin:?} cannot name a log")));
     }
+    folder.require_empty()?;
+    found(folder, ledger, origin, clock).inspect_err(|_| folder.unmake())
+}
+
+fn found(folder: &Folder, ledger: LedgerId, origin: String, clock: &Clock) -> Result<Signed<Genesis>> {
     folder.make()?;
     let operator = folder::make_key(&folder.key(KeyRole::Operator))?;
     let decision = folder::make_key(&folder.key(KeyRole::Decision))?;
@@ -125,6 +130,7 @@ pub struct Opened {
     cut: Option<TailCut>,
     genesis: Genesis,
     clock: Clock,
+    queue: Arc<Queue<Input>>,
 }
 
 impl Opened {
@@ -169,7 +175,14 @@ impl Opened {
             cut: opened.cut,
             genesis,
             clock,
+            queue: Arc::default(),
         })
+    }
+
+    /// The queue of the writer to be; what is put into it waits for the start.
+    #[must_use]
+    pub fn queue(&self) -> &Arc<Queue<Input>> {
+        &self.queue
     }
 
     /// Who the ledger is.
@@ -191,11 +204,10 @@ impl Opened {
     /// # Errors
     /// A key file is missing, an open intent cannot be read, or the machine has no threads left.
     pub fn start(self, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
-        let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock } = self;
+        let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock, queue } = self;
         let config = folder.config()?;
         let key = own_key(&folder, KeyRole::Decision, genesis.decision_key)?;
         let checkpoint_key = own_key(&folder, KeyRole::Checkpoint, genesis.checkpoint_key)?;
-        let queue = Arc::new(Queue::default());
         let progress = Arc::new(Progress::default());
         progress.advance(log.chain().next);
         let notes = Arc::new(NoteSlot::default());
@@ -215,7 +227,12 @@ impl Opened {
             } else {
                 let intent = Box::new(intent_of(&folder, open.intent_seq)?);
                 let weight = Weight::of(&intent, &job_bytes);
-                let _ = effects.send(Effect::Ready(Box::new(Job { decision: *decision, open: open.clone(), intent, weight })));
+                let _ = effects.send(Effect::Ready(Box::new(Job {
+                    decision: *decision,
+                    open: open.clone(),
+                    intent,
+                    weight,
+                })));
             }
         }
 

@@ -39,6 +39,9 @@ impl Library {
         if self.views.progress.wait_beyond(Seq(next.0.saturating_sub(1)), patience) >= next {
             return Ok(());
         }
+        if self.views.progress.is_closed() {
+            return Err(Failure::new(Code::ViewDamaged, "the views stand still; the log of this process says why"));
+        }
         Err(Failure::new(Code::Overloaded, "the views have not caught up with the log"))
     }
 }

@@ -255,7 +255,8 @@ impl<S: Storage + Clone> Sequencer<S> {
         let mut backlog = Backlog::default();
         loop {
             if backlog.inputs.is_empty() {
-                let outside = self.state.open().len() < OPEN_MAX && self.job_bytes.load(Ordering::Relaxed) < JOB_BYTES_MAX;
+                let outside =
+                    self.state.open().len() < OPEN_MAX && self.job_bytes.load(Ordering::Relaxed) < JOB_BYTES_MAX;
                 let taken = self.queue.take(BATCH_INPUTS_MAX, BATCH_BYTES, outside, PATIENCE);
                 if taken.closed && taken.inputs.is_empty() {
                     return self.close(backlog);

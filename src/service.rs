@@ -47,6 +47,11 @@ impl Service {
         let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
         // Whatever cannot be opened refuses here: after the start an open dispatch would be interrupted.
         let mut views = Views::open(folder, ledger_id)?;
+        let mut intakes = Vec::new();
+        for (topic, binding) in bindings.iter().filter(|_| kafka.is_some()) {
+            let queue = Arc::clone(opened.queue());
+            intakes.push(Intake::connect(kafka.unwrap_or_default(), ledger_id, topic, binding, &positions, queue)?);
+        }
         let ledger = opened.start(on_fatal.clone())?;
         let handle = ledger.handle();
         let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
@@ -55,18 +60,17 @@ impl Service {
             let followed = views.follow(&progress);
             if let Err(failure) = &followed {
                 error!(%failure, "the views stand still; the ledger goes on");
+                views.queries().progress.close();
             }
             followed
         });
 
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        if let (Some(bootstrap), Some(mut outlet)) = (kafka, outlet) {
+        if let Some(mut outlet) = outlet {
             let (folder, progress, stop_outlet) = (folder.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
             threads.push(essential(on_fatal.clone(), move || outlet.run(&folder, &progress, &stop_outlet)));
-            for (topic, binding) in &bindings {
-                let queue = Arc::clone(&handle.queue);
-                let intake = Intake::connect(bootstrap, ledger_id, topic, binding, &positions, queue)?;
+            for intake in intakes {
                 let stop = Arc::clone(&stop);
                 threads.push(essential(on_fatal.clone(), move || intake.run(&stop)));
             }

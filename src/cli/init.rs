@@ -57,10 +57,8 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     };
     let clock = Clock::Wall;
     let genesis = ledger::create(&folder, args.origin.clone(), &clock)?;
-    write_files(&folder, args, &bundle)?;
     let digest = Policy::compile(&bundle)?.digest();
-    let producer = folder::make_key(&folder.key(KeyRole::Producer))?.id();
-    let approver = folder::make_key(&folder.key(KeyRole::Approver))?.id();
+    let (producer, approver) = write_files(&folder, args, &bundle).inspect_err(|_| folder.unmake())?;
     let mut statements = vec![
         trust(producer, "acme", "agent-1", "agent")?,
         trust(approver, "acme", "approver-1", "approver")?,
@@ -97,7 +95,8 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     Ok(Found::Yes)
 }
 
-fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<()> {
+/// Writes what is not the ledger's own: configuration, policy, the example keys, whose ids it returns.
+fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<(KeyId, KeyId)> {
     let config = Config { kafka: args.kafka.clone(), ..Config::default() };
     let text = match &args.policy {
         None => EXAMPLE_POLICY.to_owned(),
@@ -108,7 +107,9 @@ fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<()> {
     {
         std::fs::write(&path, text).map_err(|e| Failure::io(&path, &e))?;
     }
-    Ok(())
+    let producer = folder::make_key(&folder.key(KeyRole::Producer))?.id();
+    let approver = folder::make_key(&folder.key(KeyRole::Approver))?.id();
+    Ok((producer, approver))
 }
 
 /// The statement that trusts a key.

@@ -17,6 +17,9 @@ use crate::folder::Folder;
 use crate::service::Service;
 use crate::telemetry;
 
+/// The longest path that a socket may have (`sun_path` in unix(7), less its end).
+const SOCKET_PATH_MAX: usize = 107;
+
 /// Arguments of `writ serve`.
 #[derive(clap::Args)]
 #[command(
@@ -37,6 +40,11 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     let folder = args.data.folder();
     folder.require()?;
     let config = folder.config()?;
+    let socket = folder.socket();
+    if socket.as_os_str().len() > SOCKET_PATH_MAX {
+        let why = format!("{} is longer than {SOCKET_PATH_MAX} bytes", socket.display());
+        return Err(Failure::new(Code::Config, why));
+    }
     let kafka = args.kafka.clone().or(config.kafka);
     let http = args.http.clone().or(config.http);
     let metrics = telemetry::start_metrics()?;

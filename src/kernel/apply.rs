@@ -226,8 +226,10 @@ impl State {
         let digest = signed.digest();
         let reservation = open.reservation.map(|(budget, _, amount)| (budget, amount));
         match receipt.status {
-            Status::Succeeded => self.settle(&open.tenant, reservation.as_ref(), Settlement::Commit)?,
-            Status::Failed | Status::Expired => self.settle(&open.tenant, reservation.as_ref(), Settlement::Release)?,
+            Status::Succeeded | Status::Failed | Status::Expired => {
+                let how = if receipt.usage.is_some() { Settlement::Commit } else { Settlement::Release };
+                self.settle(&open.tenant, reservation.as_ref(), how)?;
+            }
             Status::Uncertain => {
                 self.uncertain.insert(digest, Held { tenant: open.tenant.clone(), reservation });
             }

@@ -79,13 +79,19 @@ pub fn conclude(state: &State, ledger: LedgerId, ending: Ending, now: UnixMicros
         status: ending.status,
         code: ending.code,
         output: ending.output,
-        usage: if ending.status == Status::Succeeded { open.amount() } else { None },
+        usage: if is_charged(ending.status, ending.code) { open.amount() } else { None },
         previous: before.map(|before| before.receipt),
         lamport: Lamport(before.map_or(0, |before| before.lamport.0) + 1),
         session,
         dispatched_at: open.dispatched_at,
         ended_at: now,
     })
+}
+
+/// Whether an ending commits its reservation: the connector said that it did it. That it said so in another shape than the
+/// pinned one makes the receipt `FAILED`, but the money is spent.
+fn is_charged(status: Status, code: Code) -> bool {
+    status == Status::Succeeded || code == Code::ConnectorContractDrift
 }
 
 fn open(state: &State, decision: Seq) -> Result<&Open, Refusal> {

@@ -195,7 +195,11 @@ fn decisions_and_receipts_are_declared_in_canonical_order() {
         for document in documents {
             let (plain, sorted) = (serde_json::to_vec(&document), serde_json_canonicalizer::to_vec(&document));
             let text = |bytes: serde_json::Result<Vec<u8>>| String::from_utf8(bytes.expect("JSON")).expect("UTF-8");
-            assert_eq!(text(plain), text(sorted), "declare fields as they sort: that they need no sorting is most of the speed");
+            assert_eq!(
+                text(plain),
+                text(sorted),
+                "declare fields as they sort: that they need no sorting is most of the speed"
+            );
         }
     }
     check(samples::decisions());

@@ -1,0 +1,117 @@
+//! Property: bytes read and compiled as a policy bundle never panic and end quickly; an accepted policy has a digest that
+//! survives writing and reading, and decides any intent without panic, twice alike, with a decision that can be written.
+//!
+//! The input is the bundle's JSON, then, behind a zero byte, the JSON of an intent's args.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Map, Value, json};
+use writ_kernel::decide::decide;
+use writ_kernel::execution::document;
+use writ_kernel::policy::Policy;
+use writ_kernel::state::State;
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::canonical;
+use writ_schemas::decision::Verdict;
+use writ_schemas::dsse::{DOCUMENT_BYTES_MAX, Document, Signature, Signed};
+use writ_schemas::event::Event;
+use writ_schemas::genesis::{Genesis, SigningMode};
+use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, UnixMicros};
+use writ_schemas::intent::Intent;
+use writ_schemas::policy::{Bundle, Cost, Spends};
+use writ_schemas::strict;
+
+const LEDGER: LedgerId = LedgerId([0x4c; 16]);
+const KEY: KeyId = KeyId([7; 32]);
+const NOW: UnixMicros = UnixMicros(1_790_000_000_000_000);
+
+/// Rules that are asked; a bundle may have thousands.
+const RULES_ASKED: usize = 16;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut parts = bytes.splitn(2, |byte| *byte == 0);
+    let bundle = parts.next().unwrap_or_default();
+    let args = parts.next().unwrap_or_default();
+    let Ok(bundle) = strict::parse::<Bundle>(bundle, DOCUMENT_BYTES_MAX) else { return };
+    let Ok(policy) = Policy::compile(&bundle) else { return };
+
+    let canonical = canonical::bytes(&bundle).expect("it compiled");
+    let again: Bundle = strict::parse(&canonical, DOCUMENT_BYTES_MAX).expect("what is canonical can be read");
+    assert_eq!(Policy::compile(&again).map(|policy| policy.digest()), Ok(policy.digest()), "one bundle, one digest");
+
+    let state = state_under(&bundle);
+    let args: Map<String, Value> = strict::parse(args, DOCUMENT_BYTES_MAX).unwrap_or_default();
+    for rule in bundle.rules.iter().take(RULES_ASKED) {
+        check(&state, &rule.action, args.clone());
+        if let Spends::Budget { cost: Cost::Arg(key), .. } = &rule.spends {
+            for cost in [json!(0), json!(1), json!((1_u64 << 53) - 1), json!(-1), json!(0.5), json!("1"), json!(null)] {
+                let mut args = args.clone();
+                args.insert(key.clone(), cost);
+                check(&state, &rule.action, args);
+            }
+        }
+    }
+    check(&state, &name("no.rule"), args);
+});
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn signed<T: Document>(value: T) -> Signed<T> {
+    let signature = Signature { key: KEY, bytes: [1; 64] };
+    let payload = Signed::unsigned(value).expect("can be written").payload().to_vec();
+    Signed::from_parts(payload, vec![signature]).expect("can be read")
+}
+
+/// A ledger with this policy in force and one trusted key.
+fn state_under(bundle: &Bundle) -> State {
+    let genesis = Genesis {
+        ledger: LEDGER,
+        origin: "writ.example/ledger/4c".to_owned(),
+        operators: vec![KEY],
+        quorum: 1,
+        decision_key: KEY,
+        checkpoint_key: KEY,
+        signing_mode: SigningMode::Each,
+        created_at: NOW,
+    };
+    let roles = [name("agent"), name("approver")].into();
+    let trust = Statement::TrustKey { key: KEY, tenant: name("acme"), principal: name("agent-7"), roles };
+    let act = |statement| {
+        signed(Act { ledger: LEDGER, nonce: name("n"), expires_at: NOW.plus(1_000_000), statement })
+    };
+    let events = [
+        Event::LedgerOpened(signed(genesis)),
+        Event::KeyTrusted(act(trust)),
+        Event::PolicyActivated(act(Statement::ActivatePolicy { bundle: bundle.clone() })),
+    ];
+    let mut state = State::default();
+    for event in events {
+        state.apply(state.next(), NOW, &event).expect("an accepted policy comes in force");
+    }
+    state
+}
+
+fn check(state: &State, action: &Name, args: Map<String, Value>) {
+    let intent = Intent {
+        tenant: name("acme"),
+        id: name("i-1"),
+        principal: name("agent-7"),
+        session: None,
+        action: action.clone(),
+        args,
+        evidence: vec![Digest([9; 32])],
+        expires_at: NOW.plus(60_000_000),
+    };
+    // Args of the greatest depth are beyond it inside of an intent.
+    let Ok(unsigned) = Signed::unsigned(intent) else { return };
+    let signature = Signature { key: KEY, bytes: [1; 64] };
+    let intent = Signed::from_parts(unsigned.payload().to_vec(), vec![signature]).expect("can be read");
+    let decided = || {
+        let decision = decide(state, LEDGER, &intent, KEY, state.next(), NOW);
+        assert_eq!(decision.verdict == Verdict::Pass, decision.execution.is_some());
+        document(decision).expect("a decision can be written").payload().to_vec()
+    };
+    assert_eq!(decided(), decided());
+}
