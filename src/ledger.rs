@@ -4,9 +4,9 @@
 //! synced again; recover; (fence the output producer, which is the caller's part between [`Opened`] and [`Opened::start`]);
 //! then the open dispatches. Shutdown is a crash that was polite.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,48 +31,12 @@ use crate::error::{Failure, Result};
 use crate::executor::Executor;
 use crate::executor::content::ContentStore;
 use crate::folder::{self, Folder, KeyRole};
+use crate::progress::Progress;
 use crate::queue::{NotTaken, Queue};
 use crate::sequencer::{Answer, Effect, Input, Job, Sequencer, Submission, Submitted, Weight, chain_up};
 
 /// How long an act made here may wait to be submitted: an hour, in microseconds.
 const ACT_VALIDITY: u64 = 3_600_000_000;
-
-/// How far the log is durable, for everybody who follows it.
-#[derive(Debug, Default)]
-pub struct Progress {
-    at: Mutex<(Seq, bool)>,
-    moved: Condvar,
-}
-
-impl Progress {
-    /// The seq after the last durable entry.
-    pub fn next(&self) -> Seq {
-        self.at.lock().unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// Whether nothing will be added any more.
-    pub fn is_closed(&self) -> bool {
-        self.at.lock().unwrap_or_else(PoisonError::into_inner).1
-    }
-
-    /// Waits until there is something at or after `seq`, the ledger closes, or `patience` is over. Returns the seq after the
-    /// last durable entry.
-    pub fn wait_beyond(&self, seq: Seq, patience: Duration) -> Seq {
-        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.moved.wait_timeout_while(at, patience, |(next, closed)| *next <= seq && !*closed);
-        waited.unwrap_or_else(PoisonError::into_inner).0.0
-    }
-
-    pub(crate) fn advance(&self, next: Seq) {
-        self.at.lock().unwrap_or_else(PoisonError::into_inner).0 = next;
-        self.moved.notify_all();
-    }
-
-    pub(crate) fn close(&self) {
-        self.at.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
-        self.moved.notify_all();
-    }
-}
 
 /// Makes a new ledger in an empty folder: keys, genesis, the first checkpoint.
 ///

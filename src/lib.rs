@@ -7,6 +7,7 @@
 //! - [`clock`], [`config`]: the only readers of time and of the environment
 //! - [`folder`]: the layout of a ledger's folder, its keys, its lock
 //! - [`intake`]: bytes to intents, on every core
+//! - [`progress`]: how far the log is durable, for those who follow it
 //! - [`queue`]: the bounded queue in front of the writer: the back-pressure
 //! - [`sequencer`]: the one writer: batch, decide, apply, sign, append, COMMIT, effects
 //! - [`checkpoint`]: signs the head, off the hot path
@@ -37,6 +38,7 @@ pub mod clock;
 pub mod config;
 pub mod folder;
 pub mod intake;
+pub mod progress;
 pub mod queue;
 pub mod sequencer;
 pub mod checkpoint;

@@ -21,22 +21,19 @@ use tracing::{debug_span, info};
 use writ_kernel::admission;
 use writ_kernel::decide::{Identity, decide, identify};
 use writ_kernel::execution::{self, Dispatch, Ending, conclude};
-use writ_kernel::state::{Open, State};
+use writ_kernel::state::State;
 use writ_log::{Log, Storage};
-use writ_schemas::act::{Act, Statement};
-use writ_schemas::decision::{Decision, Verdict};
+use writ_schemas::act::Statement;
+use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::Signed;
 use writ_schemas::entry::{Chain, Entry, Header, SALT_LEN};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{
-    Event, EventKind, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, SourceGap, TailCut,
-    TraceParent,
+    Event, EventKind, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, TraceParent,
 };
-use writ_schemas::evidence::Evidence;
 use writ_schemas::ids::{KeyId, LedgerId, Name, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
-use writ_schemas::policy::Bundle;
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
 
@@ -44,9 +41,13 @@ use crate::checkpoint::NoteSlot;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Failure, Result};
 use crate::folder;
-use crate::ledger::Progress;
+use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::telemetry;
+
+mod message;
+
+pub use message::{Answer, Effect, Input, Job, Submission, Submitted, Weight};
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
 const BATCH_INPUTS_MAX: usize = 1024;
@@ -77,115 +78,6 @@ const PASSED_MAX: u64 = 1000;
 
 /// How long the writer waits for inputs before it looks at what is due.
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// Something for the writer.
-#[derive(Debug)]
-pub enum Input {
-    /// From outside.
-    Submit(Submission),
-    /// A `PASS` whose turn has come.
-    Dispatch(Seq),
-    /// An execution that ended, with its canonical output where it is short.
-    Ended(Ending, Option<Vec<u8>>),
-    /// Records that were gone before they were read.
-    Gap(SourceGap),
-    /// What opening cut.
-    Cut(TailCut),
-}
-
-/// Something from outside.
-#[derive(Debug)]
-pub struct Submission {
-    /// What it is.
-    pub what: Submitted,
-    /// Where it came from.
-    pub source: Source,
-    /// The producer's trace.
-    pub trace: TraceParent,
-    /// Who waits for the answer.
-    pub reply: Option<oneshot::Sender<Answer>>,
-}
-
-/// What was submitted, its signatures checked as mathematics.
-#[derive(Debug)]
-pub enum Submitted {
-    /// An intent.
-    Intent(Box<Signed<Intent>>),
-    /// An administrative act.
-    Act(Box<Signed<Act>>),
-    /// Evidence.
-    Evidence(Box<Signed<Evidence>>),
-    /// Bytes that are none of these.
-    Unreadable(Refusal, Vec<u8>),
-}
-
-/// What a submitter hears, once it is durable.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// The intent was decided by this entry.
-    Decided(Seq, Arc<Signed<Decision>>),
-    /// The very same intent was decided before, by this entry.
-    Known(Seq),
-    /// The act or the evidence is this entry.
-    Recorded(Seq),
-    /// The very same act or evidence was recorded before.
-    Already,
-    /// It was refused; where nobody waits for an answer, this entry says so.
-    Refused(Refusal),
-}
-
-/// What follows from an entry, once it is durable.
-#[derive(Debug)]
-pub enum Effect {
-    /// A `PASS` waits for its turn.
-    Ready(Box<Job>),
-    /// It is recorded as dispatched: call the connector.
-    Call(Seq),
-    /// It has its receipt.
-    Closed(Seq),
-    /// Another policy is in force.
-    Policy(Box<Bundle>),
-    /// Nothing more will be dispatched; end when the calls under way have ended.
-    Drain,
-    /// End when everything that waits has ended too.
-    Finish,
-}
-
-/// An execution that waits for its turn.
-#[derive(Debug)]
-pub struct Job {
-    /// The entry of the decision.
-    pub decision: Seq,
-    /// What was authorised.
-    pub open: Open,
-    /// The intent.
-    pub intent: Box<Signed<Intent>>,
-    /// What it weighs in memory, until it ends.
-    pub weight: Weight,
-}
-
-/// A share of the memory of all jobs; given back when it is dropped.
-#[derive(Debug)]
-pub struct Weight {
-    all: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Weight {
-    /// Takes the share of an intent.
-    #[must_use]
-    pub fn of(intent: &Signed<Intent>, all: &Arc<AtomicUsize>) -> Weight {
-        let bytes = intent.payload().len();
-        all.fetch_add(bytes, Ordering::Relaxed);
-        Weight { all: Arc::clone(all), bytes }
-    }
-}
-
-impl Drop for Weight {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 /// The writer's part of a ledger.
 pub struct Sequencer<S> {

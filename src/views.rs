@@ -18,7 +18,7 @@ use writ_schemas::ids::{Digest, LedgerId, Seq};
 
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
-use crate::ledger::Progress;
+use crate::progress::Progress;
 use crate::telemetry;
 
 /// The views of one ledger, and where each stands.

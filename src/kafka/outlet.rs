@@ -28,7 +28,7 @@ use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::kafka::cluster::{self, PATIENCE, failure};
 use crate::kafka::{DECISIONS, PROGRESS, RECEIPTS, REFUSALS};
-use crate::ledger::Progress;
+use crate::progress::Progress;
 use crate::telemetry;
 
 /// The most outputs of one transaction.

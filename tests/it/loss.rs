@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use writ::checkpoint::NoteSlot;
 use writ::clock::Clock;
 use writ::error::Failure;
-use writ::ledger::Progress;
+use writ::progress::Progress;
 use writ::queue::Queue;
 use writ::sequencer::{Answer, Effect, Input, Sequencer, Submission, Submitted};
 use writ_kernel::execution::Ending;
