@@ -4,6 +4,7 @@
 //! synced again; recover; (fence the output producer, which is the caller's part between [`Opened`] and [`Opened::start`]);
 //! then the open dispatches. Shutdown is a crash that was polite.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -16,12 +17,14 @@ use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
 use writ_log::{Covered, DirStorage, Lock, Log, Reader};
 use writ_schemas::act::{Act, Statement};
+use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Chain;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, Source, TailCut};
 use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{LedgerId, Seq, hex};
+use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Status;
 
@@ -95,6 +98,38 @@ pub struct Opened {
     genesis: Genesis,
     clock: Clock,
     queue: Arc<Queue<Input>>,
+    waiting: Waiting,
+}
+
+/// The intents of every `PASS` that was not dispatched, gathered while the log is folded: looking for them afterwards would
+/// walk the log once for each.
+#[derive(Default)]
+struct Waiting {
+    admitted: Option<Signed<Intent>>,
+    passed: BTreeMap<Seq, Signed<Intent>>,
+}
+
+impl Waiting {
+    fn follow(&mut self, seq: Seq, event: Event) {
+        match event {
+            Event::IntentAdmitted(admitted) => self.admitted = Some(admitted.intent),
+            Event::DecisionMade(decision) => {
+                let passed = self.admitted.take().filter(|_| decision.value().verdict == Verdict::Pass);
+                self.passed.extend(passed.map(|intent| (seq, intent)));
+            }
+            Event::DispatchStarted(decision) => drop(self.passed.remove(&decision)),
+            Event::ReceiptIssued(issued) => drop(self.passed.remove(&issued.receipt.value().decision_seq)),
+            _ => {}
+        }
+    }
+
+    /// The intent of a decision, its signature checked again before anything is done with it.
+    fn take(&mut self, decision: Seq) -> Result<Box<Signed<Intent>>> {
+        let intent = self.passed.remove(&decision).filter(Signed::verify);
+        intent.map(Box::new).ok_or_else(|| {
+            Failure::new(Code::SignatureInvalid, format!("the intent of decision {decision} is not signed"))
+        })
+    }
 }
 
 impl Opened {
@@ -111,10 +146,12 @@ impl Opened {
             Failure::new(Code::LogForked, format!("{} is missing", folder.checkpoints().join(LATEST).display()))
         })?;
         let (mut state, mut head, mut since_hash) = (State::default(), Head::default(), 0);
+        let mut waiting = Waiting::default();
         let mut visit = |entry: &writ_schemas::entry::Entry| -> Result<()> {
             let event = entry.event()?;
             since_hash = if matches!(event, Event::StateHashed(_)) { 0 } else { since_hash + 1 };
             state.apply(entry.header.seq, entry.header.recorded_at, &event)?;
+            waiting.follow(entry.header.seq, event);
             head.push(&entry.header);
             if head.tree.size() == covered.size && head.tree.root() != covered.root {
                 return Err(Failure::new(Code::LogForked, format!("another root at size {}", covered.size)));
@@ -140,6 +177,7 @@ impl Opened {
             genesis,
             clock,
             queue: Arc::default(),
+            waiting,
         })
     }
 
@@ -168,7 +206,7 @@ impl Opened {
     /// # Errors
     /// A key file is missing, an open intent cannot be read, or the machine has no threads left.
     pub fn start(self, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
-        let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock, queue } = self;
+        let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock, queue, mut waiting } = self;
         let config = folder.config()?;
         let key = own_key(&folder, KeyRole::Decision, genesis.decision_key)?;
         let checkpoint_key = own_key(&folder, KeyRole::Checkpoint, genesis.checkpoint_key)?;
@@ -189,7 +227,7 @@ impl Opened {
                     Ending { decision: *decision, status: Status::Uncertain, code: Code::Interrupted, output: None };
                 queue.report(Input::Ended(ending, None));
             } else {
-                let intent = Box::new(intent_of(&folder, open.intent_seq)?);
+                let intent = waiting.take(*decision)?;
                 let weight = Weight::of(&intent, &job_bytes);
                 let _ = effects.send(Effect::Ready(Box::new(Job {
                     decision: *decision,
@@ -369,15 +407,6 @@ pub fn genesis(folder: &Folder) -> Result<Genesis> {
             Ok(signed.value().clone())
         }
         _ => Err(Failure::new(Code::LogDamaged, "entry 0 is not a signed genesis")),
-    }
-}
-
-/// The intent of an entry, its signature checked again before anything is done with it.
-fn intent_of(folder: &Folder, seq: Seq) -> Result<Signed<writ_schemas::intent::Intent>> {
-    let entry = Reader::open(folder.log())?.get(seq)?;
-    match entry.map(|located| located.entry.event()) {
-        Some(Ok(Event::IntentAdmitted(admitted))) if admitted.intent.verify() => Ok(admitted.intent),
-        _ => Err(Failure::new(Code::SignatureInvalid, format!("entry {seq} is not a signed intent"))),
     }
 }
 

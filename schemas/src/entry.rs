@@ -58,8 +58,12 @@ impl Header {
             &self.previous,
             &self.commitment,
         ];
-        for (to, from) in out.iter_mut().zip(parts.into_iter().flatten()) {
-            *to = *from;
+        let mut rest = out.as_mut_slice();
+        for part in parts {
+            if let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(part.len()) {
+                to.copy_from_slice(part);
+                rest = after;
+            }
         }
         out
     }
