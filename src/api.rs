@@ -32,8 +32,11 @@ use crate::ledger::Handle;
 use crate::query::{self, Library};
 use crate::sequencer::{Answer, Submitted};
 
-/// The largest body of many intents, a line each: 64 MiB.
-const LINES_BYTES_MAX: usize = 64 << 20;
+/// The largest body of many intents, a line each: 20 MiB.
+const LINES_BYTES_MAX: usize = 20 << 20;
+
+/// The most lines of such a body.
+pub const LINES_MAX: usize = 4096;
 
 /// How long a question waits until the views hold what is durable.
 const VIEW_PATIENCE: Duration = Duration::from_secs(5);
@@ -130,10 +133,13 @@ async fn intents(State(api): State<Api>, request: Request) -> Result<Response, F
     }
     let records: Vec<Vec<u8>> =
         body.split(|byte| *byte == b'\n').filter(|it| !it.is_empty()).map(<[u8]>::to_vec).collect();
+    if records.len() > LINES_MAX {
+        return Err(Failure::new(Code::TooLarge, format!("{} lines, at most {LINES_MAX}", records.len())));
+    }
     let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
     let all: Vec<(Submitted, usize)> = read_off_thread(records).await?.into_iter().zip(sizes).collect();
-    let ledger = api.ledger.clone();
-    let answers = blocking(move || ledger.submit_all(all)).await?;
+    let (ledger, source) = (api.ledger.clone(), api.source.clone());
+    let answers = blocking(move || ledger.offer_all(all, &source, trace.as_ref())).await?;
     let mut out = String::new();
     for answer in answers {
         out.push_str(&query::line(&api.answer(answer).await?));

@@ -168,7 +168,7 @@ impl Executor {
             warn!(%decision, "a dispatch without its job; it becomes uncertain at the next opening");
             return;
         };
-        let end = |status, code| Input::Ended(Ending { decision, status, code, output: None }, None);
+        let end = move |status, code| Input::Ended(Ending { decision, status, code, output: None }, None);
         let Ok(effect) = job.intent.value().effect() else {
             return self.queue.report(end(Status::Failed, Code::EffectDigest));
         };
@@ -191,16 +191,31 @@ impl Executor {
                 let (queue, content) = (Arc::clone(&self.queue), self.content.clone());
                 let ready = Arc::clone(&ready);
                 let spawned = std::thread::Builder::new().name("connector".to_owned()).spawn(move || {
+                    let mut report = Report { queue, ending: Some(end(Status::Uncertain, Code::ConnectorUncertain)) };
                     let took = Stopwatch::start();
                     let outcome = call.run();
                     telemetry::stage("connector", took.elapsed());
-                    queue.report(conclude(decision, outcome, &ready, &content));
+                    report.ending = Some(conclude(decision, outcome, &ready, &content));
                 });
                 if let Err(error) = spawned {
                     warn!(%error, "no thread for a connector");
                     self.queue.report(end(Status::Failed, Code::ConnectorRefused));
                 }
             }
+        }
+    }
+}
+
+/// Reports the ending of a call when it is dropped: if its thread panics, that nobody knows.
+struct Report {
+    queue: Arc<Queue<Input>>,
+    ending: Option<Input>,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if let Some(ending) = self.ending.take() {
+            self.queue.report(ending);
         }
     }
 }

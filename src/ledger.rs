@@ -27,6 +27,7 @@ use writ_schemas::ids::{LedgerId, Seq, hex};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Status;
+use writ_schemas::strict::Refusal;
 
 use crate::checkpoint::{self, Checkpointer, Head, LATEST, NoteSlot};
 use crate::clock::Clock;
@@ -37,6 +38,7 @@ use crate::folder::{self, Folder, KeyRole};
 use crate::progress::Progress;
 use crate::queue::{NotTaken, Queue};
 use crate::sequencer::{Answer, Effect, Input, Job, Sequencer, Submission, Submitted, Weight, chain_up};
+use crate::verify::check_event;
 
 /// How long an act made here may wait to be submitted: an hour, in microseconds.
 const ACT_VALIDITY: u64 = 3_600_000_000;
@@ -147,8 +149,15 @@ impl Opened {
         })?;
         let (mut state, mut head, mut since_hash) = (State::default(), Head::default(), 0);
         let mut waiting = Waiting::default();
+        let content = ContentStore::at(folder.content());
         let mut visit = |entry: &writ_schemas::entry::Entry| -> Result<()> {
             let event = entry.event()?;
+            // The chain needs no key. What no checkpoint covers yet is believed only with its signatures.
+            if entry.header.seq.0 >= covered.size {
+                check_event(&event, &genesis, &content).map_err(|why| {
+                    Failure::new(Code::SignatureInvalid, format!("entry {}: {why}", entry.header.seq))
+                })?;
+            }
             since_hash = if matches!(event, Event::StateHashed(_)) { 0 } else { since_hash + 1 };
             state.apply(entry.header.seq, entry.header.recorded_at, &event)?;
             waiting.follow(entry.header.seq, event);
@@ -206,7 +215,8 @@ impl Opened {
     /// # Errors
     /// A key file is missing, an open intent cannot be read, or the machine has no threads left.
     pub fn start(self, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
-        let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock, queue, mut waiting } = self;
+        let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock, queue, mut waiting } =
+            self;
         let config = folder.config()?;
         let key = own_key(&folder, KeyRole::Decision, genesis.decision_key)?;
         let checkpoint_key = own_key(&folder, KeyRole::Checkpoint, genesis.checkpoint_key)?;
@@ -264,8 +274,11 @@ impl Opened {
             job_bytes,
         };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || sequencer.run())?;
-        let sealer = guarded("checkpointer", on_fatal, move || checkpointer.run(&headers_in))?;
-        let executor = spawn("executor", move || executor.run(&effects_in))?;
+        let sealer = guarded("checkpointer", Arc::clone(&on_fatal), move || checkpointer.run(&headers_in))?;
+        let executor = guarded("executor", on_fatal, move || {
+            executor.run(&effects_in);
+            Ok(())
+        })?;
         Ok(Ledger { folder, genesis, clock, queue, progress, effects, writer, sealer, executor, _lock: lock })
     }
 }
@@ -280,7 +293,7 @@ pub struct Ledger {
     effects: Sender<Effect>,
     writer: JoinHandle<Result<()>>,
     sealer: JoinHandle<Result<()>>,
-    executor: JoinHandle<()>,
+    executor: JoinHandle<Result<()>>,
     _lock: Lock,
 }
 
@@ -333,7 +346,7 @@ impl Ledger {
         self.queue.close_outside();
         let _ = self.effects.send(how);
         let died = |_| Failure::new(Code::Io, "a thread of the ledger panicked");
-        self.executor.join().map_err(died)?;
+        self.executor.join().map_err(died)??;
         self.queue.close();
         self.writer.join().map_err(died)??;
         self.sealer.join().map_err(died)?
@@ -347,28 +360,64 @@ impl Handle {
     /// `ERR_OVERLOADED` if the queue is full, `ERR_STOPPING` if the ledger ends first: asking again gives the same answer.
     pub async fn submit(&self, what: Submitted, source: Source, trace: Option<String>, bytes: usize) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
+        let urgent = matches!(what, Submitted::Act(_));
         let input = Input::Submit(Submission { what, source, trace, reply: Some(reply) });
-        self.queue.offer(input, bytes).map_err(|refused| match refused {
+        let taken = if urgent { self.queue.urge(input) } else { self.queue.offer(input, bytes) };
+        taken.map_err(|refused| match refused {
             NotTaken::Full(_) => Failure::new(Code::Overloaded, "the writer's queue"),
             NotTaken::Closed(_) => Failure::new(Code::Stopping, "submitted too late"),
         })?;
         answer.await.map_err(|_| Failure::new(Code::Stopping, "no answer came"))
     }
 
-    /// Submits many things from this thread, waits for all, answers in order.
+    /// Submits many things of this process from this thread, waiting for room; then waits for all, and answers in order.
     ///
     /// # Errors
     /// `ERR_STOPPING` if the ledger ends first.
     pub fn submit_all(&self, all: Vec<(Submitted, usize)>) -> Result<Vec<Answer>> {
+        let put = |input, bytes| self.queue.put(input, bytes);
+        self.submit_each(all, &Source::Local, None, put)
+    }
+
+    /// The same for things from `source`, not waiting for room: what finds the queue full is refused as `ERR_OVERLOADED`,
+    /// each by itself.
+    ///
+    /// # Errors
+    /// `ERR_STOPPING` if the ledger ends first.
+    pub fn offer_all(
+        &self,
+        all: Vec<(Submitted, usize)>,
+        source: &Source,
+        trace: Option<&String>,
+    ) -> Result<Vec<Answer>> {
+        let offer = |input, bytes| self.queue.offer(input, bytes);
+        self.submit_each(all, source, trace, offer)
+    }
+
+    fn submit_each(
+        &self,
+        all: Vec<(Submitted, usize)>,
+        source: &Source,
+        trace: Option<&String>,
+        queue: impl Fn(Input, usize) -> std::result::Result<(), NotTaken<Input>>,
+    ) -> Result<Vec<Answer>> {
         let stopping = || Failure::new(Code::Stopping, "the ledger ended first");
+        let overloaded = || Answer::Refused(Refusal::new(Code::Overloaded, "the writer's queue"));
         let mut waiting = Vec::with_capacity(all.len());
         for (what, bytes) in all {
             let (reply, answer) = oneshot::channel();
-            let input = Input::Submit(Submission { what, source: Source::Local, trace: None, reply: Some(reply) });
-            self.queue.put(input, bytes).map_err(|_| stopping())?;
-            waiting.push(answer);
+            let (source, trace) = (source.clone(), trace.cloned());
+            let input = Input::Submit(Submission { what, source, trace, reply: Some(reply) });
+            waiting.push(match queue(input, bytes) {
+                Ok(()) => Some(answer),
+                Err(NotTaken::Full(_)) => None,
+                Err(NotTaken::Closed(_)) => return Err(stopping()),
+            });
         }
-        waiting.into_iter().map(|answer| answer.blocking_recv().map_err(|_| stopping())).collect()
+        waiting
+            .into_iter()
+            .map(|answer| answer.map_or_else(|| Ok(overloaded()), |it| it.blocking_recv().map_err(|_| stopping())))
+            .collect()
     }
 }
 
@@ -426,7 +475,7 @@ fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'stati
 }
 
 /// A thread whose failure is the ledger's: it is told at once, before anything waits for it. A panic counts.
-fn guarded(
+pub(crate) fn guarded(
     name: &'static str,
     on_fatal: Arc<impl Fn(&Failure) + Send + Sync + 'static>,
     body: impl FnOnce() -> Result<()> + Send + 'static,

@@ -110,10 +110,30 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Puts an input from outside that must not wait behind the others into the inside lane: what operators say is meant to
+    /// stop the very load that fills the outside lane.
+    ///
+    /// # Errors
+    /// Gives it back if the queue is closed, or the lane holds more than a writer at work ever leaves in it.
+    pub fn urge(&self, input: T) -> Result<(), NotTaken<T>> {
+        let mut lanes = self.lanes();
+        if lanes.outside_closed {
+            return Err(NotTaken::Closed(input));
+        }
+        if lanes.inside.len() >= OUTSIDE_MAX {
+            return Err(NotTaken::Full(input));
+        }
+        lanes.inside.push_back(input);
+        self.filled.notify_one();
+        Ok(())
+    }
+
     /// Takes what waits, at most `count_max` inputs and about `bytes_max` bytes from outside; waits at most `patience` for
     /// the first. `outside` says whether inputs from outside may be taken now.
     pub fn take(&self, count_max: usize, bytes_max: usize, outside: bool, patience: Duration) -> Taken<T> {
         let mut lanes = self.lanes();
+        // What waited when the queue was closed is handed out, whatever holds it back: nobody is coming after it.
+        let outside = outside || lanes.closed;
         if lanes.nothing_for(outside) && !lanes.closed {
             lanes = self.filled.wait_timeout(lanes, patience).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -379,8 +379,8 @@ impl<S: Storage + Clone> Sequencer<S> {
             // The batch is on the disk. From here on it may be told.
             let _ = self.headers.send(entries.iter().map(|entry| entry.header).collect());
         }
-        self.tell(first, events, replies);
         self.progress.advance(self.log.chain().next);
+        self.tell(first, events, replies);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::kafka::intake::Intake;
 use crate::kafka::outlet::Outlet;
-use crate::ledger::{Handle, Ledger, Opened};
+use crate::ledger::{Handle, Ledger, Opened, guarded};
 use crate::query::Library;
 use crate::views::Views;
 
@@ -23,7 +23,7 @@ pub struct Service {
     ledger: Ledger,
     library: Library,
     views: JoinHandle<Result<()>>,
-    kafka: Vec<JoinHandle<()>>,
+    kafka: Vec<JoinHandle<Result<()>>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -44,6 +44,11 @@ impl Service {
         let opened = Opened::open(folder, Clock::Wall)?;
         let ledger_id = opened.genesis().ledger;
         let outlet = kafka.map(|bootstrap| Outlet::connect(bootstrap, ledger_id)).transpose()?;
+        // Output progress is an anchor outside the folder: a folder that was rewound must dispatch nothing.
+        if let Some(published) = outlet.as_ref().map(Outlet::next).filter(|next| *next > opened.state().next()) {
+            let why = format!("{published} entries were published, the log has {}", opened.state().next());
+            return Err(Failure::new(Code::LogForked, why));
+        }
         let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
         // Whatever cannot be opened refuses here: after the start an open dispatch would be interrupted.
         let mut views = Views::open(folder, ledger_id)?;
@@ -69,10 +74,12 @@ impl Service {
         let mut threads = Vec::new();
         if let Some(mut outlet) = outlet {
             let (folder, progress, stop_outlet) = (folder.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
-            threads.push(essential(on_fatal.clone(), move || outlet.run(&folder, &progress, &stop_outlet)));
+            let on_fatal = Arc::new(on_fatal);
+            threads
+                .push(guarded("outlet", Arc::clone(&on_fatal), move || outlet.run(&folder, &progress, &stop_outlet))?);
             for intake in intakes {
                 let stop = Arc::clone(&stop);
-                threads.push(essential(on_fatal.clone(), move || intake.run(&stop)));
+                threads.push(guarded("intake", Arc::clone(&on_fatal), move || intake.run(&stop))?);
             }
             if bindings.is_empty() {
                 warn!(
@@ -116,20 +123,8 @@ impl Service {
         ledger(self.ledger)?;
         let died = |_| Failure::new(Code::Io, "a thread panicked");
         for thread in self.kafka {
-            thread.join().map_err(died)?;
+            thread.join().map_err(died)??;
         }
         self.views.join().map_err(died)?
     }
-}
-
-/// A thread without which the process must not go on.
-fn essential(
-    on_fatal: impl Fn(&Failure) + Send + 'static,
-    body: impl FnOnce() -> Result<()> + Send + 'static,
-) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        if let Err(failure) = body() {
-            on_fatal(&failure);
-        }
-    })
 }

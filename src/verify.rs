@@ -400,7 +400,10 @@ fn damaged(error: &LogError) -> Broken {
 }
 
 /// Checks every signature of an event, and the output that a receipt names. Returns how many signatures were checked.
-fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> std::result::Result<u64, String> {
+///
+/// # Errors
+/// What does not fit, for a person.
+pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> std::result::Result<u64, String> {
     match event {
         Event::LedgerOpened(document) => any_signature(document),
         Event::IntentAdmitted(admitted) => any_signature(&admitted.intent),

@@ -277,6 +277,7 @@ impl Written {
             let located = located?;
             written.bytes += frame::encoded_len(&located.entry);
             written.batches = located.place.batch + 1;
+            #[allow(clippy::wildcard_enum_match_arm, reason = "the others have no part in an intent's signatures")]
             match located.entry.event()? {
                 Event::IntentAdmitted(admitted) => {
                     let signature = admitted.intent.signatures().first().copied();

@@ -71,9 +71,9 @@ pub(crate) fn measure(intents: usize, following: Following) -> Result<Grown> {
         let expires_at = workload.clock.now().plus(LIFE_S * 1_000_000);
         let envelopes = workload.envelopes(done, step, &tickets, expires_at)?;
         for answer in handle.submit_all(workload::read(envelopes))? {
-            match answer {
-                Answer::Decided(_, decision) if decision.value().verdict == Verdict::Pass => {}
-                other => return Err(Failure::new(Code::Usage, format!("an intent did not pass: {other:?}"))),
+            let passed = matches!(&answer, Answer::Decided(_, it) if it.value().verdict == Verdict::Pass);
+            if !passed {
+                return Err(Failure::new(Code::Usage, format!("an intent did not pass: {answer:?}")));
             }
         }
         done += step;

@@ -21,6 +21,7 @@ use writ_schemas::strict;
 
 use super::session::Session;
 use super::{Found, output};
+use crate::api::LINES_MAX;
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, KeyRole, read_key};
@@ -29,9 +30,6 @@ use crate::{api, intake, ledger, query};
 
 /// How long decisions may take to come back over Kafka.
 const KAFKA_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Lines that are submitted together.
-const LINES_MAX: usize = 4096;
 
 /// Bytes that are submitted together: 16 MiB.
 const LINES_BYTES_MAX: usize = 16 << 20;
@@ -274,19 +272,18 @@ fn post(url: &str, body: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn over_kafka(bootstrap: &str, lines: &[Line]) -> Result<Vec<Value>> {
-    let (mut records, mut wanted, mut numbers) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
+    let (mut records, mut numbers) = (Vec::new(), BTreeMap::new());
     for line in lines {
         let intent = intake::parse(&line.envelope)?;
-        let Intent { tenant, id, .. } = intent.value();
-        wanted.insert((tenant.clone(), id.clone()));
-        numbers.insert((tenant.clone(), id.clone()), line.number);
-        records.push((tenant.to_string(), line.envelope.clone()));
+        numbers.insert(intent.digest(), line.number);
+        records.push((intent.value().tenant.to_string(), line.envelope.clone()));
     }
     producer::send(bootstrap, &records)?;
     let mut answers = Vec::new();
+    let wanted = numbers.keys().copied().collect();
     producer::wait_for_decisions(bootstrap, wanted, KAFKA_PATIENCE, |decision| {
         // Decisions of several partitions come in any order.
-        let number = numbers.get(&(decision.value().tenant.clone(), decision.value().id.clone()));
+        let number = numbers.get(&decision.value().intent_digest);
         answers.push(json!({ "answer": "decided", "decision": query::document(decision), "line": number }));
     })?;
     Ok(answers)

@@ -3,6 +3,7 @@
 //! Written and synced before the receipt that names it; verified when read.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use writ_log::replace;
 use writ_schemas::errors::Code;
@@ -14,13 +15,15 @@ use crate::error::{Failure, Result};
 #[derive(Clone, Debug)]
 pub struct ContentStore {
     root: PathBuf,
+    /// Two calls may end with the same output, and a file is written by one at a time.
+    writing: Arc<Mutex<()>>,
 }
 
 impl ContentStore {
     /// The store in `root`.
     #[must_use]
     pub fn at(root: PathBuf) -> ContentStore {
-        ContentStore { root }
+        ContentStore { root, writing: Arc::default() }
     }
 
     /// The folder and the file of a digest: two digits for the folder keep folders small.
@@ -35,6 +38,7 @@ impl ContentStore {
     /// # Errors
     /// An I/O failure.
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let (folder, file) = self.place(digest);
         std::fs::create_dir_all(&folder).map_err(|e| Failure::io(&folder, &e))?;
         replace(&folder, &file, bytes)?;

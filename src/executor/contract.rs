@@ -8,7 +8,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::policy::Bundle;
 use writ_schemas::strict::{self, Refusal};
 
-/// A compiled JSON Schema (draft 2020-12). No reference leaves the document, and patterns run in linear time.
+/// A compiled JSON Schema (draft 2020-12) without references; patterns run in linear time.
 pub struct Contract(jsonschema::Validator);
 
 impl Contract {
@@ -17,6 +17,12 @@ impl Contract {
     /// # Errors
     /// `ERR_POLICY_INVALID` with the fault.
     pub fn compile(schema: &Value) -> Result<Contract, Refusal> {
+        if refers(schema) {
+            return Err(Refusal::new(
+                Code::PolicyInvalid,
+                "output_schema: references are not taken; write the shape out",
+            ));
+        }
         jsonschema::options()
             .with_draft(jsonschema::Draft::Draft202012)
             .with_pattern_options(jsonschema::PatternOptions::regex())
@@ -29,6 +35,18 @@ impl Contract {
     #[must_use]
     pub fn holds(&self, output: &Value) -> bool {
         self.0.is_valid(output)
+    }
+}
+
+/// Whether a schema refers to another, or to a part of itself. A few dozen references can stand for more work than a process
+/// has time for; without them, checking takes time in proportion to schema and output.
+fn refers(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| matches!(key.as_str(), "$ref" | "$dynamicRef" | "$recursiveRef") || refers(value)),
+        Value::Array(items) => items.iter().any(refers),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

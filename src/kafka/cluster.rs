@@ -94,7 +94,8 @@ pub fn create_topics(bootstrap: &str) -> Result<()> {
     let bytes = RECORD_BYTES_MAX.to_string();
     let plain = |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(-1)).set("max.message.bytes", &bytes);
     let topics = [
-        plain(INTENTS),
+        // The broker then measures what a record really weighs, and nobody can send a small one that inflates.
+        plain(INTENTS).set("compression.type", "uncompressed"),
         plain(DECISIONS),
         plain(RECEIPTS),
         plain(REFUSALS),

@@ -189,6 +189,8 @@ impl Intake {
                 | RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::BadCompression
+                | RDKafkaErrorCode::BadMessage
                 | RDKafkaErrorCode::Fatal,
             ) => Err(Failure::new(Code::KafkaPosition, format!("reading intents: {error}"))),
             Some(_) | None => {

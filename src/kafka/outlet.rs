@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** reads the log only up to what the sequencer has committed.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -80,6 +81,12 @@ impl Outlet {
         Ok(Outlet { producer, ledger, next })
     }
 
+    /// The seq after the last entry that was published.
+    #[must_use]
+    pub fn next(&self) -> Seq {
+        self.next
+    }
+
     /// Publishes until the ledger closes and all of it is out. Once `stop` is set, a broker that is away is not waited for:
     /// what is left goes out after the next start.
     ///
@@ -88,12 +95,6 @@ impl Outlet {
     /// read. A broker that is away is waited for.
     pub fn run(&mut self, folder: &Folder, progress: &Progress, stop: &AtomicBool) -> Result<()> {
         let reader = Reader::open(folder.log())?;
-        if self.next > progress.next() {
-            return Err(Failure::new(
-                Code::LogForked,
-                format!("{} entries were published, the log has {}", self.next, progress.next()),
-            ));
-        }
         loop {
             let until = progress.wait_beyond(self.next, Duration::from_millis(500));
             if until == self.next {
@@ -191,6 +192,7 @@ impl Outlet {
                 Err(Some(error)) => warn!(%error, "a transaction cannot be committed; it is aborted and tried again"),
             }
             match self.until_known(stop, || self.producer.abort_transaction(PATIENCE)) {
+                Ok(()) if stop.load(Ordering::Relaxed) => return Ok(Published::NotNow),
                 Ok(()) => std::thread::sleep(PAUSE),
                 Err(None) => return Ok(Published::NotNow),
                 Err(Some(error)) => return Err(failure("publishing", &error)),
@@ -249,14 +251,24 @@ impl Outlet {
     }
 }
 
-/// What no abort mends: the producer is fenced, or must not be used any more.
+/// What no abort mends: the producer is fenced or must not be used any more, or Kafka refuses for good.
 fn is_final(error: &KafkaError) -> bool {
     if let KafkaError::Transaction(error) = error
         && error.is_fatal()
     {
         return true;
     }
-    failure("", error).code == Code::KafkaFenced || error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
+    failure("", error).code == Code::KafkaFenced
+        || matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::Fatal
+                    | RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::MessageSizeTooLarge
+            )
+        )
 }
 
 /// How far the ledger has published: the last committed progress record of its id. "To the end" is the partition's end of
@@ -280,16 +292,17 @@ fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
         let number = i32::try_from(number).unwrap_or(i32::MAX);
         assignment.add_partition_offset(PROGRESS, number, Offset::Beginning).map_err(|e| failure(PROGRESS, &e))?;
     }
+    wait_until_stable(bootstrap, &consumer, partitions)?;
     consumer.assign(&assignment).map_err(|e| failure(PROGRESS, &e))?;
-    let (mut ended, mut next) = (0, Seq(0));
+    let (mut ended, mut next) = (BTreeSet::new(), Seq(0));
     let started = Stopwatch::start();
-    while ended < partitions {
+    while ended.len() < partitions {
         match consumer.poll(Duration::from_millis(200)) {
             None if started.elapsed() > PATIENCE * 2 => {
                 return Err(Failure::new(Code::KafkaUnavailable, format!("{PROGRESS} does not come to its end")));
             }
             None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
             Some(Err(error)) => warn!(%error, "reading progress"),
             Some(Ok(message)) if message.key() == Some(ledger.to_string().as_bytes()) => {
                 next = parse_progress(message.payload().unwrap_or_default())?;
@@ -298,6 +311,31 @@ fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
         }
     }
     Ok(next)
+}
+
+/// Waits until no transaction is open below what the topic holds now. Committed records are read only up to the first open
+/// transaction, which may be another ledger's, and our own last record may lie behind it.
+fn wait_until_stable(bootstrap: &str, committed: &BaseConsumer, partitions: usize) -> Result<()> {
+    let everything: BaseConsumer = cluster::client(bootstrap)
+        .set("group.id", "writ-progress-marks")
+        .set("isolation.level", "read_uncommitted")
+        .create()
+        .map_err(|e| failure("consumer", &e))?;
+    let high = |consumer: &BaseConsumer, partition| {
+        let marks = consumer.fetch_watermarks(PROGRESS, partition, PATIENCE);
+        marks.map(|(_, high)| high).map_err(|e| failure(PROGRESS, &e))
+    };
+    let started = Stopwatch::start();
+    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+        let end = high(&everything, partition)?;
+        while high(committed, partition)? < end {
+            if started.elapsed() > PATIENCE * 4 {
+                return Err(Failure::new(Code::KafkaUnavailable, format!("{PROGRESS}: a transaction stays open")));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+    Ok(())
 }
 
 fn parse_progress(value: &[u8]) -> Result<Seq> {

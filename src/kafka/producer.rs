@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::ids::Name;
+use writ_schemas::ids::Digest;
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
@@ -41,13 +41,13 @@ pub fn send(bootstrap: &str, records: &[(String, Vec<u8>)]) -> Result<()> {
     producer.flush(PATIENCE).map_err(|e| failure(INTENTS, &e))
 }
 
-/// Waits for the decisions of `wanted`, reading the decisions topic from its start: a re-sent intent finds its first answer.
+/// Waits for the decisions on `wanted`, the digests of intents, reading the decisions topic from its start: a re-sent intent finds its first answer.
 ///
 /// # Errors
 /// `ERR_KAFKA_UNAVAILABLE` if they have not all come within `patience`.
 pub fn wait_for_decisions(
     bootstrap: &str,
-    mut wanted: BTreeSet<(Name, Name)>,
+    mut wanted: BTreeSet<Digest>,
     patience: Duration,
     mut seen: impl FnMut(&Signed<Decision>),
 ) -> Result<()> {
@@ -74,7 +74,7 @@ pub fn wait_for_decisions(
         }
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) else { continue };
         let Ok(decision) = Signed::<Decision>::from_envelope(message.payload().unwrap_or_default()) else { continue };
-        if wanted.remove(&(decision.value().tenant.clone(), decision.value().id.clone())) {
+        if wanted.remove(&decision.value().intent_digest) {
             seen(&decision);
         }
     }
