@@ -78,9 +78,7 @@ fn state_under(bundle: &Bundle) -> State {
     };
     let roles = [name("agent"), name("approver")].into();
     let trust = Statement::TrustKey { key: KEY, tenant: name("acme"), principal: name("agent-7"), roles };
-    let act = |statement| {
-        signed(Act { ledger: LEDGER, nonce: name("n"), expires_at: NOW.plus(1_000_000), statement })
-    };
+    let act = |statement| signed(Act { ledger: LEDGER, nonce: name("n"), expires_at: NOW.plus(1_000_000), statement });
     let events = [
         Event::LedgerOpened(signed(genesis)),
         Event::KeyTrusted(act(trust)),

@@ -91,7 +91,7 @@ pub fn conclude(state: &State, ledger: LedgerId, ending: Ending, now: UnixMicros
 /// Whether an ending commits its reservation: the connector said that it did it. That it said so in another shape than the
 /// pinned one makes the receipt `FAILED`, but the money is spent.
 fn is_charged(status: Status, code: Code) -> bool {
-    status == Status::Succeeded || code == Code::ConnectorContractDrift
+    status == Status::Succeeded || (status == Status::Failed && code == Code::ConnectorContractDrift)
 }
 
 fn open(state: &State, decision: Seq) -> Result<&Open, Refusal> {
