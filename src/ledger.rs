@@ -375,7 +375,7 @@ impl Handle {
     /// # Errors
     /// `ERR_STOPPING` if the ledger ends first.
     pub fn submit_all(&self, all: Vec<(Submitted, usize)>) -> Result<Vec<Answer>> {
-        let put = |input, bytes| self.queue.put(input, bytes);
+        let put = |input, bytes| self.queue.put(input, bytes).map_err(NotTaken::reason);
         self.submit_each(all, &Source::Local, None, put)
     }
 
@@ -390,7 +390,7 @@ impl Handle {
         source: &Source,
         trace: Option<&String>,
     ) -> Result<Vec<Answer>> {
-        let offer = |input, bytes| self.queue.offer(input, bytes);
+        let offer = |input, bytes| self.queue.offer(input, bytes).map_err(NotTaken::reason);
         self.submit_each(all, source, trace, offer)
     }
 
@@ -399,7 +399,7 @@ impl Handle {
         all: Vec<(Submitted, usize)>,
         source: &Source,
         trace: Option<&String>,
-        queue: impl Fn(Input, usize) -> std::result::Result<(), NotTaken<Input>>,
+        queue: impl Fn(Input, usize) -> std::result::Result<(), NotTaken<()>>,
     ) -> Result<Vec<Answer>> {
         let stopping = || Failure::new(Code::Stopping, "the ledger ended first");
         let overloaded = || Answer::Refused(Refusal::new(Code::Overloaded, "the writer's queue"));

@@ -22,6 +22,16 @@ pub enum NotTaken<T> {
     Closed(T),
 }
 
+impl<T> NotTaken<T> {
+    /// The reason alone.
+    pub fn reason(self) -> NotTaken<()> {
+        match self {
+            NotTaken::Full(_) => NotTaken::Full(()),
+            NotTaken::Closed(_) => NotTaken::Closed(()),
+        }
+    }
+}
+
 /// What the writer takes in one go.
 #[derive(Debug)]
 pub struct Taken<T> {
