@@ -4,7 +4,7 @@
 //! the state that the one before it left, signs on every core, and writes the batch once. Replies, dispatches and wake-ups
 //! are handed out after that, and nowhere else.
 //!
-//! **Invariant:** nothing leaves before the COMMIT POINT in [`Sequencer::commit`].
+//! **Invariant:** nothing leaves before the COMMIT POINT in `Sequencer::commit`.
 //!
 //! **Invariant:** a failed append, sync or signature ends the writer with the state it ran ahead with. There is no rollback.
 

@@ -1,4 +1,4 @@
-//! Spans and metrics. Every metric is declared in [`describe`], with its help and unit; labels are bounded: no tenants, no
+//! Spans and metrics. Every metric is declared in `describe`, with its help and unit; labels are bounded: no tenants, no
 //! principals, no ids.
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! The order is fixed: freeze, trust, envelope, policy, temporal, proof, budget, escalation. The first gate that refuses
 //! decides; those after it are not asked. How each answered stands in the decision, which is signed. A new gate is a
-//! variant of [`Gate`], a line in [`GATES`] and a function here.
+//! variant of [`Gate`], a line in `GATES` and a function here.
 
 use serde_json::Value;
 
