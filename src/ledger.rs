@@ -330,6 +330,11 @@ impl Ledger {
     /// # Errors
     /// What ended the writer or the checkpointer.
     pub fn finish(self) -> Result<()> {
+        // The executor is told to finish only when it has heard of everything that waits to be decided.
+        let (reply, decided) = oneshot::channel();
+        if self.queue.put(Input::Barrier(reply), 0).is_ok() {
+            let _ = decided.blocking_recv(); // a writer that has failed says so below
+        }
         self.end(Effect::Finish)
     }
 

@@ -30,6 +30,8 @@ pub enum Input {
     Gap(SourceGap),
     /// What opening cut.
     Cut(TailCut),
+    /// Adds nothing; it is answered when everything before it in its lane is durable and handed out.
+    Barrier(oneshot::Sender<Answer>),
 }
 
 /// Something from outside.
