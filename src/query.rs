@@ -13,6 +13,7 @@ use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
 use writ_schemas::ids::{Name, Seq, hex};
+use writ_schemas::strict::Refusal;
 
 use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
@@ -132,8 +133,8 @@ impl Library {
     /// # Errors
     /// `ERR_NOT_FOUND`, or the log or a view failed.
     pub fn case(&self, tenant: &Name, id: &Name) -> Result<Value> {
-        let graph = Graph::new(&self.views.graph);
-        let case = graph.case(tenant, id).map_err(view)?;
+        let log = |seq| self.event(seq);
+        let case = Graph::new(&self.views.graph, &log).case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         let receipts = case.receipts.iter().map(|seq| self.receipt(*seq)).collect::<Result<Vec<Value>>>()?;
         Ok(json!({
@@ -144,6 +145,12 @@ impl Library {
             "reconciled": case.reconciled.map(|seq| self.entry(seq)).transpose()?,
             "tenant": tenant,
         }))
+    }
+
+    /// What the graph's nodes say of themselves.
+    fn event(&self, seq: Seq) -> std::result::Result<Event, Refusal> {
+        let found = self.reader.get(seq).map_err(|e| Refusal::new(e.code(), e))?;
+        found.ok_or_else(|| Refusal::new(Code::LogDamaged, format!("entry {seq} is missing")))?.entry.event()
     }
 
     /// A receipt's entry, its output fetched from the content store if it is not beside it.
@@ -186,7 +193,8 @@ impl Library {
     /// # Errors
     /// `ERR_NOT_FOUND` if the entry is no node, or the view failed.
     pub fn graph(&self, seq: Seq) -> Result<Value> {
-        let graph = Graph::new(&self.views.graph);
+        let log = |seq| self.event(seq);
+        let graph = Graph::new(&self.views.graph, &log);
         let missing = || Failure::new(Code::NotFound, format!("entry {seq} is no node of the graph"));
         let tree = graph.tree(seq, Limits::default()).map_err(view)?.ok_or_else(missing)?;
         let part = graph.ancestors(seq, Limits::default()).map_err(view)?.ok_or_else(missing)?;
@@ -198,7 +206,8 @@ impl Library {
     /// # Errors
     /// `ERR_NOT_FOUND`, or the view failed.
     pub fn last_of(&self, tenant: &Name, id: &Name) -> Result<Seq> {
-        let case = Graph::new(&self.views.graph).case(tenant, id).map_err(view)?;
+        let log = |seq| self.event(seq);
+        let case = Graph::new(&self.views.graph, &log).case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         Ok(case.reconciled.or(case.receipts.last().copied()).unwrap_or(case.decision))
     }

@@ -1,10 +1,14 @@
 //! Metering: what was used, by tenant, action, UTC day and unit, each line leading to the receipts that it was counted from.
 //!
-//! A receipt is counted once, by its digest, on the day of its signed `ended_at`. `sum` is what receipts charge. An
-//! `UNCERTAIN` receipt charges nothing until operators reconcile it: then it counts on its own line, as what really became
-//! of it, with the amount that its decision had reserved.
+//! A `PASS` opens an execution, and the receipt that ends it is counted, once, on the day of its signed `ended_at`; a receipt
+//! of an execution that is not open was counted before. `sum` is what receipts charge. An `UNCERTAIN` receipt charges nothing
+//! until operators reconcile it: then it counts on its own line, as what really became of it, with the amount that its
+//! decision had reserved.
 //!
-//! Keys: `d/` decision seq (reservation, until the receipt) - `r/` receipt digest - `u/` line - `s/` line and receipt seq.
+//! Keys: `d/` decision seq (an open execution) - `r/` digest of an uncertain receipt - `u/` line - `s/` line, block (its
+//! receipts among a few consecutive entries).
+
+use std::collections::BTreeMap;
 
 use bincode::{Decode, Encode};
 use writ_schemas::act::{Act, Statement};
@@ -28,11 +32,11 @@ pub struct Metering;
 
 impl Projection for Metering {
     const NAME: &'static str = "metering";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn fold(&self, place: &Place, event: &Event, view: &mut View<'_>) -> Result<(), FoldError> {
         match event {
-            Event::DecisionMade(decision) => remember_reservation(place.seq, decision.value(), view),
+            Event::DecisionMade(decision) => open(place.seq, decision.value(), view),
             Event::ReceiptIssued(issued) => count(place.seq, &issued.receipt, view),
             Event::OutcomeReconciled(act) => reconcile(place.seq, act, view),
             Event::LedgerOpened(_)
@@ -55,7 +59,13 @@ impl Projection for Metering {
     }
 }
 
-/// What was promised, until the receipt says what was charged.
+/// An execution that has no receipt yet.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+struct Open {
+    /// What was promised, until the receipt says what is charged.
+    reserved: Option<Reserved>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 struct Reserved {
     unit: Name,
@@ -137,13 +147,14 @@ impl Counters {
     }
 }
 
-/// That a receipt was counted, and, while it is uncertain, what its reconciliation needs.
+/// What an uncertain receipt's reconciliation needs.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-enum Counted {
-    /// Nothing is open.
-    Settled { seq: Seq },
-    /// Operators must say what became of it.
-    Uncertain { seq: Seq, line: LineKey, reserved: u64 },
+struct Uncertain {
+    seq: Seq,
+    line: LineKey,
+    reserved: u64,
+    /// Operators have said what became of it.
+    settled: bool,
 }
 
 /// A receipt of a line: how it is counted there, what it charges, who settled it.
@@ -194,31 +205,46 @@ fn receipt_key(digest: &Digest) -> Vec<u8> {
     [b"r/".as_slice(), &digest.0].concat()
 }
 
+/// The receipts of a line among this many consecutive entries share a key: a key costs the store more than a receipt does.
+const BLOCK: u64 = 256;
+
+/// The receipts of one line and block, by their offset in the block.
+pub(crate) type Shares = BTreeMap<u64, Share>;
+
 /// Where the receipts of a line lie.
 pub(crate) fn shares_prefix(line: &LineKey) -> Vec<u8> {
     line.bytes("s/")
 }
 
-fn share_key(line: &LineKey, seq: Seq) -> Vec<u8> {
-    let mut key = shares_prefix(line);
-    key.extend_from_slice(&seq.0.to_be_bytes());
-    key
+/// The seq of a receipt, from its block's number and its offset there.
+pub(crate) fn seq_in(block: u64, offset: u64) -> Option<Seq> {
+    block.checked_mul(BLOCK)?.checked_add(offset).map(Seq)
 }
 
-fn remember_reservation(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(), FoldError> {
-    match decision.execution.as_ref().and_then(|execution| execution.reservation.as_ref()) {
-        Some(amount) => view.write(decision_key(seq), &Reserved::of(amount)),
+fn set_share(line: &LineKey, seq: Seq, share: Share, view: &mut View<'_>) -> Result<(), FoldError> {
+    let mut key = shares_prefix(line);
+    key.extend_from_slice(&(seq.0 / BLOCK).to_be_bytes());
+    let mut shares: Shares = view.read(&key)?.unwrap_or_default();
+    shares.insert(seq.0 % BLOCK, share);
+    view.write(key, &shares)
+}
+
+fn open(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(), FoldError> {
+    match &decision.execution {
+        Some(execution) => {
+            let reserved = execution.reservation.as_ref().map(Reserved::of);
+            view.write(decision_key(seq), &Open { reserved })
+        }
         None => Ok(()),
     }
 }
 
 fn count(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Result<(), FoldError> {
-    let digest = signed.digest();
     let receipt = signed.value();
-    if view.get(&receipt_key(&digest))?.is_some() {
+    let Some(Open { reserved }) = view.read(&decision_key(receipt.decision_seq))? else {
         return Ok(());
-    }
-    let reserved = view.read::<Reserved>(&decision_key(receipt.decision_seq))?;
+    };
+    view.delete(decision_key(receipt.decision_seq))?;
     let charged = receipt.usage.as_ref();
     let unit = charged.map(|amount| &amount.unit).or(reserved.as_ref().map(|reserved| &reserved.unit));
     let line = LineKey {
@@ -236,17 +262,13 @@ fn count(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Result<(), 
     view.write(key, &counters)?;
 
     let share = Share { status: CountedAs::of(receipt.status), amount, reconciled_by: None };
-    view.write(share_key(&line, seq), &share)?;
-    let counted = match receipt.status {
+    set_share(&line, seq, share, view)?;
+    match receipt.status {
         Status::Uncertain => {
-            Counted::Uncertain { seq, line, reserved: reserved.as_ref().map_or(0, |reserved| reserved.amount) }
+            let reserved = reserved.map_or(0, |reserved| reserved.amount);
+            view.write(receipt_key(&signed.digest()), &Uncertain { seq, line, reserved, settled: false })
         }
-        Status::Succeeded | Status::Failed | Status::Expired => Counted::Settled { seq },
-    };
-    view.write(receipt_key(&digest), &counted)?;
-    match reserved {
-        Some(_) => view.delete(decision_key(receipt.decision_seq)),
-        None => Ok(()),
+        Status::Succeeded | Status::Failed | Status::Expired => Ok(()),
     }
 }
 
@@ -256,22 +278,23 @@ fn reconcile(by: Seq, act: &Signed<Act>, view: &mut View<'_>) -> Result<(), Fold
         return Ok(());
     };
     let key = receipt_key(receipt);
-    let (seq, line, reserved) = match view.read(&key)?.ok_or(FoldError::UnknownDocument(*receipt))? {
-        Counted::Uncertain { seq, line, reserved } => (seq, line, reserved),
-        Counted::Settled { .. } => return Ok(()),
-    };
-    let (status, amount) = if *applied { (Status::Succeeded, reserved) } else { (Status::Failed, 0) };
+    let uncertain: Uncertain = view.read(&key)?.ok_or(FoldError::UnknownDocument(*receipt))?;
+    if uncertain.settled {
+        return Ok(());
+    }
+    let Uncertain { seq, line, reserved, .. } = &uncertain;
+    let (status, amount) = if *applied { (Status::Succeeded, *reserved) } else { (Status::Failed, 0) };
 
     let line_key = line.bytes(LINES);
-    let mut counters: Counters = view.read(&line_key)?.ok_or(FoldError::UnknownEntry(seq))?;
+    let mut counters: Counters = view.read(&line_key)?.ok_or(FoldError::UnknownEntry(*seq))?;
     counters.lower(Status::Uncertain)?;
     counters.raise(status)?;
     counters.charge(amount)?;
     view.write(line_key, &counters)?;
 
     let share = Share { status: CountedAs::of(status), amount, reconciled_by: Some(by) };
-    view.write(share_key(&line, seq), &share)?;
-    view.write(key, &Counted::Settled { seq })
+    set_share(line, *seq, share, view)?;
+    view.write(key, &Uncertain { settled: true, ..uncertain })
 }
 
 #[cfg(test)]

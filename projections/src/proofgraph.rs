@@ -1,19 +1,22 @@
 //! The ProofGraph: who caused what. Every intent, attestation, effect, trust event and checkpoint is a node, with edges to
 //! what it stands on.
 //!
-//! Keys: `n/` seq (node) - `c/` parent seq, child seq (edge) - `d/` digest of a signed document (seq) - `i/` tenant, id
-//! (case) - `k/` key (seq of its trust) - `q/` tenant, principal (sequence) - `x/policy`, `x/freeze`, `x/checkpoint` (seq of
-//! the last one). Nodes point to the log by seq; documents are not copied.
+//! The view holds the shape of the graph and nothing that documents say: nodes point to the log by seq, and a query reads
+//! there what a node says of itself. So the view is small, and a payload that is erased from the log is not kept here.
+//!
+//! Keys: `n/` block (the nodes of a few consecutive entries, each with its first children) - `c/` parent, run (its further
+//! children) - `i/` tenant, id (case) - `k/` key (seq of its trust) - `q/` tenant, principal (sequence) - `s/` tenant, session
+//! (its last receipt) - `u/` digest (a receipt that waits for its reconciliation) - `x/policy`, `x/freeze`, `x/checkpoint`
+//! (seq of the last one).
 
+use bincode::{Decode, Encode};
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::{Answer, Decision, Gate, Verdict};
-use writ_schemas::dsse::{Document, Signed};
+use writ_schemas::dsse::Signed;
 use writ_schemas::event::Event;
-use writ_schemas::evidence::Evidence;
-use writ_schemas::genesis::Genesis;
-use writ_schemas::ids::{KeyId, Name, Seq};
+use writ_schemas::ids::{Digest, KeyId, Name, Seq};
 use writ_schemas::intent::Intent;
-use writ_schemas::receipt::Receipt;
+use writ_schemas::receipt::{Receipt, Status};
 
 use crate::projection::{FoldError, Place, Projection, View};
 
@@ -26,8 +29,10 @@ mod label;
 
 pub use case::{Case, Standing};
 pub use node::{Node, NodeKind, Parent, Relation};
-pub use query::{Graph, Limits, Subgraph};
+pub use query::{Graph, Limits, Log, Subgraph};
 pub use tree::{Shown, Tree};
+
+use node::{Block, Placed};
 
 /// The fold of the ProofGraph.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,24 +50,24 @@ const GENESIS: Seq = Seq(0);
 
 impl Projection for ProofGraph {
     const NAME: &'static str = "proofgraph";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn fold(&self, place: &Place, event: &Event, view: &mut View<'_>) -> Result<(), FoldError> {
         let seq = place.seq;
         match event {
-            Event::LedgerOpened(genesis) => genesis_node(seq, genesis, view),
-            Event::IntentAdmitted(admitted) => intent_node(seq, &admitted.intent, view),
-            Event::DecisionMade(decision) => decision_node(seq, decision, view),
+            Event::LedgerOpened(_) => Draft::new(NodeKind::TrustEvent).place(seq, view),
+            Event::IntentAdmitted(admitted) => intent_node(seq, admitted.intent.value(), view),
+            Event::DecisionMade(decision) => decision_node(seq, decision.value(), view),
             Event::ReceiptIssued(issued) => receipt_node(seq, &issued.receipt, view),
-            Event::OutcomeReconciled(act) => reconciliation_node(seq, act, view),
-            Event::EvidenceRegistered(evidence) => evidence_node(seq, evidence, view),
+            Event::OutcomeReconciled(act) => reconciliation_node(seq, act.value(), view),
+            Event::EvidenceRegistered(evidence) => evidence_node(seq, evidence.signer(), view),
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
-            | Event::PartitionsBound(act) => trust_node(seq, act, view),
-            Event::CheckpointSigned(note) => checkpoint_node(seq, note, view),
+            | Event::PartitionsBound(act) => trust_node(seq, act.value(), view),
+            Event::CheckpointSigned(_) => checkpoint_node(seq, view),
             Event::RecordRefused(_)
             | Event::SourceAdvanced(_)
             | Event::DispatchStarted(_)
@@ -75,59 +80,58 @@ impl Projection for ProofGraph {
 
 /// Collects the parents of a new node, then places it.
 struct Draft {
-    node: Node,
+    kind: NodeKind,
+    principal_seq: Option<u64>,
+    parents: Vec<Parent>,
 }
 
 impl Draft {
-    fn new(seq: Seq, kind: NodeKind, label: String) -> Draft {
-        let node = Node {
-            seq,
-            kind,
-            label,
-            tenant: None,
-            id: None,
-            principal: None,
-            principal_seq: None,
-            lamport: 1,
-            parents: Vec::new(),
-        };
-        Draft { node }
+    fn new(kind: NodeKind) -> Draft {
+        Draft { kind, principal_seq: None, parents: Vec::new() }
     }
 
-    fn of_case(mut self, tenant: &Name, id: &Name) -> Draft {
-        self.node.tenant = Some(tenant.clone());
-        self.node.id = Some(id.clone());
+    /// A parent once; absent where there is none.
+    fn parent(mut self, relation: Relation, seq: Option<Seq>) -> Draft {
+        if let Some(seq) = seq.filter(|seq| self.parents.iter().all(|parent| parent.seq != *seq)) {
+            self.parents.push(Parent { seq, relation });
+        }
         self
     }
 
-    /// A parent once; absent where there is none. A parent that is no node is an error: the log does not refer to what it
-    /// does not hold.
-    fn parent(mut self, relation: Relation, seq: Option<Seq>, view: &View<'_>) -> Result<Draft, FoldError> {
-        let Some(seq) = seq.filter(|seq| self.node.parents.iter().all(|parent| parent.seq != *seq)) else {
-            return Ok(self);
-        };
-        let parent = node_at(seq, view)?;
-        let after = parent.lamport.checked_add(1).ok_or(FoldError::Overflow("a Lamport clock"))?;
-        self.node.lamport = self.node.lamport.max(after);
-        self.node.parents.push(Parent { seq, relation });
-        Ok(self)
-    }
-
-    fn place(self, view: &mut View<'_>) -> Result<(), FoldError> {
-        for parent in &self.node.parents {
-            view.put(node::child_key(parent.seq, self.node.seq), Vec::new())?;
+    /// A parent that is no node is an error: the log does not refer to what it does not hold.
+    fn place(self, seq: Seq, view: &mut View<'_>) -> Result<(), FoldError> {
+        let Draft { kind, principal_seq, parents } = self;
+        let mut lamport = 1;
+        for parent in &parents {
+            let after = adopt(parent.seq, seq, view)?.checked_add(1).ok_or(FoldError::Overflow("a Lamport clock"))?;
+            lamport = after.max(lamport);
         }
-        view.write(node::node_key(self.node.seq), &self.node)
+        let (key, at) = node::block_of(seq);
+        let mut block: Block = view.read(&key)?.unwrap_or_default();
+        block.resize(block.len().max(at.saturating_add(1)), None);
+        if let Some(place) = block.get_mut(at) {
+            *place = Some(Placed { kind, lamport, principal_seq, parents, children: Vec::new() });
+        }
+        view.write(key, &block)
     }
 }
 
-fn node_at(seq: Seq, view: &View<'_>) -> Result<Node, FoldError> {
-    view.read(&node::node_key(seq))?.ok_or(FoldError::UnknownEntry(seq))
-}
-
-/// Makes a document findable by its digest. Bytes that stand twice in the log are found where they stood last.
-fn index<T: Document>(seq: Seq, signed: &Signed<T>, view: &mut View<'_>) -> Result<(), FoldError> {
-    view.write(node::digest_key(&signed.digest()), &seq)
+/// Makes one node the child of another, and tells the parent's Lamport clock.
+fn adopt(parent: Seq, child: Seq, view: &mut View<'_>) -> Result<u64, FoldError> {
+    let (key, at) = node::block_of(parent);
+    let mut block: Block = view.read(&key)?.unwrap_or_default();
+    let placed = block.get_mut(at).and_then(Option::as_mut).ok_or(FoldError::UnknownEntry(parent))?;
+    let lamport = placed.lamport;
+    if placed.children.len() < node::CHILDREN_HERE {
+        placed.children.push(child);
+        view.write(key, &block)?;
+    } else {
+        let (key, offset) = node::run_of(parent, child);
+        let mut run = view.get(&key)?.unwrap_or_default();
+        run.extend_from_slice(&offset.to_be_bytes());
+        view.put(key, run)?;
+    }
+    Ok(lamport)
 }
 
 fn trust_of(key: Option<KeyId>, view: &View<'_>) -> Result<Option<Seq>, FoldError> {
@@ -137,39 +141,25 @@ fn trust_of(key: Option<KeyId>, view: &View<'_>) -> Result<Option<Seq>, FoldErro
     }
 }
 
-fn genesis_node(seq: Seq, genesis: &Signed<Genesis>, view: &mut View<'_>) -> Result<(), FoldError> {
-    index(seq, genesis, view)?;
-    Draft::new(seq, NodeKind::TrustEvent, label::genesis(genesis.value())).place(view)
-}
-
-fn intent_node(seq: Seq, signed: &Signed<Intent>, view: &mut View<'_>) -> Result<(), FoldError> {
-    index(seq, signed, view)?;
-    let intent = signed.value();
+fn intent_node(seq: Seq, intent: &Intent, view: &mut View<'_>) -> Result<(), FoldError> {
     let sequence_key = node::sequence_key(&intent.tenant, &intent.principal);
     let before: u64 = view.read(&sequence_key)?.unwrap_or(0);
     let sequence = before.checked_add(1).ok_or(FoldError::Overflow("a principal's sequence"))?;
     view.write(sequence_key, &sequence)?;
-    let mut draft = Draft::new(seq, NodeKind::Intent, label::intent(intent)).of_case(&intent.tenant, &intent.id);
-    draft.node.principal = Some(intent.principal.clone());
-    draft.node.principal_seq = Some(sequence);
-    draft.place(view)
+    Draft { principal_seq: Some(sequence), ..Draft::new(NodeKind::Intent) }.place(seq, view)
 }
 
-fn decision_node(seq: Seq, signed: &Signed<Decision>, view: &mut View<'_>) -> Result<(), FoldError> {
-    index(seq, signed, view)?;
-    let decision = signed.value();
+fn decision_node(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(), FoldError> {
     let trust = trust_of(Some(decision.signer), view)?;
     let policy = match decision.policy {
         Some(_) => view.read(POLICY)?,
         None => None,
     };
-    let mut draft = Draft::new(seq, NodeKind::Attestation, label::decision(decision))
-        .of_case(&decision.tenant, &decision.id)
-        .parent(Relation::Answers, Some(decision.intent_seq), view)?;
+    let mut draft = Draft::new(NodeKind::Attestation).parent(Relation::Answers, Some(decision.intent_seq));
     for fact in &decision.facts.evidence {
-        draft = draft.parent(Relation::ReliesOn, fact.known.as_ref().map(|known| known.seq), view)?;
+        draft = draft.parent(Relation::ReliesOn, fact.known.as_ref().map(|known| known.seq));
     }
-    draft.parent(Relation::SignedBy, trust, view)?.parent(Relation::Under, policy, view)?.place(view)?;
+    draft.parent(Relation::SignedBy, trust).parent(Relation::Under, policy).place(seq, view)?;
     open_case(seq, decision, view)
 }
 
@@ -198,18 +188,44 @@ fn standing(decision: &Decision) -> Standing {
     }
 }
 
+/// The last receipt of a session, which the next one follows.
+#[derive(Encode, Decode)]
+struct Last {
+    receipt: Digest,
+    seq: Seq,
+}
+
+/// A receipt that waits for its reconciliation.
+#[derive(Encode, Decode)]
+struct Uncertain {
+    seq: Seq,
+    tenant: Name,
+    id: Name,
+}
+
 fn receipt_node(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Result<(), FoldError> {
-    index(seq, signed, view)?;
     let receipt = signed.value();
-    let previous = match &receipt.previous {
-        Some(digest) => Some(view.read(&node::digest_key(digest))?.ok_or(FoldError::UnknownDocument(*digest))?),
-        None => None,
+    let digest = signed.digest();
+    let session = receipt.session.as_ref().map(|session| node::session_key(&receipt.tenant, session));
+    let follows = match (&receipt.previous, &session) {
+        (Some(previous), Some(session)) => {
+            let last: Option<Last> = view.read(session)?;
+            Some(last.filter(|last| last.receipt == *previous).ok_or(FoldError::UnknownDocument(*previous))?.seq)
+        }
+        (Some(previous), None) => return Err(FoldError::UnknownDocument(*previous)),
+        (None, _) => None,
     };
-    Draft::new(seq, NodeKind::Effect, label::receipt(receipt))
-        .of_case(&receipt.tenant, &receipt.id)
-        .parent(Relation::AuthorisedBy, Some(receipt.decision_seq), view)?
-        .parent(Relation::Follows, previous, view)?
-        .place(view)?;
+    Draft::new(NodeKind::Effect)
+        .parent(Relation::AuthorisedBy, Some(receipt.decision_seq))
+        .parent(Relation::Follows, follows)
+        .place(seq, view)?;
+    if let Some(session) = session {
+        view.write(session, &Last { receipt: digest, seq })?;
+    }
+    if receipt.status == Status::Uncertain {
+        let (tenant, id) = (receipt.tenant.clone(), receipt.id.clone());
+        view.write(node::uncertain_key(&digest), &Uncertain { seq, tenant, id })?;
+    }
     let key = node::case_key(&receipt.tenant, &receipt.id);
     match view.read::<Case>(&key)? {
         Some(mut case) if case.decision == receipt.decision_seq => {
@@ -220,63 +236,48 @@ fn receipt_node(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Resu
     }
 }
 
-fn reconciliation_node(seq: Seq, signed: &Signed<Act>, view: &mut View<'_>) -> Result<(), FoldError> {
-    index(seq, signed, view)?;
-    let mut draft = Draft::new(seq, NodeKind::Attestation, label::act(signed.value()));
-    if let Statement::Reconcile { receipt: digest, .. } = &signed.value().statement {
-        let receipt: Seq = view.read(&node::digest_key(digest))?.ok_or(FoldError::UnknownDocument(*digest))?;
-        let effect = node_at(receipt, view)?;
-        draft = draft.parent(Relation::Reconciles, Some(receipt), view)?;
-        if let (Some(tenant), Some(id)) = (&effect.tenant, &effect.id) {
-            draft = draft.of_case(tenant, id);
-            let key = node::case_key(tenant, id);
-            if let Some(mut case) = view.read::<Case>(&key)?.filter(|case| case.receipts.contains(&receipt)) {
-                case.reconciled = Some(seq);
-                view.write(key, &case)?;
-            }
+fn reconciliation_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), FoldError> {
+    let mut draft = Draft::new(NodeKind::Attestation);
+    if let Statement::Reconcile { receipt: digest, .. } = &act.statement {
+        let uncertain: Option<Uncertain> = view.read(&node::uncertain_key(digest))?;
+        let Uncertain { seq: receipt, tenant, id } = uncertain.ok_or(FoldError::UnknownDocument(*digest))?;
+        draft = draft.parent(Relation::Reconciles, Some(receipt));
+        let key = node::case_key(&tenant, &id);
+        if let Some(mut case) = view.read::<Case>(&key)?.filter(|case| case.receipts.contains(&receipt)) {
+            case.reconciled = Some(seq);
+            view.write(key, &case)?;
         }
     }
-    draft.parent(Relation::RootedIn, Some(GENESIS), view)?.place(view)
+    draft.parent(Relation::RootedIn, Some(GENESIS)).place(seq, view)
 }
 
-fn evidence_node(seq: Seq, signed: &Signed<Evidence>, view: &mut View<'_>) -> Result<(), FoldError> {
-    index(seq, signed, view)?;
-    let evidence = signed.value();
-    let trust = trust_of(signed.signer(), view)?;
-    let mut draft = Draft::new(seq, NodeKind::Attestation, label::evidence(evidence));
-    draft.node.tenant = Some(evidence.tenant.clone());
-    draft.parent(Relation::SignedBy, trust, view)?.place(view)
+fn evidence_node(seq: Seq, signer: Option<KeyId>, view: &mut View<'_>) -> Result<(), FoldError> {
+    let trust = trust_of(signer, view)?;
+    Draft::new(NodeKind::Attestation).parent(Relation::SignedBy, trust).place(seq, view)
 }
 
-fn trust_node(seq: Seq, signed: &Signed<Act>, view: &mut View<'_>) -> Result<(), FoldError> {
-    index(seq, signed, view)?;
-    let act = signed.value();
-    let mut draft = Draft::new(seq, NodeKind::TrustEvent, label::act(act));
+fn trust_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), FoldError> {
     // What this act ends, and under which key later nodes find it. What a later policy or trust replaces is no parent of
     // it: a decision does not stand on the rules of last year.
     let (ended, found_by) = match &act.statement {
         Statement::ActivatePolicy { .. } => (None, Some(POLICY.to_vec())),
-        Statement::TrustKey { key, tenant, .. } => {
-            draft.node.tenant = Some(tenant.clone());
-            (None, Some(node::trust_key(key)))
-        }
+        Statement::TrustKey { key, .. } => (None, Some(node::trust_key(key))),
         Statement::RevokeKey { key } => (trust_of(Some(*key), view)?, None),
         Statement::Freeze { .. } => (None, Some(FREEZE.to_vec())),
         Statement::Thaw {} => (view.read(FREEZE)?, None),
         Statement::Reconcile { .. } | Statement::BindPartitions { .. } => (None, None),
     };
-    draft.parent(Relation::Ends, ended, view)?.parent(Relation::RootedIn, Some(GENESIS), view)?.place(view)?;
+    let draft = Draft::new(NodeKind::TrustEvent);
+    draft.parent(Relation::Ends, ended).parent(Relation::RootedIn, Some(GENESIS)).place(seq, view)?;
     match found_by {
         Some(key) => view.write(key, &seq),
         None => Ok(()),
     }
 }
 
-fn checkpoint_node(seq: Seq, note: &str, view: &mut View<'_>) -> Result<(), FoldError> {
+fn checkpoint_node(seq: Seq, view: &mut View<'_>) -> Result<(), FoldError> {
     let before: Option<Seq> = view.read(CHECKPOINT)?;
-    Draft::new(seq, NodeKind::Checkpoint, label::checkpoint(note))
-        .parent(Relation::Follows, before.or(Some(GENESIS)), view)?
-        .place(view)?;
+    Draft::new(NodeKind::Checkpoint).parent(Relation::Follows, before.or(Some(GENESIS))).place(seq, view)?;
     view.write(CHECKPOINT.to_vec(), &seq)
 }
 

@@ -3,6 +3,7 @@
 
 use bincode::{Decode, Encode};
 use writ_schemas::errors::Code;
+use writ_schemas::strict::Refusal;
 
 use crate::store::{Store, StoreError};
 
@@ -24,6 +25,9 @@ pub enum ReadError {
     /// It holds something that its projection did not write.
     #[error("a view holds a key or value that its projection does not write")]
     Value,
+    /// The log, to which the view points, did not answer.
+    #[error(transparent)]
+    Log(#[from] Refusal),
 }
 
 impl ReadError {
@@ -33,6 +37,7 @@ impl ReadError {
         match self {
             ReadError::Store(error) => error.code(),
             ReadError::Value => Code::ViewDamaged,
+            ReadError::Log(refusal) => refusal.code,
         }
     }
 }

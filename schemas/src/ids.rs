@@ -1,6 +1,7 @@
 //! Numbers, digests and names, each with a type of its own.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use bincode::de::{BorrowDecode, BorrowDecoder, Decoder};
@@ -48,11 +49,19 @@ pub struct Lamport(pub u64);
 /// Lower-case hex of `bytes`.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    text("", bytes)
+}
+
+/// A prefix and lower-case hex. Every document holds a dozen of these, so it does without the formatter.
+fn text(prefix: &str, bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
+    let mut text = String::with_capacity(prefix.len() + bytes.len() * 2);
+    text.push_str(prefix);
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 /// Exactly `N` bytes from `2 * N` lower-case hex digits; `None` for anything else.
@@ -92,7 +101,7 @@ macro_rules! bytes_as_text {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}{}", $prefix, hex(&self.0))
+                f.write_str(&text($prefix, &self.0))
             }
         }
 
@@ -111,13 +120,13 @@ macro_rules! bytes_as_text {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
+                to.serialize_str(&text($prefix, &self.0))
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                String::deserialize(from)?.parse().map_err(de::Error::custom)
+                from.deserialize_str(Text(PhantomData))
             }
         }
     };
@@ -194,7 +203,20 @@ impl<'de, C> BorrowDecode<'de, C> for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(de::Error::custom)
+        from.deserialize_str(Text(PhantomData))
+    }
+}
+
+/// Reads an identifier from its text, without a copy of the text.
+struct Text<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = BadId>> de::Visitor<'_> for Text<T> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

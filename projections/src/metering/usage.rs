@@ -5,7 +5,7 @@ use writ_schemas::ids::{Name, Seq};
 use writ_schemas::receipt::Status;
 
 use super::day::Day;
-use super::{Counters, LINES, LineKey, Share, shares_prefix, tenant_prefix};
+use super::{Counters, LINES, LineKey, Share, Shares, seq_in, shares_prefix, tenant_prefix};
 use crate::store::Store;
 use crate::value::{self, ReadError};
 
@@ -92,16 +92,18 @@ impl<'a> Meter<'a> {
     /// The view did not answer.
     pub fn usage_sources(&self, line: &UsageLine) -> Result<Vec<Source>, ReadError> {
         let prefix = shares_prefix(&line.key());
-        self.store
-            .scan(&prefix)
-            .map(|pair| {
-                let (key, share) = pair?;
-                let seq = key.strip_prefix(prefix.as_slice()).and_then(|seq| seq.try_into().ok());
-                let seq = seq.map(u64::from_be_bytes).ok_or(ReadError::Value)?;
-                let Share { status, amount, reconciled_by } = value::from_bytes(&share)?;
-                Ok(Source { receipt: Seq(seq), status: status.status(), amount, reconciled_by })
-            })
-            .collect()
+        let mut sources = Vec::new();
+        for pair in self.store.scan(&prefix) {
+            let (key, shares) = pair?;
+            let block = key.strip_prefix(prefix.as_slice()).and_then(|block| block.try_into().ok());
+            let block = block.map(u64::from_be_bytes).ok_or(ReadError::Value)?;
+            for (offset, share) in value::from_bytes::<Shares>(&shares)? {
+                let receipt = seq_in(block, offset).ok_or(ReadError::Value)?;
+                let Share { status, amount, reconciled_by } = share;
+                sources.push(Source { receipt, status: status.status(), amount, reconciled_by });
+            }
+        }
+        Ok(sources)
     }
 }
 

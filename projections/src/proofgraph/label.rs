@@ -1,10 +1,11 @@
-//! What a node says of itself, in one line for a person.
+//! What a node says of itself: one line for a person, and whose it is.
 
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::{Amount, Decision, Verdict};
+use writ_schemas::event::Event;
 use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::Genesis;
-use writ_schemas::ids::KeyId;
+use writ_schemas::ids::{KeyId, Name};
 use writ_schemas::intent::Intent;
 use writ_schemas::receipt::{Receipt, Status};
 
@@ -32,15 +33,83 @@ fn amount(amount: &Amount) -> String {
     format!(", {} {}", amount.amount, amount.unit)
 }
 
-pub(super) fn genesis(genesis: &Genesis) -> String {
+/// What an event says of its node.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    pub(super) label: String,
+    pub(super) tenant: Option<Name>,
+    pub(super) id: Option<Name>,
+    pub(super) principal: Option<Name>,
+}
+
+impl Words {
+    /// The words of an event; none for one that is no node.
+    pub(super) fn of(event: &Event) -> Words {
+        let only = |label| Words { label, ..Words::default() };
+        match event {
+            Event::LedgerOpened(signed) => only(genesis(signed.value())),
+            Event::IntentAdmitted(admitted) => {
+                let value = admitted.intent.value();
+                Words {
+                    principal: Some(value.principal.clone()),
+                    ..only(intent(value)).of_case(&value.tenant, &value.id)
+                }
+            }
+            Event::DecisionMade(signed) => {
+                let value = signed.value();
+                only(decision(value)).of_case(&value.tenant, &value.id)
+            }
+            Event::ReceiptIssued(issued) => {
+                let value = issued.receipt.value();
+                only(receipt(value)).of_case(&value.tenant, &value.id)
+            }
+            Event::EvidenceRegistered(signed) => {
+                let value = signed.value();
+                Words { tenant: Some(value.tenant.clone()), ..only(evidence(value)) }
+            }
+            Event::KeyTrusted(signed)
+            | Event::OutcomeReconciled(signed)
+            | Event::PolicyActivated(signed)
+            | Event::KeyRevoked(signed)
+            | Event::Frozen(signed)
+            | Event::Thawed(signed)
+            | Event::PartitionsBound(signed) => {
+                let value = signed.value();
+                let tenant = match &value.statement {
+                    Statement::TrustKey { tenant, .. } => Some(tenant.clone()),
+                    Statement::ActivatePolicy { .. }
+                    | Statement::RevokeKey { .. }
+                    | Statement::Freeze { .. }
+                    | Statement::Thaw {}
+                    | Statement::Reconcile { .. }
+                    | Statement::BindPartitions { .. } => None,
+                };
+                Words { tenant, ..only(act(value)) }
+            }
+            Event::CheckpointSigned(note) => only(checkpoint(note)),
+            Event::RecordRefused(_)
+            | Event::SourceAdvanced(_)
+            | Event::DispatchStarted(_)
+            | Event::StateHashed(_)
+            | Event::TailCut(_)
+            | Event::SourceGap(_) => Words::default(),
+        }
+    }
+
+    fn of_case(self, tenant: &Name, id: &Name) -> Words {
+        Words { tenant: Some(tenant.clone()), id: Some(id.clone()), ..self }
+    }
+}
+
+fn genesis(genesis: &Genesis) -> String {
     format!("ledger {} opened as {}", genesis.ledger, free_text(&genesis.origin))
 }
 
-pub(super) fn intent(intent: &Intent) -> String {
+fn intent(intent: &Intent) -> String {
     format!("{} {}/{} by {}", intent.action, intent.tenant, intent.id, intent.principal)
 }
 
-pub(super) fn decision(decision: &Decision) -> String {
+fn decision(decision: &Decision) -> String {
     let verdict = decision.verdict.as_str();
     match decision.verdict {
         Verdict::Pass => format!("{verdict} {}/{}", decision.tenant, decision.id),
@@ -50,7 +119,7 @@ pub(super) fn decision(decision: &Decision) -> String {
     }
 }
 
-pub(super) fn receipt(receipt: &Receipt) -> String {
+fn receipt(receipt: &Receipt) -> String {
     let usage = receipt.usage.as_ref().map(amount).unwrap_or_default();
     let head = format!("{} {}/{}", receipt.status.as_str(), receipt.tenant, receipt.id);
     match receipt.status {
@@ -61,11 +130,11 @@ pub(super) fn receipt(receipt: &Receipt) -> String {
     }
 }
 
-pub(super) fn evidence(evidence: &Evidence) -> String {
+fn evidence(evidence: &Evidence) -> String {
     format!("evidence {} of {}", evidence.kind, evidence.tenant)
 }
 
-pub(super) fn act(act: &Act) -> String {
+fn act(act: &Act) -> String {
     match &act.statement {
         Statement::ActivatePolicy { bundle } => format!("policy {} activated", bundle.name),
         Statement::TrustKey { key, tenant, principal, .. } => {
@@ -83,7 +152,7 @@ pub(super) fn act(act: &Act) -> String {
 }
 
 /// The second line of a checkpoint is the number of entries (C2SP tlog-checkpoint).
-pub(super) fn checkpoint(note: &str) -> String {
+fn checkpoint(note: &str) -> String {
     format!("checkpoint of {} entries", free_text(note.lines().nth(1).unwrap_or("unknown")))
 }
 

@@ -1,4 +1,4 @@
-//! A node of the ProofGraph, its edges to its parents, and where they lie.
+//! A node of the ProofGraph, its edges, and where they lie.
 
 use std::fmt;
 
@@ -96,8 +96,9 @@ pub struct Parent {
     pub relation: Relation,
 }
 
-/// A node. Its id is the seq of its entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Encode, Decode)]
+/// A node, as a query gives it: its place in the graph from the view, what it says from the log. Its id is the seq of its
+/// entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Node {
     /// The entry.
     pub seq: Seq,
@@ -125,24 +126,58 @@ impl fmt::Display for Node {
     }
 }
 
-/// Where a node lies.
-pub(crate) fn node_key(seq: Seq) -> Vec<u8> {
-    [b"n/".as_slice(), &seq.0.to_be_bytes()].concat()
+/// A node's place in the graph, as the view holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Placed {
+    pub(crate) kind: NodeKind,
+    pub(crate) lamport: u64,
+    pub(crate) principal_seq: Option<u64>,
+    pub(crate) parents: Vec<Parent>,
+    /// Its first children, at most [`CHILDREN_HERE`]. The others have keys of their own.
+    pub(crate) children: Vec<Seq>,
 }
 
-/// Where the edge from a child to its parent lies.
-pub(crate) fn child_key(parent: Seq, child: Seq) -> Vec<u8> {
-    [children_prefix(parent).as_slice(), &child.0.to_be_bytes()].concat()
+/// Most nodes have a child or two. What has more - a key, a policy - has as many as there are decisions.
+pub(crate) const CHILDREN_HERE: usize = 4;
+
+/// The nodes of this many consecutive entries share a key: neighbours are written together, and a key costs the store more
+/// than a node does.
+const BLOCK: u64 = 16;
+
+/// Nodes by their place in a block.
+pub(crate) type Block = Vec<Option<Placed>>;
+
+/// Children beyond the first, by runs of this many consecutive entries: an offset in its run is 16 bits.
+const RUN: u64 = 1024;
+
+/// Where the block of a node lies, and its place there.
+pub(crate) fn block_of(seq: Seq) -> (Vec<u8>, usize) {
+    let key = [b"n/".as_slice(), &(seq.0 / BLOCK).to_be_bytes()].concat();
+    (key, usize::try_from(seq.0 % BLOCK).unwrap_or(usize::MAX))
 }
 
-/// What the keys of a node's children begin with.
-pub(crate) fn children_prefix(parent: Seq) -> Vec<u8> {
+/// Where a further child of a node lies, and its offset there.
+pub(crate) fn run_of(parent: Seq, child: Seq) -> (Vec<u8>, u16) {
+    let key = [runs_prefix(parent).as_slice(), &(child.0 / RUN).to_be_bytes()].concat();
+    (key, u16::try_from(child.0 % RUN).unwrap_or(u16::MAX))
+}
+
+/// What the keys of a node's further children begin with.
+pub(crate) fn runs_prefix(parent: Seq) -> Vec<u8> {
     [b"c/".as_slice(), &parent.0.to_be_bytes()].concat()
 }
 
-/// Where the seq of a document lies.
-pub(crate) fn digest_key(digest: &Digest) -> Vec<u8> {
-    [b"d/".as_slice(), &digest.0].concat()
+/// The children of a run; `None` if it is none.
+pub(crate) fn children_of_run(key: &[u8], prefix: &[u8], offsets: &[u8]) -> Option<Vec<Seq>> {
+    let run = u64::from_be_bytes(key.strip_prefix(prefix)?.try_into().ok()?);
+    let (offsets, []) = offsets.as_chunks::<2>() else { return None };
+    let first = run.checked_mul(RUN)?;
+    offsets.iter().map(|offset| first.checked_add(u64::from(u16::from_be_bytes(*offset))).map(Seq)).collect()
+}
+
+/// Where a receipt lies that waits for its reconciliation, by its digest.
+pub(crate) fn uncertain_key(receipt: &Digest) -> Vec<u8> {
+    [b"u/".as_slice(), &receipt.0].concat()
 }
 
 /// Where the seq of the latest trust in a key lies.
@@ -158,6 +193,11 @@ pub(crate) fn case_key(tenant: &Name, id: &Name) -> Vec<u8> {
 /// Where the sequence of a principal lies.
 pub(crate) fn sequence_key(tenant: &Name, principal: &Name) -> Vec<u8> {
     pair_key("q/", tenant, principal)
+}
+
+/// Where the last receipt of a session lies.
+pub(crate) fn session_key(tenant: &Name, session: &Name) -> Vec<u8> {
+    pair_key("s/", tenant, session)
 }
 
 fn pair_key(area: &str, first: &Name, second: &Name) -> Vec<u8> {

@@ -1,12 +1,15 @@
-//! Asking the ProofGraph: a node, its ancestors, its descendants, and where a document or an id stands.
+//! Asking the ProofGraph: a node, its ancestors, its descendants, and where an id stands.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
-use writ_schemas::ids::{Digest, Name, Seq};
+use writ_schemas::event::Event;
+use writ_schemas::ids::{Name, Seq};
+use writ_schemas::strict::Refusal;
 
 use super::case::Case;
-use super::node::{self, Node};
+use super::label::Words;
+use super::node::{self, Block, Node, Placed, Relation};
 use super::tree::Tree;
 use crate::store::Store;
 use crate::value::{self, ReadError};
@@ -41,33 +44,46 @@ fn nodes_as_list<S: serde::Serializer>(nodes: &BTreeMap<Seq, Node>, to: S) -> Re
     to.collect_seq(nodes.values())
 }
 
-/// Reads the view of [`ProofGraph`](super::ProofGraph).
+/// The event of an entry that is in the log: what its node says of itself.
+pub type Log<'a> = &'a dyn Fn(Seq) -> Result<Event, Refusal>;
+
+/// Reads the view of [`ProofGraph`](super::ProofGraph), and the log for what its nodes say.
 #[derive(Clone, Copy)]
 pub struct Graph<'a> {
     store: &'a dyn Store,
+    log: Log<'a>,
 }
 
 impl<'a> Graph<'a> {
-    /// Reads this store.
+    /// Reads this store and this log.
     #[must_use]
-    pub fn new(store: &'a dyn Store) -> Graph<'a> {
-        Graph { store }
+    pub fn new(store: &'a dyn Store, log: Log<'a>) -> Graph<'a> {
+        Graph { store, log }
     }
 
     /// The node of an entry; `None` if the entry is none.
     ///
     /// # Errors
-    /// The view did not answer.
+    /// The view or the log did not answer.
     pub fn node(&self, seq: Seq) -> Result<Option<Node>, ReadError> {
-        value::read(self.store, &node::node_key(seq))
+        self.placed(seq)?.map(|placed| self.describe(seq, placed)).transpose()
     }
 
-    /// The entry of a signed document, by the digest of the signed bytes.
-    ///
-    /// # Errors
-    /// The view did not answer.
-    pub fn by_digest(&self, digest: &Digest) -> Result<Option<Seq>, ReadError> {
-        value::read(self.store, &node::digest_key(digest))
+    fn placed(&self, seq: Seq) -> Result<Option<Placed>, ReadError> {
+        let (key, at) = node::block_of(seq);
+        let block: Option<Block> = value::read(self.store, &key)?;
+        Ok(block.unwrap_or_default().into_iter().nth(at).flatten())
+    }
+
+    fn describe(&self, seq: Seq, placed: Placed) -> Result<Node, ReadError> {
+        let Placed { kind, lamport, principal_seq, parents, children: _ } = placed;
+        let Words { label, mut tenant, mut id, principal } = Words::of(&(self.log)(seq)?);
+        // A reconciliation belongs to the case of its receipt, which it names by digest alone.
+        if let Some(receipt) = parents.iter().find(|parent| parent.relation == Relation::Reconciles) {
+            let of = Words::of(&(self.log)(receipt.seq)?);
+            (tenant, id) = (of.tenant, of.id);
+        }
+        Ok(Node { seq, kind, label, tenant, id, principal, principal_seq, lamport, parents })
     }
 
     /// What became of an id.
@@ -81,42 +97,52 @@ impl<'a> Graph<'a> {
     /// The node and everything that it stands on; `None` if the entry is no node.
     ///
     /// # Errors
-    /// The view did not answer.
+    /// The view or the log did not answer.
     pub fn ancestors(&self, seq: Seq, limits: Limits) -> Result<Option<Subgraph>, ReadError> {
-        self.walk(seq, limits, |node, _| Ok(node.parents.iter().map(|parent| parent.seq).collect()))
+        self.walk(seq, limits, |_, placed, _| Ok(placed.parents.iter().map(|parent| parent.seq).collect()))
     }
 
     /// The node and everything that stands on it; `None` if the entry is no node.
     ///
     /// # Errors
-    /// The view did not answer.
+    /// The view or the log did not answer.
     pub fn descendants(&self, seq: Seq, limits: Limits) -> Result<Option<Subgraph>, ReadError> {
-        self.walk(seq, limits, |node, most| self.children(node.seq, most))
+        self.walk(seq, limits, |seq, placed, most| self.children_of(seq, placed, most))
     }
 
     /// The node and what it stands on, to be printed; `None` if the entry is no node.
     ///
     /// # Errors
-    /// The view did not answer.
+    /// The view or the log did not answer.
     pub fn tree(&self, seq: Seq, limits: Limits) -> Result<Option<Tree>, ReadError> {
         Tree::grow(self, seq, limits)
     }
 
-    /// The first children of a node, at most so many.
+    /// The first children of a node, at most so many; none if the entry is no node.
     ///
     /// # Errors
     /// The view did not answer.
     pub fn children(&self, seq: Seq, most: usize) -> Result<Vec<Seq>, ReadError> {
-        let prefix = node::children_prefix(seq);
-        self.store
-            .scan(&prefix)
-            .take(most)
-            .map(|pair| {
-                let (key, _) = pair?;
-                let child = key.strip_prefix(prefix.as_slice()).and_then(|child| child.try_into().ok());
-                child.map(|child| Seq(u64::from_be_bytes(child))).ok_or(ReadError::Value)
-            })
-            .collect()
+        match self.placed(seq)? {
+            Some(placed) => self.children_of(seq, &placed, most),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn children_of(&self, seq: Seq, placed: &Placed, most: usize) -> Result<Vec<Seq>, ReadError> {
+        let mut children = placed.children.clone();
+        if children.len() == node::CHILDREN_HERE {
+            let prefix = node::runs_prefix(seq);
+            for pair in self.store.scan(&prefix) {
+                if children.len() >= most {
+                    break;
+                }
+                let (key, offsets) = pair?;
+                children.extend(node::children_of_run(&key, &prefix, &offsets).ok_or(ReadError::Value)?);
+            }
+        }
+        children.truncate(most);
+        Ok(children)
     }
 
     /// Nearest first, so that a limit leaves out the farthest.
@@ -124,29 +150,30 @@ impl<'a> Graph<'a> {
         &self,
         start: Seq,
         limits: Limits,
-        neighbours: impl Fn(&Node, usize) -> Result<Vec<Seq>, ReadError>,
+        neighbours: impl Fn(Seq, &Placed, usize) -> Result<Vec<Seq>, ReadError>,
     ) -> Result<Option<Subgraph>, ReadError> {
-        let Some(first) = self.node(start)? else {
+        let Some(first) = self.placed(start)? else {
             return Ok(None);
         };
-        let mut found = Subgraph { complete: true, nodes: BTreeMap::from([(start, first.clone())]) };
-        let mut queue = VecDeque::from([(first, 0_u32)]);
-        while let Some((node, depth)) = queue.pop_front() {
+        let mut complete = true;
+        let mut found = BTreeMap::from([(start, first.clone())]);
+        let mut queue = VecDeque::from([(start, first, 0_u32)]);
+        while let Some((seq, placed, depth)) = queue.pop_front() {
             // One more than can be new tells whether any was left out.
-            let most = limits.nodes.saturating_add(1);
-            for seq in neighbours(&node, most)? {
-                if found.nodes.contains_key(&seq) {
+            for seq in neighbours(seq, &placed, limits.nodes.saturating_add(1))? {
+                if found.contains_key(&seq) {
                     continue;
                 }
-                if depth >= limits.depth || found.nodes.len() >= limits.nodes {
-                    found.complete = false;
+                if depth >= limits.depth || found.len() >= limits.nodes {
+                    complete = false;
                     break;
                 }
-                let neighbour = self.node(seq)?.ok_or(ReadError::Value)?;
-                found.nodes.insert(seq, neighbour.clone());
-                queue.push_back((neighbour, depth.saturating_add(1)));
+                let neighbour = self.placed(seq)?.ok_or(ReadError::Value)?;
+                found.insert(seq, neighbour.clone());
+                queue.push_back((seq, neighbour, depth.saturating_add(1)));
             }
         }
-        Ok(Some(found))
+        let nodes = found.into_iter().map(|(seq, placed)| Ok((seq, self.describe(seq, placed)?)));
+        Ok(Some(Subgraph { complete, nodes: nodes.collect::<Result<_, ReadError>>()? }))
     }
 }

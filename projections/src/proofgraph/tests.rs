@@ -7,6 +7,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
 use writ_schemas::ids::{Digest, Seq};
 use writ_schemas::receipt::Status;
+use writ_schemas::strict::Refusal;
 
 use super::{Graph, Limits, NodeKind, ProofGraph, Relation, Standing};
 use crate::conformance::ledger::{self, Run, Writer, name};
@@ -18,6 +19,10 @@ fn graph_of(log: &[Entry]) -> MemoryStore {
     let (mut follower, _) = Follower::open(ProofGraph, store, log[0].header.ledger, |_| None).expect("opens");
     follower.apply_all(log).expect("folds");
     follower.into_store()
+}
+
+fn events(log: &[Entry]) -> impl Fn(Seq) -> Result<Event, Refusal> {
+    |seq| log[usize::try_from(seq.0).expect("small")].event()
 }
 
 fn run(agent: usize, status: Status, evidence: &[(Seq, Digest)]) -> Run<'_> {
@@ -43,8 +48,9 @@ fn story() -> Writer {
 
 #[test]
 fn the_proof_of_a_receipt_reads_as_a_tree() {
-    let store = graph_of(&story().entries);
-    let graph = Graph::new(&store);
+    let log = story().entries;
+    let (store, events) = (graph_of(&log), events(&log));
+    let graph = Graph::new(&store, &events);
     let tree = graph.tree(Seq(10), Limits::default()).expect("reads").expect("a node");
     let agent = writ_schemas::keys::SecretKey::from_seed(&[10; 32]).id().to_string();
     let anna = writ_schemas::keys::SecretKey::from_seed(&[12; 32]).id().to_string();
@@ -80,8 +86,8 @@ fn edges_clocks_and_sequences() {
     let revoked = writer.revoke(0);
     let trusted = writer.trust(0);
     writer.run(&run(0, Status::Succeeded, &[]));
-    let store = graph_of(&writer.entries);
-    let graph = Graph::new(&store);
+    let (store, events) = (graph_of(&writer.entries), events(&writer.entries));
+    let graph = Graph::new(&store, &events);
     let node = |seq: Seq| graph.node(seq).expect("reads").expect("a node");
     let parents = |seq: Seq| node(seq).parents.iter().map(|p| (p.relation, p.seq.0)).collect::<Vec<_>>();
     use Relation::*;
@@ -107,8 +113,9 @@ fn edges_clocks_and_sequences() {
 
 #[test]
 fn ancestors_descendants_and_their_limits() {
-    let store = graph_of(&story().entries);
-    let graph = Graph::new(&store);
+    let log = story().entries;
+    let (store, events) = (graph_of(&log), events(&log));
+    let graph = Graph::new(&store, &events);
     let all = Limits::default();
     let ancestors = graph.ancestors(Seq(10), all).expect("reads").expect("a node");
     assert_eq!((seqs(&ancestors), ancestors.complete), (vec![0, 1, 3, 4, 6, 7, 8, 10], true));
@@ -134,8 +141,8 @@ fn a_case_is_found_by_tenant_and_id_and_no_stranger_hides_it() {
     let mut writer = story();
     let squat = writer.squat(1);
     let free = writer.refused(0, "refund", Code::KeyUnknown);
-    let store = graph_of(&writer.entries);
-    let graph = Graph::new(&store);
+    let (store, events) = (graph_of(&writer.entries), events(&writer.entries));
+    let graph = Graph::new(&store, &events);
     let case = |id: &str| graph.case(&name("acme"), &name(id)).expect("reads");
     let first = case("i-1").expect("a case");
     assert_eq!((first.intent, first.decision, first.receipts), (Seq(7), Seq(8), vec![Seq(10)]));
@@ -145,9 +152,25 @@ fn a_case_is_found_by_tenant_and_id_and_no_stranger_hides_it() {
     assert_eq!((third.decision, third.standing), (free, Standing::Unclaimed));
     assert_eq!(case("i-9"), None);
     assert!(graph.node(squat).expect("reads").is_some(), "the stranger's decision is a node all the same");
+}
 
-    let Event::ReceiptIssued(issued) = writer.entries[10].event().expect("event") else { panic!("a receipt") };
-    assert_eq!(graph.by_digest(&issued.receipt.digest()).expect("reads"), Some(Seq(10)));
+#[test]
+fn a_key_has_as_many_children_as_it_signed_intents() {
+    let mut writer = Writer::new(7);
+    let mut expected = Vec::new();
+    for _ in 0..700 {
+        writer.run(&run(0, Status::Succeeded, &[]));
+        expected.push(u64::try_from(writer.entries.len()).expect("small") - 3);
+    }
+    let (store, events) = (graph_of(&writer.entries), events(&writer.entries));
+    let graph = Graph::new(&store, &events);
+    let children = |most| graph.children(Seq(1), most).expect("reads").iter().map(|seq| seq.0).collect::<Vec<_>>();
+    assert_eq!(children(usize::MAX), expected, "in the order of the log, over several runs");
+    for most in [0, 3, 4, 5, 300] {
+        assert_eq!(children(most), expected[..most]);
+    }
+    let few = graph.descendants(Seq(1), Limits { nodes: 10, depth: 1 }).expect("reads").expect("a node");
+    assert_eq!((few.nodes.len(), few.complete), (10, false));
 }
 
 proptest! {
@@ -156,8 +179,8 @@ proptest! {
     #[test]
     fn every_graph_points_back_and_both_ways(seed: u64, steps in 0_usize..60) {
         let log = ledger::random(seed, steps);
-        let store = graph_of(&log);
-        let graph = Graph::new(&store);
+        let (store, events) = (graph_of(&log), events(&log));
+        let graph = Graph::new(&store, &events);
         let wide = Limits { depth: 1_000, nodes: 100_000 };
         for entry in &log {
             let seq = entry.header.seq;
