@@ -92,16 +92,10 @@ fn gist(event: &Event) -> String {
             format!("{} {} {}", evidence.value().tenant, evidence.value().kind, evidence.digest())
         }
         Event::StateHashed(hash) => hash.to_string(),
-        Event::OutcomeReconciled(act)
-        | Event::PolicyActivated(act)
-        | Event::KeyTrusted(act)
-        | Event::KeyRevoked(act)
-        | Event::Frozen(act)
-        | Event::Thawed(act)
-        | Event::PartitionsBound(act) => format!("act {}", act.digest()),
         Event::CheckpointSigned(note) => format!("size {}", note.lines().nth(1).unwrap_or_default()),
         Event::SourceAdvanced(positions) => format!("{} partitions", positions.len()),
         Event::TailCut(cut) => format!("{} bytes of segment {}", cut.bytes, cut.segment),
         Event::SourceGap(gap) => format!("offsets {} to {} were gone", gap.expected, gap.found),
+        other => other.act().map(|act| format!("act {}", act.digest())).unwrap_or_default(),
     }
 }
