@@ -3,6 +3,7 @@
 //! Either way the same router answers, so a command behaves the same.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -16,7 +17,9 @@ use writ_log::{Lock, Reader};
 use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
 
+use crate::api::limits::Limits;
 use crate::api::{self, Api};
+use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::ledger;
@@ -56,7 +59,8 @@ impl Session {
         }
         let service = Service::start(folder, None, end_process)?;
         let (ledger, library) = (service.handle(), service.library());
-        let router = api::private(Api { ledger, library, source: Source::Local, metrics: None });
+        let limits = Limits::new(Duration::from_millis(Config::default().request_patience_ms));
+        let router = api::private(Api { ledger, library, source: Source::Local, metrics: None, limits });
         Ok(Session { runtime, way: Way::Own(Box::new(Own { service, router })) })
     }
 
