@@ -213,6 +213,8 @@ registry! {
         "the log knows offsets that the broker does not have" "this is another cluster or an older copy of the topic";
     KafkaFenced "ERR_KAFKA_FENCED" Kafka Stop 409 2
         "another process publishes for this ledger" "run one writer a ledger";
+    AnswerMissing "ERR_ANSWER_MISSING" Kafka Indeterminate 504 2
+        "no answer came over Kafka in time" "see that the ledger is served and bound to the topic; sending the same again is safe";
 
     Overloaded "ERR_OVERLOADED" Operation Determinate 429 1
         "the queue is full" "send again later";
