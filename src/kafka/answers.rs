@@ -8,21 +8,20 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::Offset;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 use tracing::warn;
 
 use writ_kernel::decide::claims_id;
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::Signed;
-use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Seq};
 
 use crate::clock::Stopwatch;
-use crate::error::{Failure, Result};
-use crate::kafka::cluster::{self, PATIENCE, failure};
+use crate::error::Result;
+use crate::kafka::cluster::{self, failure};
 use crate::kafka::{DECISIONS, REFUSALS};
 
 /// What the ledger said.
@@ -62,23 +61,13 @@ impl Answers {
     /// # Errors
     /// `ERR_KAFKA_UNAVAILABLE`; `ERR_KAFKA_TOPIC` if a topic is missing.
     pub fn listen(bootstrap: &str) -> Result<Answers> {
-        let consumer: BaseConsumer = cluster::client(bootstrap)
-            .set("group.id", "writ-submit")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .create()
-            .map_err(|e| failure("consumer", &e))?;
-        let (decided_until, refused_until) = (ends(bootstrap, DECISIONS)?, ends(bootstrap, REFUSALS)?);
-        let mut assignment = TopicPartitionList::new();
-        for partition in decided_until.keys() {
-            let added = assignment.add_partition_offset(DECISIONS, *partition, Offset::Beginning);
-            added.map_err(|e| failure(DECISIONS, &e))?;
-        }
-        for (partition, end) in &refused_until {
-            let added = assignment.add_partition_offset(REFUSALS, *partition, Offset::Offset(*end));
-            added.map_err(|e| failure(REFUSALS, &e))?;
-        }
-        consumer.assign(&assignment).map_err(|e| failure("assignment", &e))?;
+        let consumer: BaseConsumer =
+            cluster::consumer(bootstrap, "writ-submit").create().map_err(|e| failure("consumer", &e))?;
+        let (decided_until, refused_until) =
+            (cluster::ends(bootstrap, DECISIONS)?, cluster::ends(bootstrap, REFUSALS)?);
+        let decisions = decided_until.keys().map(|partition| (DECISIONS, *partition, Offset::Beginning));
+        let refusals = refused_until.iter().map(|(partition, end)| (REFUSALS, *partition, Offset::Offset(*end)));
+        cluster::assign(&consumer, &decisions.chain(refusals).collect::<Vec<_>>())?;
         Ok(Answers { consumer, decided_until })
     }
 
@@ -86,15 +75,17 @@ impl Answers {
     pub fn hear(&self, patience: Duration, mut heard: impl FnMut(Heard) -> ControlFlow<()>) -> bool {
         let started = Stopwatch::start();
         while started.elapsed() < patience {
-            match self.consumer.poll(Duration::from_millis(200)) {
-                None => {}
+            let message = match self.consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => message,
                 // The client library reconnects by itself, and there is an end to patience.
-                Some(Err(error)) => warn!(%error, "Kafka"),
-                Some(Ok(message)) => {
-                    if self.understand(&message).is_some_and(|it| heard(it).is_break()) {
-                        return true;
-                    }
+                Some(Err(error)) => {
+                    warn!(%error, "Kafka");
+                    continue;
                 }
+                None => continue,
+            };
+            if self.understand(&message).is_some_and(|it| heard(it).is_break()) {
+                return true;
             }
         }
         false
@@ -113,25 +104,4 @@ impl Answers {
         // An earlier answer that took no id does not stand for the next one: the same intent is decided again.
         claims_id(decision.value()).then_some(Heard::Known(decision))
     }
-}
-
-/// The end of each partition of a topic, open transactions included: whatever is published later lies behind it.
-fn ends(bootstrap: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
-    let everything: BaseConsumer = cluster::client(bootstrap)
-        .set("group.id", "writ-submit-ends")
-        .set("isolation.level", "read_uncommitted")
-        .create()
-        .map_err(|e| failure("consumer", &e))?;
-    let metadata = everything.fetch_metadata(Some(topic), PATIENCE).map_err(|e| failure(topic, &e))?;
-    let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-    let ends: BTreeMap<i32, i64> = partitions
-        .map(|partition| {
-            let marks = everything.fetch_watermarks(topic, partition.id(), PATIENCE);
-            marks.map(|(_, end)| (partition.id(), end)).map_err(|e| failure(topic, &e))
-        })
-        .collect::<Result<_>>()?;
-    if ends.is_empty() {
-        return Err(Failure::new(Code::KafkaTopic, format!("{topic} does not exist")));
-    }
-    Ok(ends)
 }
