@@ -20,7 +20,7 @@ use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::strict;
 
-use super::session::Session;
+use super::session::{self, Session};
 use super::{Found, output};
 use crate::api::LINES_MAX;
 use crate::clock::Clock;
@@ -342,6 +342,7 @@ impl DryRun {
             let entry = located?.entry;
             state.apply(entry.header.seq, entry.header.recorded_at, &entry.event()?)?;
         }
+        session::caution(session::durable(folder), state.next());
         Ok(DryRun { state })
     }
 
