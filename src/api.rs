@@ -4,10 +4,11 @@
 //! metrics; administrative acts go through the socket or are carried by hand, although they are signed too.
 //!
 //! Every error is a problem document (RFC 9457) with a registered code.
+//!
+//! - [`limits`]: what clients may take: memory, time, connections
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +33,10 @@ use crate::ledger::Handle;
 use crate::query::{self, Library};
 use crate::sequencer::{Answer, Submitted};
 
+pub mod limits;
+
+use limits::{Limits, Share};
+
 /// The largest body of many intents, a line each: 20 MiB.
 const LINES_BYTES_MAX: usize = 20 << 20;
 
@@ -52,6 +57,8 @@ pub struct Api {
     pub source: Source,
     /// The metrics of this process, if it counts.
     pub metrics: Option<PrometheusHandle>,
+    /// What clients may take.
+    pub limits: Limits,
 }
 
 /// The routes that a network may reach.
@@ -107,18 +114,18 @@ pub fn failure_of_problem(problem: &Value) -> Failure {
 
 type Answered = Result<Json<Value>, Failure>;
 
-async fn body(request: Request, bytes_max: usize) -> Result<(HeaderMap, Vec<u8>), Failure> {
-    let (parts, body): (_, Body) = request.into_parts();
-    let bytes = to_bytes(body, bytes_max).await;
-    let bytes =
-        bytes.map_err(|e| Failure::new(Code::TooLarge, format!("a body above {bytes_max} bytes, or cut off: {e}")))?;
-    Ok((parts.headers, bytes.to_vec()))
+/// The headers and the body of a request, and the share of memory to keep until it is answered.
+async fn body(api: &Api, request: Request, bytes_max: usize) -> Result<(HeaderMap, Vec<u8>, Share), Failure> {
+    let (parts, body) = request.into_parts();
+    let (bytes, share) = api.limits.receive(body, bytes_max).await?;
+    Ok((parts.headers, bytes, share))
 }
 
 /// One envelope; or, as `application/x-ndjson`, one a line, answered a line each in order.
 async fn intents(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let lines = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-ndjson");
-    let (headers, body) = body(request, if lines { LINES_BYTES_MAX } else { ENVELOPE_BYTES_MAX + 1 }).await?;
+    let bytes_max = if lines { LINES_BYTES_MAX } else { ENVELOPE_BYTES_MAX + 1 };
+    let (headers, body, _share) = body(&api, request, bytes_max).await?;
     let trace =
         headers.get("traceparent").and_then(|value| value.to_str().ok()).filter(|it| it.len() <= 64).map(str::to_owned);
     if !lines {
@@ -193,7 +200,7 @@ impl Api {
 }
 
 async fn act(State(api): State<Api>, request: Request) -> Answered {
-    let (_, bytes) = body(request, ENVELOPE_BYTES_MAX + 1).await?;
+    let (_, bytes, _share) = body(&api, request, ENVELOPE_BYTES_MAX + 1).await?;
     let act = blocking(move || {
         let act = Signed::<Act>::from_envelope(&bytes)?;
         // The kernel is pure and cannot compile JSON Schemas, so that is checked here, before the writer sees the act.
@@ -208,7 +215,7 @@ async fn act(State(api): State<Api>, request: Request) -> Answered {
 }
 
 async fn evidence(State(api): State<Api>, request: Request) -> Answered {
-    let (_, bytes) = body(request, ENVELOPE_BYTES_MAX + 1).await?;
+    let (_, bytes, _share) = body(&api, request, ENVELOPE_BYTES_MAX + 1).await?;
     let evidence = blocking(move || Ok(Signed::<Evidence>::from_envelope(&bytes)?)).await?;
     let bytes = evidence.payload().len();
     recorded(&api, Submitted::Evidence(Box::new(evidence)), bytes).await

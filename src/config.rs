@@ -20,11 +20,19 @@ pub struct Config {
     pub checkpoint_interval_ms: u64,
     /// How many calls of `http` connectors may be under way at once.
     pub connector_calls_max: usize,
+    /// How long a client may take to send the head of an HTTP request, and again its body, in milliseconds; at most 600000.
+    pub request_patience_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { kafka: None, http: None, checkpoint_interval_ms: 1000, connector_calls_max: 32 }
+        Config {
+            kafka: None,
+            http: None,
+            checkpoint_interval_ms: 1000,
+            connector_calls_max: 32,
+            request_patience_ms: 30_000,
+        }
     }
 }
 
@@ -50,6 +58,9 @@ impl Config {
         }
         if !(1..=1024).contains(&config.connector_calls_max) {
             return refuse("connector_calls_max must be 1 to 1024");
+        }
+        if !(1..=600_000).contains(&config.request_patience_ms) {
+            return refuse("request_patience_ms must be 1 to 600000");
         }
         Ok(config)
     }

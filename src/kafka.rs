@@ -5,12 +5,14 @@
 //! - [`intake`]: reads bound partitions from where the log says; the log, not the broker, knows how far intake got
 //! - [`outlet`]: publishes what is durable, each thing once, with its progress in the same transaction
 //! - [`producer`]: sends intents, as a client does
+//! - [`answers`]: hears what became of them, as a client does
 
 pub mod cluster;
 pub mod topic_ids;
 pub mod intake;
 pub mod outlet;
 pub mod producer;
+pub mod answers;
 
 /// Intents, keyed by tenant.
 pub const INTENTS: &str = "writ.intents.v1";

@@ -76,17 +76,11 @@ pub fn event(event: &Event) -> Value {
             with(document(&issued.receipt), [("output", issued.output.as_deref().map_or(Value::Null, output))])
         }
         Event::EvidenceRegistered(evidence) => document(evidence),
-        Event::OutcomeReconciled(act)
-        | Event::PolicyActivated(act)
-        | Event::KeyTrusted(act)
-        | Event::KeyRevoked(act)
-        | Event::Frozen(act)
-        | Event::Thawed(act)
-        | Event::PartitionsBound(act) => document(act),
         Event::StateHashed(hash) => json!({ "state_hash": hash }),
         Event::CheckpointSigned(note) => json!({ "note": note }),
         Event::TailCut(cut) => json!({ "segment": cut.segment, "offset": cut.offset, "bytes": cut.bytes }),
         Event::SourceGap(gap) => json!({ "partition": gap.partition, "expected": gap.expected, "found": gap.found }),
+        other => other.act().map_or(Value::Null, document),
     }
 }
 

@@ -179,13 +179,6 @@ impl Fold {
             Event::ReceiptIssued(issued) => self.compare_receipt(&issued.receipt, at),
             Event::RecordRefused(refused) => self.compare_refusal(refused),
             Event::EvidenceRegistered(evidence) => admitted(admission::evidence(&self.state, evidence, at)),
-            Event::OutcomeReconciled(act)
-            | Event::PolicyActivated(act)
-            | Event::KeyTrusted(act)
-            | Event::KeyRevoked(act)
-            | Event::Frozen(act)
-            | Event::Thawed(act)
-            | Event::PartitionsBound(act) => admitted(admission::act(&self.state, act, at)),
             Event::StateHashed(recorded) => {
                 self.hashes += 1;
                 let derived = self.state.hash();
@@ -199,6 +192,10 @@ impl Fold {
             | Event::CheckpointSigned(_)
             | Event::TailCut(_)
             | Event::SourceGap(_) => Ok(()),
+            other => match other.act() {
+                Some(act) => admitted(admission::act(&self.state, act, at)),
+                None => Err(one("event", other.kind().as_str(), "an event that replay derives")),
+            },
         }
     }
 

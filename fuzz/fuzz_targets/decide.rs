@@ -4,7 +4,7 @@
 //! decoded again, give a fresh state that is equal after every step.
 #![no_main]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
@@ -29,6 +29,11 @@ use writ_schemas::policy::{
 };
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::{INTEGER_MAX, Refusal};
+
+#[path = "decide/model.rs"]
+mod model;
+
+use model::Model;
 
 const LEDGER: LedgerId = LedgerId([0x4c; 16]);
 const START: UnixMicros = UnixMicros(1_790_000_000_000_000);
@@ -264,16 +269,7 @@ impl BundleSpec {
     }
 }
 
-/// A tenant's budget, and an amount of it.
-type Held = Option<((Name, Name), u64)>;
-
-/// What the model knows of an execution.
-struct Run {
-    account: Held,
-    dispatched: bool,
-}
-
-/// The kernel, a second one that follows by replay, and a plain model beside them.
+/// The kernel, a second one that follows by replay, and the plain model beside them.
 struct House {
     live: State,
     replayed: State,
@@ -281,14 +277,8 @@ struct House {
     intents: Vec<Signed<Intent>>,
     acts: Vec<Signed<Act>>,
     evidence: Vec<Digest>,
-    runs: BTreeMap<Seq, Run>,
-    uncertain: BTreeMap<Digest, Held>,
     receipts: Vec<Digest>,
-    reserved: BTreeMap<(Name, Name), u64>,
-    committed: BTreeMap<(Name, Name), u64>,
-    frozen: bool,
-    trusted: BTreeMap<KeyId, (Name, Name)>,
-    ended: BTreeSet<Seq>,
+    model: Model,
 }
 
 impl House {
@@ -311,14 +301,8 @@ impl House {
             intents: Vec::new(),
             acts: Vec::new(),
             evidence: Vec::new(),
-            runs: BTreeMap::new(),
-            uncertain: BTreeMap::new(),
             receipts: Vec::new(),
-            reserved: BTreeMap::new(),
-            committed: BTreeMap::new(),
-            frozen: false,
-            trusted: BTreeMap::new(),
-            ended: BTreeSet::new(),
+            model: Model::default(),
         };
         house.record(Event::LedgerOpened(signed(genesis, &[key(0)]).expect("a genesis")));
         house
@@ -340,22 +324,14 @@ impl House {
     }
 
     fn check_budgets(&self) {
-        let mut wanted = BTreeMap::new();
-        for (account, amount) in &self.reserved {
-            wanted.entry(account.clone()).or_insert((0, 0)).0 = *amount;
-        }
-        for (account, amount) in &self.committed {
-            wanted.entry(account.clone()).or_insert((0, 0)).1 = *amount;
-        }
-        wanted.retain(|_, amounts| *amounts != (0, 0));
         let found: BTreeMap<(Name, Name), (u64, u64)> = self
             .live
             .budgets()
             .map(|(tenant, budget, reserved, committed)| ((tenant.clone(), budget.clone()), (reserved, committed)))
             .filter(|(_, amounts)| *amounts != (0, 0))
             .collect();
-        // A PASS is in the model only after its event; `settle` and `passed` see to the order.
-        assert_eq!(found, wanted);
+        // The model is told of a step before its last event is recorded, so that the two agree after it.
+        assert_eq!(found, self.model.accounts());
     }
 
     fn take(&mut self, step: &Step) {
@@ -533,7 +509,8 @@ impl House {
         let value = intent.value().clone();
         self.record(Event::IntentAdmitted(IntentAdmitted { intent: intent.clone(), source, trace: None }));
         if it.verdict == Verdict::Pass {
-            self.passed(&it, &value, signer, seq.next());
+            let bundle = self.live.policy().expect("a policy").bundle();
+            self.model.passed(bundle, self.now, &it, &value, signer, seq.next());
         }
         let made = self.decided(Event::DecisionMade(signed_again(&decision)), seq.next());
         if claims_id(&it) {
@@ -544,39 +521,6 @@ impl House {
     fn decided(&mut self, event: Event, seq: Seq) -> Seq {
         assert_eq!(self.record(event), seq);
         seq
-    }
-
-    /// What must hold for a `PASS`, by the model; its reservation is entered there, for its event comes next.
-    fn passed(&mut self, decision: &Decision, intent: &Intent, signer: KeyId, seq: Seq) {
-        assert!(!self.frozen, "a PASS under a freeze");
-        assert_eq!(self.trusted.get(&signer), Some(&(intent.tenant.clone(), intent.principal.clone())));
-        assert!(self.now < intent.expires_at && intent.expires_at.0 <= self.now.0 + 7 * DAY);
-        let execution = decision.execution.as_ref().expect("a PASS has one");
-        assert!(execution.not_before == self.now && execution.not_after > self.now);
-        assert!(execution.not_after <= intent.expires_at);
-        let bundle = self.live.policy().expect("a policy").bundle();
-        let rule = bundle.rules.iter().find(|rule| rule.action == intent.action).expect("a rule");
-        let wanted = match &rule.spends {
-            Spends::Exempt(_) => None,
-            Spends::Budget { .. } if bundle.gates.budget != Mode::Enforced => None,
-            Spends::Budget { name, cost: Cost::Fixed(cost) } => Some((name, *cost)),
-            Spends::Budget { name, cost: Cost::Arg(key) } => {
-                Some((name, intent.args.get(key).and_then(Value::as_u64).expect("a PASS has a cost")))
-            }
-        };
-        let found = execution.reservation.as_ref().map(|it| (&it.budget, it.amount));
-        assert_eq!(found, wanted);
-        let account = wanted.map(|(budget, amount)| {
-            let limits = bundle.budgets.get(budget).expect("a budget");
-            let limit = limits.tenants.get(&intent.tenant).copied().unwrap_or(limits.limit);
-            let account = (intent.tenant.clone(), budget.clone());
-            let reserved = self.reserved.entry(account.clone()).or_default();
-            *reserved += amount;
-            let spent = *reserved + self.committed.get(&account).copied().unwrap_or(0);
-            assert!(spent <= limit, "a PASS raised {budget} to {spent}, above {limit}");
-            (account, amount)
-        });
-        self.runs.insert(seq, Run { account, dispatched: false });
     }
 
     fn act(&mut self, by: By, statement: Statement) {
@@ -602,44 +546,20 @@ impl House {
         let operators = act.signatures().iter().filter(|one| operators().contains(&one.key)).count();
         assert!(operators >= 2, "no quorum");
         let seq = self.live.next();
-        match &act.value().statement {
-            Statement::Freeze { .. } => self.frozen = true,
-            Statement::Thaw {} => self.frozen = false,
-            Statement::TrustKey { key, tenant, principal, .. } => {
-                self.trusted.insert(*key, (tenant.clone(), principal.clone()));
-            }
-            Statement::RevokeKey { key } => {
-                assert!(self.trusted.remove(key).is_some(), "revoked what was not trusted");
-            }
-            Statement::Reconcile { receipt, applied } => {
-                let held = self.uncertain.remove(receipt).expect("only what is uncertain is reconciled");
-                self.settle(held, *applied);
-            }
-            Statement::ActivatePolicy { .. } | Statement::BindPartitions { .. } => {}
-        }
+        self.model.administered(&act.value().statement);
         assert_eq!(self.record(event), seq);
         assert_eq!(admission::act(&self.live, &act, self.now), Ok(None), "carried out once");
-    }
-
-    fn settle(&mut self, held: Held, commit: bool) {
-        let Some((account, amount)) = held else { return };
-        let reserved = self.reserved.get_mut(&account).expect("it was reserved");
-        *reserved = reserved.checked_sub(amount).expect("no more than was reserved");
-        if commit {
-            *self.committed.entry(account).or_default() += amount;
-        }
     }
 
     fn dispatch(&mut self, decision: Seq) {
         let answer = execution::dispatch(&self.live, decision, self.now);
         assert_eq!(answer, execution::dispatch(&self.replayed, decision, self.now));
-        let run = self.runs.get_mut(&decision);
-        assert_eq!(answer.is_ok(), run.as_ref().is_some_and(|run| !run.dispatched));
+        assert_eq!(answer.is_ok(), self.model.waits(decision));
         match answer {
             Ok(Dispatch::Start) => {
                 let open = self.live.open().get(&decision).expect("an open one");
-                assert!(!self.frozen && self.trusted.contains_key(&open.signer) && self.now < open.not_after);
-                run.expect("a run").dispatched = true;
+                assert!(self.now < open.not_after);
+                self.model.dispatched(decision, &open.signer);
                 self.record(Event::DispatchStarted(decision));
                 assert!(execution::dispatch(&self.live, decision, self.now).is_err(), "a single winner");
             }
@@ -653,23 +573,11 @@ impl House {
     fn conclude(&mut self, ending: Ending) {
         let concluded = execution::conclude(&self.live, LEDGER, ending, self.now);
         assert_eq!(concluded, execution::conclude(&self.replayed, LEDGER, ending, self.now));
-        let fits = |run: &Run| run.dispatched != (ending.status == Status::Expired);
-        assert_eq!(concluded.is_ok(), self.runs.get(&ending.decision).is_some_and(fits));
+        assert_eq!(concluded.is_ok(), self.model.can_end(ending.decision, ending.status));
         let Ok(receipt) = concluded else { return };
-        let run = self.runs.remove(&ending.decision).expect("a run");
-        assert!(self.ended.insert(ending.decision), "it ended before");
         let charged = receipt.usage.as_ref().map(|usage| usage.amount);
-        let reserved = run.account.as_ref().map(|(_, amount)| *amount);
-        let drifted = ending.status == Status::Failed && ending.code == Code::ConnectorContractDrift;
-        let happened = drifted || ending.status == Status::Succeeded;
-        assert_eq!(charged, reserved.filter(|_| happened), "what happened is charged, and nothing else");
         let receipt = signed_again(&execution::document(receipt).expect("a receipt can be written"));
-        match ending.status {
-            Status::Succeeded | Status::Failed | Status::Expired => self.settle(run.account, happened),
-            Status::Uncertain => {
-                self.uncertain.insert(receipt.digest(), run.account);
-            }
-        }
+        self.model.ended(&ending, charged, receipt.digest());
         self.receipts.push(receipt.digest());
         self.record(Event::ReceiptIssued(ReceiptIssued { receipt, output: None }));
     }

@@ -97,6 +97,8 @@ registry! {
 
     TooLarge "ERR_TOO_LARGE" Input Final 413 1
         "the document is larger than the limit" "send less than 1 MiB; put large content in a store and send its digest";
+    RequestIncomplete "ERR_REQUEST_INCOMPLETE" Input Determinate 408 1
+        "the request did not arrive whole and in time" "send it again in one go; many lines as several smaller bodies";
     JsonUtf8 "ERR_JSON_UTF8" Input Final 400 1
         "the bytes are not UTF-8" "encode the document as UTF-8";
     JsonSyntax "ERR_JSON_SYNTAX" Input Final 400 1
@@ -211,6 +213,8 @@ registry! {
         "the log knows offsets that the broker does not have" "this is another cluster or an older copy of the topic";
     KafkaFenced "ERR_KAFKA_FENCED" Kafka Stop 409 2
         "another process publishes for this ledger" "run one writer a ledger";
+    AnswerMissing "ERR_ANSWER_MISSING" Kafka Indeterminate 504 2
+        "no answer came over Kafka in time" "see that the ledger is served and bound to the topic; sending the same again is safe";
 
     Overloaded "ERR_OVERLOADED" Operation Determinate 429 1
         "the queue is full" "send again later";

@@ -9,7 +9,7 @@ use writ_schemas::entry::Entry;
 use writ_schemas::event::Event;
 use writ_schemas::ids::{Seq, hex};
 
-use super::{Data, Found, output};
+use super::{Data, Found, output, session};
 use crate::error::Result;
 use crate::query;
 
@@ -41,7 +41,7 @@ pub(super) fn run(command: &Command) -> Result<Found> {
     let folder = data.folder();
     folder.require()?;
     let reader = Reader::open(folder.log())?;
-    let mut next = Seq(*from);
+    let (mut next, mut cautioned, durable) = (Seq(*from), false, session::durable(&folder));
     loop {
         for located in reader.entries(next)? {
             let entry = located?.entry;
@@ -49,6 +49,9 @@ pub(super) fn run(command: &Command) -> Result<Found> {
                 return Ok(Found::Yes);
             }
             next = entry.header.seq.next();
+            if next > durable && !std::mem::replace(&mut cautioned, true) {
+                session::caution(durable, next);
+            }
             if *json {
                 output::json(&query::entry(&entry)?);
             } else {
@@ -92,16 +95,10 @@ fn gist(event: &Event) -> String {
             format!("{} {} {}", evidence.value().tenant, evidence.value().kind, evidence.digest())
         }
         Event::StateHashed(hash) => hash.to_string(),
-        Event::OutcomeReconciled(act)
-        | Event::PolicyActivated(act)
-        | Event::KeyTrusted(act)
-        | Event::KeyRevoked(act)
-        | Event::Frozen(act)
-        | Event::Thawed(act)
-        | Event::PartitionsBound(act) => format!("act {}", act.digest()),
         Event::CheckpointSigned(note) => format!("size {}", note.lines().nth(1).unwrap_or_default()),
         Event::SourceAdvanced(positions) => format!("{} partitions", positions.len()),
         Event::TailCut(cut) => format!("{} bytes of segment {}", cut.bytes, cut.segment),
         Event::SourceGap(gap) => format!("offsets {} to {} were gone", gap.expected, gap.found),
+        other => other.act().map(|act| format!("act {}", act.digest())).unwrap_or_default(),
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "this is the module that prints")]
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +12,7 @@ use writ_schemas::event::Source;
 
 use super::session::end_process;
 use super::{Data, Found};
+use crate::api::limits::{self, Limits};
 use crate::api::{self, Api};
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
@@ -45,6 +47,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         let why = format!("{} is longer than {SOCKET_PATH_MAX} bytes", socket.display());
         return Err(Failure::new(Code::Config, why));
     }
+    let patience = Duration::from_millis(config.request_patience_ms);
     let kafka = args.kafka.clone().or(config.kafka);
     let http = args.http.clone().or(config.http);
     let metrics = telemetry::start_metrics()?;
@@ -56,9 +59,14 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     };
 
     let service = Service::start(&folder, kafka.as_deref(), end_process)?;
-    let api =
-        Api { ledger: service.handle(), library: service.library(), source: Source::Http, metrics: Some(metrics) };
-    let served = runtime.block_on(serve(&folder, api, listener));
+    let api = Api {
+        ledger: service.handle(),
+        library: service.library(),
+        source: Source::Http,
+        metrics: Some(metrics),
+        limits: Limits::new(patience),
+    };
+    let served = runtime.block_on(serve(&folder, api, listener, patience));
     service.stop()?;
     let _ = std::fs::remove_file(folder.socket());
     runtime.shutdown_background();
@@ -74,7 +82,7 @@ async fn listen(address: &str) -> Result<TcpListener> {
 }
 
 /// Serves until a signal comes. The socket is for this user only; the lock is held, so an old socket is nobody's.
-async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>) -> Result<()> {
+async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>, patience: Duration) -> Result<()> {
     let path = folder.socket();
     let _ = std::fs::remove_file(&path);
     let socket = UnixListener::bind(&path).map_err(|e| Failure::io(&path, &e))?;
@@ -82,14 +90,15 @@ async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>) -> Resu
     let io = |e: std::io::Error| Failure::new(Code::Io, e);
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate()).map_err(io)?, signal(SignalKind::interrupt()).map_err(io)?);
-    let (public, private) = (api::public(api.clone()), api::private(Api { source: Source::Local, ..api.clone() }));
-    tokio::spawn(async move { axum::serve(socket, private).await });
+    let local = Api { source: Source::Local, limits: Limits::new(patience), ..api.clone() };
+    let (public, private) = (api::public(api.clone()), api::private(local));
+    tokio::spawn(limits::answer(socket, private, patience));
     eprintln!("writ: ledger {} is served on {}", api.ledger.genesis.ledger, path.display());
     if let Some(listener) = listener {
         if let Ok(address) = listener.local_addr() {
             eprintln!("writ: and on http://{address}");
         }
-        tokio::spawn(async move { axum::serve(listener, public).await });
+        tokio::spawn(limits::answer(listener, public, patience));
     }
     tokio::select! {
         _ = terminate.recv() => {}

@@ -1,8 +1,10 @@
 //! A way to a ledger: the socket of the process that serves it, or the folder itself, where nobody does.
 //!
 //! Either way the same router answers, so a command behaves the same.
+#![allow(clippy::print_stderr, reason = "this is the module that prints")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -15,8 +17,12 @@ use tower::ServiceExt;
 use writ_log::{Lock, Reader};
 use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
+use writ_schemas::ids::Seq;
 
+use crate::api::limits::Limits;
 use crate::api::{self, Api};
+use crate::checkpoint;
+use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::ledger;
@@ -56,7 +62,8 @@ impl Session {
         }
         let service = Service::start(folder, None, end_process)?;
         let (ledger, library) = (service.handle(), service.library());
-        let router = api::private(Api { ledger, library, source: Source::Local, metrics: None });
+        let limits = Limits::new(Duration::from_millis(Config::default().request_patience_ms));
+        let router = api::private(Api { ledger, library, source: Source::Local, metrics: None, limits });
         Ok(Session { runtime, way: Way::Own(Box::new(Own { service, router })) })
     }
 
@@ -123,7 +130,32 @@ pub(super) fn ask(folder: &Folder, path: &str, local: impl FnOnce(&Library) -> R
         let bytes = session.request(&Method::GET, path, "application/json", Vec::new())?;
         return serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")));
     }
-    local(&library(folder)?)
+    let library = library(folder)?;
+    caution(durable(folder), library.views.progress.next());
+    local(&library)
+}
+
+/// How many entries of a folder are known to be durable without opening it for writing: those that the last checkpoint
+/// covers, for it is signed after they are.
+///
+/// A crash can leave entries that only the page cache shows. Opening for writing writes and syncs them again before anything
+/// follows from them; a question must neither write the log nor resume what was open, so it says what it does not know.
+pub(super) fn durable(folder: &Folder) -> Seq {
+    let latest = ledger::genesis(folder)
+        .and_then(|it| checkpoint::latest(folder, &it.origin, &it.checkpoint_key))
+        .ok()
+        .flatten();
+    latest.map_or(Seq(0), |checkpoint| Seq(checkpoint.size))
+}
+
+/// Says on standard error that an answer, from entries before `next`, goes beyond what is `durable`.
+pub(super) fn caution(durable: Seq, next: Seq) {
+    if next > durable {
+        eprintln!(
+            "writ: entries from {durable} on are beyond the last checkpoint: a crash may still take them, until the ledger is \
+             opened for writing or a checkpoint covers them"
+        );
+    }
 }
 
 /// The views of a folder that nobody serves, up to date.

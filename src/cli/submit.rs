@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Read};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,22 +15,23 @@ use writ_kernel::state::State;
 use writ_log::Reader;
 use writ_schemas::dsse::{DOCUMENT_BYTES_MAX, ENVELOPE_BYTES_MAX, Signed};
 use writ_schemas::errors::Code;
-use writ_schemas::ids::Seq;
+use writ_schemas::ids::{Digest, Seq};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::strict;
 
-use super::session::Session;
+use super::session::{self, Session};
 use super::{Found, output};
 use crate::api::LINES_MAX;
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, KeyRole, read_key};
+use crate::kafka::answers::{Answers, Heard, Refused};
 use crate::kafka::producer;
 use crate::{api, intake, ledger, query};
 
-/// How long decisions may take to come back over Kafka.
-const KAFKA_PATIENCE: Duration = Duration::from_secs(60);
+/// How many lines without an answer are named.
+const UNANSWERED_NAMED_MAX: usize = 10;
 
 /// Bytes that are submitted together: 16 MiB.
 const LINES_BYTES_MAX: usize = 16 << 20;
@@ -47,9 +49,12 @@ pub(super) struct Args {
     /// The HTTP API of a ledger
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Kafka; decisions are awaited on writ.decisions.v1
+    /// Kafka; decisions and refusals are awaited on their topics
     #[arg(long, value_name = "HOST:PORT")]
     kafka: Option<String>,
+    /// How long answers may take to come over Kafka
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, conflicts_with_all = ["data", "url"])]
+    wait: u64,
     /// The producer's key file [default with --data: keys/producer.key of the folder]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -111,7 +116,7 @@ fn submit_all(
     loop {
         let (lines, ended) = next_lines(input, &mut number, key, printer)?;
         if !lines.is_empty() {
-            submitter.submit(lines)?.iter().for_each(|answer| printer.answer(answer));
+            submitter.submit(lines, printer)?;
         }
         if ended {
             return Ok(number);
@@ -205,7 +210,7 @@ fn envelope(line: &[u8], key: &Result<SecretKey>) -> Result<Vec<u8>> {
 enum Submitter {
     Session(Session),
     Url(String),
-    Kafka(String),
+    Kafka(String, Duration),
     DryRun(Box<DryRun>),
 }
 
@@ -215,12 +220,12 @@ impl Submitter {
             (Some(dir), _, _) if args.dry_run => Ok(Submitter::DryRun(Box::new(DryRun::open(&Folder::at(dir))?))),
             (Some(dir), _, _) => Ok(Submitter::Session(Session::open(&Folder::at(dir))?)),
             (None, Some(url), _) => Ok(Submitter::Url(url.trim_end_matches('/').to_owned())),
-            (None, None, Some(bootstrap)) => Ok(Submitter::Kafka(bootstrap.clone())),
+            (None, None, Some(bootstrap)) => Ok(Submitter::Kafka(bootstrap.clone(), Duration::from_secs(args.wait))),
             (None, None, None) => Err(Failure::new(Code::Usage, "where to: --data, --url or --kafka")),
         }
     }
 
-    fn submit(&mut self, lines: Vec<Line>) -> Result<Vec<Value>> {
+    fn submit(&mut self, lines: Vec<Line>, printer: &mut Printer) -> Result<()> {
         let numbers: Vec<u64> = lines.iter().map(|line| line.number).collect();
         let mut answers = match self {
             Submitter::Session(session) => {
@@ -228,19 +233,20 @@ impl Submitter {
                 parse_lines(&bytes)?
             }
             Submitter::Url(url) => parse_lines(&post(&format!("{url}/v1/intents"), &joined(&lines))?)?,
-            Submitter::Kafka(bootstrap) => return over_kafka(bootstrap, &lines),
+            Submitter::Kafka(bootstrap, patience) => return over_kafka(bootstrap, *patience, &lines, printer),
             Submitter::DryRun(dry) => lines.iter().map(|line| dry.decide(&line.envelope)).collect::<Result<_>>()?,
         };
         for (answer, number) in answers.iter_mut().zip(numbers) {
             answer["line"] = json!(number);
+            printer.answer(answer);
         }
-        Ok(answers)
+        Ok(())
     }
 
     fn close(self) -> Result<()> {
         match self {
             Submitter::Session(session) => session.close(),
-            Submitter::Url(_) | Submitter::Kafka(_) | Submitter::DryRun(_) => Ok(()),
+            Submitter::Url(_) | Submitter::Kafka(..) | Submitter::DryRun(_) => Ok(()),
         }
     }
 }
@@ -271,22 +277,55 @@ fn post(url: &str, body: &[u8]) -> Result<Vec<u8>> {
     Err(api::failure_of_problem(&serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
 }
 
-fn over_kafka(bootstrap: &str, lines: &[Line]) -> Result<Vec<Value>> {
-    let (mut records, mut numbers) = (Vec::new(), BTreeMap::new());
+/// Sends every line, and prints each answer as it comes: partitions do not keep the order of the lines.
+fn over_kafka(bootstrap: &str, patience: Duration, lines: &[Line], printer: &mut Printer) -> Result<()> {
+    let mut records = Vec::with_capacity(lines.len());
+    let (mut by_intent, mut by_record) = (BTreeMap::<_, Vec<u64>>::new(), BTreeMap::<_, Vec<u64>>::new());
     for line in lines {
         let intent = intake::parse(&line.envelope)?;
-        numbers.insert(intent.digest(), line.number);
-        records.push((intent.value().tenant.to_string(), line.envelope.clone()));
+        // By this form of the record a refusal names an intent that could be read, so this form is sent.
+        let record = intent.to_envelope();
+        by_intent.entry(intent.digest()).or_default().push(line.number);
+        by_record.entry(Digest::of(&record)).or_default().push(line.number);
+        records.push((intent.value().tenant.to_string(), record));
     }
+    let mut open: BTreeSet<u64> = lines.iter().map(|line| line.number).collect();
+    let answers = Answers::listen(bootstrap)?;
     producer::send(bootstrap, &records)?;
-    let mut answers = Vec::new();
-    let wanted = numbers.keys().copied().collect();
-    producer::wait_for_decisions(bootstrap, wanted, KAFKA_PATIENCE, |decision| {
-        // Decisions of several partitions come in any order.
-        let number = numbers.get(&decision.value().intent_digest);
-        answers.push(json!({ "answer": "decided", "decision": query::document(decision), "line": number }));
-    })?;
-    Ok(answers)
+    let all = answers.hear(patience, |heard| {
+        let numbers = match &heard {
+            Heard::Decided(decision) | Heard::Known(decision) => by_intent.remove(&decision.value().intent_digest),
+            Heard::Refused(refused) => by_record.remove(&refused.digest),
+        };
+        let Some(numbers) = numbers else { return ControlFlow::Continue(()) };
+        let mut answer = match &heard {
+            Heard::Decided(decision) => json!({ "answer": "decided", "decision": query::document(decision) }),
+            Heard::Known(decision) => json!({ "answer": "known", "decision": query::document(decision) }),
+            Heard::Refused(Refused { code, detail, seq, .. }) => {
+                json!({ "answer": "refused", "code": code, "detail": detail, "seq": seq })
+            }
+        };
+        for number in numbers {
+            if open.remove(&number) {
+                answer["line"] = json!(number);
+                printer.answer(&answer);
+            }
+        }
+        if open.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if all {
+        return Ok(());
+    }
+    let first: Vec<String> = open.iter().take(UNANSWERED_NAMED_MAX).map(u64::to_string).collect();
+    let more = if open.len() > first.len() { ", ..." } else { "" };
+    let (count, first, seconds) = (open.len(), first.join(", "), patience.as_secs());
+    // One that was decided before adds nothing to the topics, and is found only as long as they keep its decision.
+    let why = format!(
+        "neither a decision nor a refusal within {seconds} s, nor an earlier decision on the topic, for {count} of \
+         {} lines: {first}{more}",
+        lines.len()
+    );
+    Err(Failure::new(Code::AnswerMissing, why))
 }
 
 /// Decides against the log as it is, and adds nothing.
@@ -303,6 +342,7 @@ impl DryRun {
             let entry = located?.entry;
             state.apply(entry.header.seq, entry.header.recorded_at, &entry.event()?)?;
         }
+        session::caution(session::durable(folder), state.next());
         Ok(DryRun { state })
     }
 

@@ -1,11 +1,15 @@
 //! Addresses, topics, limits.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::{Offset, TopicPartitionList};
 
 use writ_schemas::errors::Code;
 
@@ -34,6 +38,50 @@ pub fn client(bootstrap: &str) -> ClientConfig {
         .set("socket.keepalive.enable", "true")
         .set("log_level", "3");
     config
+}
+
+/// What every consumer here is made from, `group` by name only: partitions are assigned by hand, and no offset is committed,
+/// because where reading goes on is never the broker's to say. It reads what was committed.
+#[must_use]
+pub fn consumer(bootstrap: &str, group: &str) -> ClientConfig {
+    let mut config = client(bootstrap);
+    config.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+    config
+}
+
+/// The end of each partition of a topic, open transactions included: whatever is published later lies behind it.
+///
+/// # Errors
+/// `ERR_KAFKA_UNAVAILABLE`; `ERR_KAFKA_TOPIC` if there is no such topic.
+pub fn ends(bootstrap: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
+    let everything: BaseConsumer = consumer(bootstrap, "writ-ends")
+        .set("isolation.level", "read_uncommitted")
+        .create()
+        .map_err(|e| failure("consumer", &e))?;
+    let metadata = everything.fetch_metadata(Some(topic), PATIENCE).map_err(|e| failure(topic, &e))?;
+    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    let ends: BTreeMap<i32, i64> = partitions
+        .map(|partition| {
+            let marks = everything.fetch_watermarks(topic, partition.id(), PATIENCE);
+            marks.map(|(_, end)| (partition.id(), end)).map_err(|e| failure(topic, &e))
+        })
+        .collect::<Result<_>>()?;
+    if ends.is_empty() {
+        return Err(Failure::new(Code::KafkaTopic, format!("{topic} does not exist")));
+    }
+    Ok(ends)
+}
+
+/// What a reader of these partitions is assigned.
+///
+/// # Errors
+/// None in practice: the partitions are those that the broker named.
+pub fn assign(consumer: &BaseConsumer, from: &[(&str, i32, Offset)]) -> Result<()> {
+    let mut assignment = TopicPartitionList::new();
+    for (topic, partition, offset) in from {
+        assignment.add_partition_offset(topic, *partition, *offset).map_err(|e| failure(topic, &e))?;
+    }
+    consumer.assign(&assignment).map_err(|e| failure("assignment", &e))
 }
 
 /// A failure of the client library.

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug_span, error, warn};
 
 use writ_kernel::state::Binding;
@@ -72,32 +71,23 @@ impl Intake {
                 format!("{topic} has {} partitions, {} were bound", described.partitions, binding.partitions),
             ));
         }
-        let consumer = Intake::consumer(cluster::client(bootstrap), ledger)?;
-        let intake = Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue };
-        let mut assignment = TopicPartitionList::new();
-        for number in 0..binding.partitions {
-            let next = intake.start(number, positions.get(&intake.partition(number)).copied())?;
-            let (partition, offset) =
-                (i32::try_from(number).unwrap_or(i32::MAX), i64::try_from(next).unwrap_or(i64::MAX));
-            assignment
-                .add_partition_offset(topic, partition, Offset::Offset(offset))
-                .map_err(|e| failure("assignment", &e))?;
-        }
-        intake.consumer.assign(&assignment).map_err(|e| failure("assignment", &e))?;
-        Ok(intake)
-    }
-
-    fn consumer(mut config: ClientConfig, ledger: LedgerId) -> Result<BaseConsumer> {
-        config
-            .set("group.id", format!("writ-{ledger}"))
-            .set("enable.auto.commit", "false")
+        let consumer = cluster::consumer(bootstrap, &format!("writ-{ledger}"))
             .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
             .set("fetch.message.max.bytes", (8 << 20).to_string())
             .set("fetch.wait.max.ms", "50")
             .set("queued.max.messages.kbytes", (32 << 10).to_string())
             .create()
-            .map_err(|e| failure("consumer", &e))
+            .map_err(|e| failure("consumer", &e))?;
+        let intake = Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue };
+        let mut from = Vec::new();
+        for number in 0..binding.partitions {
+            let next = intake.start(number, positions.get(&intake.partition(number)).copied())?;
+            let (partition, offset) =
+                (i32::try_from(number).unwrap_or(i32::MAX), i64::try_from(next).unwrap_or(i64::MAX));
+            from.push((topic, partition, Offset::Offset(offset)));
+        }
+        cluster::assign(&intake.consumer, &from)?;
+        Ok(intake)
     }
 
     fn partition(&self, number: u32) -> Partition {

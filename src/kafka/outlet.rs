@@ -6,15 +6,15 @@
 //!
 //! **Invariant:** reads the log only up to what the sequencer has committed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug_span, warn};
 
 use writ_log::Reader;
@@ -274,29 +274,17 @@ fn is_final(error: &KafkaError) -> bool {
 /// How far the ledger has published: the last committed progress record of its id. "To the end" is the partition's end of
 /// file, not an offset: control records occupy offsets.
 fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
-    let consumer: BaseConsumer = cluster::client(bootstrap)
-        .set("group.id", format!("writ-progress-{ledger}"))
-        .set("enable.auto.commit", "false")
+    let consumer: BaseConsumer = cluster::consumer(bootstrap, &format!("writ-progress-{ledger}"))
         .set("auto.offset.reset", "earliest")
-        .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
         .create()
         .map_err(|e| failure("consumer", &e))?;
-    let metadata = consumer.fetch_metadata(Some(PROGRESS), PATIENCE).map_err(|e| failure(PROGRESS, &e))?;
-    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-    if partitions == 0 {
-        return Err(Failure::new(Code::KafkaTopic, format!("{PROGRESS} does not exist")));
-    }
-    let mut assignment = TopicPartitionList::new();
-    for number in 0..partitions {
-        let number = i32::try_from(number).unwrap_or(i32::MAX);
-        assignment.add_partition_offset(PROGRESS, number, Offset::Beginning).map_err(|e| failure(PROGRESS, &e))?;
-    }
-    wait_until_stable(bootstrap, &consumer, partitions)?;
-    consumer.assign(&assignment).map_err(|e| failure(PROGRESS, &e))?;
+    let ends = cluster::ends(bootstrap, PROGRESS)?;
+    wait_until_stable(&consumer, &ends)?;
+    cluster::assign(&consumer, &ends.keys().map(|it| (PROGRESS, *it, Offset::Beginning)).collect::<Vec<_>>())?;
     let (mut ended, mut next) = (BTreeSet::new(), Seq(0));
     let started = Stopwatch::start();
-    while ended.len() < partitions {
+    while ended.len() < ends.len() {
         match consumer.poll(Duration::from_millis(200)) {
             None if started.elapsed() > PATIENCE * 2 => {
                 return Err(Failure::new(Code::KafkaUnavailable, format!("{PROGRESS} does not come to its end")));
@@ -315,20 +303,14 @@ fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
 
 /// Waits until no transaction is open below what the topic holds now. Committed records are read only up to the first open
 /// transaction, which may be another ledger's, and our own last record may lie behind it.
-fn wait_until_stable(bootstrap: &str, committed: &BaseConsumer, partitions: usize) -> Result<()> {
-    let everything: BaseConsumer = cluster::client(bootstrap)
-        .set("group.id", "writ-progress-marks")
-        .set("isolation.level", "read_uncommitted")
-        .create()
-        .map_err(|e| failure("consumer", &e))?;
-    let high = |consumer: &BaseConsumer, partition| {
-        let marks = consumer.fetch_watermarks(PROGRESS, partition, PATIENCE);
-        marks.map(|(_, high)| high).map_err(|e| failure(PROGRESS, &e))
+fn wait_until_stable(committed: &BaseConsumer, ends: &BTreeMap<i32, i64>) -> Result<()> {
+    let stable = |partition| {
+        let marks = committed.fetch_watermarks(PROGRESS, partition, PATIENCE);
+        marks.map(|(_, end)| end).map_err(|e| failure(PROGRESS, &e))
     };
     let started = Stopwatch::start();
-    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-        let end = high(&everything, partition)?;
-        while high(committed, partition)? < end {
+    for (partition, end) in ends {
+        while stable(*partition)? < *end {
             if started.elapsed() > PATIENCE * 4 {
                 return Err(Failure::new(Code::KafkaUnavailable, format!("{PROGRESS}: a transaction stays open")));
             }

@@ -15,6 +15,7 @@ use crate::scene::{Run, Scene, Served, note, writ};
 
 mod acts;
 mod arguments;
+mod clients;
 mod folders;
 mod lines;
 mod policies;

@@ -144,6 +144,41 @@ fn the_log_is_shown_from_and_to() {
 }
 
 #[test]
+fn an_answer_from_what_a_crash_may_take_says_so() {
+    let scene = worked();
+    let (data, latest) = (scene.data(), scene.inside("checkpoints/latest"));
+    let entries = |run: &Run| run.lines().len();
+    let before = entries(&writ(["log", "show", "--data", data, "--json"]).ended(0));
+    let checkpoint = std::fs::read(&latest).expect("a checkpoint");
+    scene.submit(note("n-9").to_string().as_bytes(), &[]).ended(0);
+    let questions: [&[&str]; 5] = [
+        &["log", "show", "--data", data, "--json"],
+        &["show", "--data", data, "acme", "n-9", "--json"],
+        &["graph", "show", "--data", data, "acme", "n-9", "--json"],
+        &["usage", "show", "--data", data, "--json"],
+        &["submit", "--data", data, "--dry-run", "--json", &scene.file("again.jsonl", note("n-10").to_string())],
+    ];
+    let sealed = questions.map(|words| writ(words).ended(0));
+    assert!(sealed.iter().all(|run| run.err.is_empty()), "{sealed:?}");
+
+    // As a kill leaves it that comes before the next checkpoint.
+    std::fs::write(&latest, &checkpoint).expect("written");
+    let caution = format!("writ: entries from {before} on are beyond the last checkpoint");
+    for (words, sealed) in questions.iter().zip(&sealed) {
+        let run = writ(*words).ended(0);
+        assert!(run.err.starts_with(&caution) && run.err.lines().count() == 1, "{words:?}: {run:?}");
+        assert!(words[0] == "submit" || run.out == sealed.out, "{words:?}: {run:?}");
+    }
+    let last = (before - 1).to_string();
+    let covered = writ(["log", "show", "--data", data, "--to", &last, "--json"]).ended(0);
+    assert_eq!((entries(&covered), covered.err.as_str()), (before, ""), "what is covered needs no caution");
+
+    scene.submit(note("n-11").to_string().as_bytes(), &[]).ended(0);
+    assert_eq!(writ(questions[0]).ended(0).err, "", "opening for writing made it durable");
+    writ(["verify", "--data", data]).ended(0);
+}
+
+#[test]
 fn verification_takes_what_was_kept_elsewhere() {
     let scene = Scene::bare();
     let made = writ(["init", "--data", scene.data(), "--json"]).ended(0).json();

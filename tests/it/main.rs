@@ -21,3 +21,4 @@ mod loss;
 mod scene;
 mod bad_input;
 mod command_line;
+mod kafka;

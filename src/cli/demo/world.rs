@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::Offset;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::Message;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 use writ_schemas::act::Statement;
@@ -172,16 +172,9 @@ struct Ears(BaseConsumer);
 
 impl Ears {
     fn open(bootstrap: &str) -> Result<Ears> {
-        let consumer: BaseConsumer = cluster::client(bootstrap)
-            .set("group.id", "demo")
-            .set("enable.auto.commit", "false")
-            .create()
-            .map_err(|e| failure("consumer", &e))?;
-        let mut assignment = TopicPartitionList::new();
-        for topic in [DECISIONS, RECEIPTS, REFUSALS] {
-            assignment.add_partition_offset(topic, 0, Offset::Beginning).map_err(|e| failure(topic, &e))?;
-        }
-        consumer.assign(&assignment).map_err(|e| failure("assignment", &e))?;
+        let consumer: BaseConsumer =
+            cluster::consumer(bootstrap, "demo").create().map_err(|e| failure("consumer", &e))?;
+        cluster::assign(&consumer, &[DECISIONS, RECEIPTS, REFUSALS].map(|topic| (topic, 0, Offset::Beginning)))?;
         Ok(Ears(consumer))
     }
 

@@ -16,6 +16,7 @@ pub(super) const ROWS: &[Row] = &[
         writ(["submit", "--data", it.data(), "--url", "http://127.0.0.1:1"])
     }),
     row("a dry run without a folder", Code::Usage, |_| writ(["submit", "--url", "http://127.0.0.1:1", "--dry-run"])),
+    row("patience without a Kafka", Code::Usage, |it| writ(["submit", "--data", it.data(), "--wait", "1"])),
     row("a seq that is no number", Code::Usage, |it| writ(["log", "show", "--data", it.data(), "--from", "first"])),
     row("a negative seq", Code::Usage, |it| writ(["log", "show", "--data", it.data(), "--from=-1"])),
     row("a seq of 2^64", Code::Usage, |it| writ(["replay", "--data", it.data(), "--until", "18446744073709551616"])),

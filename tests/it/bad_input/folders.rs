@@ -172,6 +172,7 @@ pub(super) const ROWS: &[Row] = &[
     row("an unknown key in the configuration", Code::Config, |it| configured(it, "colour = \"green\"")),
     row("a wrong type in the configuration", Code::Config, |it| configured(it, "checkpoint_interval_ms = \"often\"")),
     row("a wrong value in the configuration", Code::Config, |it| configured(it, "checkpoint_interval_ms = 5000")),
+    row("no patience in the configuration", Code::Config, |it| configured(it, "request_patience_ms = 0")),
     row("a negative value in the configuration", Code::Config, |it| configured(it, "connector_calls_max = -1")),
     row("a configuration that is not UTF-8", Code::Config, |it| {
         fs::write(it.inside("writ.toml"), [0xff, 0xfe]).expect("written");

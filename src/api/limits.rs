@@ -1,0 +1,102 @@
+//! What clients may take of this process: the memory that bodies fill, the time to send a request, connections.
+//!
+//! **Invariant:** whatever clients send, or leave unsent, the bodies of one listener hold at most [`BODIES_BYTES_MAX`] bytes
+//! together, and no request that has not arrived holds its connection for longer than twice the patience: once for its head,
+//! once for its body.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use writ_schemas::errors::Code;
+
+use crate::error::{Failure, Result};
+
+/// The most bytes of bodies that one listener holds: 64 MiB, three of the largest bodies and room for intents beside them. A
+/// body is held about three times while its lines are parsed and answered.
+pub const BODIES_BYTES_MAX: usize = 64 << 20;
+
+/// The most connections of one listener: half of the 1024 files that a process may usually open, so that clients cannot keep
+/// the log from opening its next segment.
+const CONNECTIONS_MAX: usize = 512;
+
+/// What the clients of one listener may take. Each listener has its own: what a network fills must not keep operators out.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    patience: Duration,
+    bytes: Arc<Semaphore>,
+}
+
+/// A share of the memory of all bodies; given back when it is dropped.
+pub(super) type Share = OwnedSemaphorePermit;
+
+impl Limits {
+    /// Limits with nothing taken yet; a body must arrive within `patience`.
+    #[must_use]
+    pub fn new(patience: Duration) -> Limits {
+        Limits { patience, bytes: Arc::new(Semaphore::new(BODIES_BYTES_MAX)) }
+    }
+
+    /// A whole body. Its bytes count until the share is dropped, which is when they were answered.
+    ///
+    /// # Errors
+    /// `ERR_TOO_LARGE` above `bytes_max`; `ERR_OVERLOADED` if all bodies together are too much; `ERR_REQUEST_INCOMPLETE` if it
+    /// does not arrive in time, or is cut off.
+    pub(super) async fn receive(&self, body: Body, bytes_max: usize) -> Result<(Vec<u8>, Share)> {
+        let received = tokio::time::timeout(self.patience, self.read(body, bytes_max)).await;
+        received.unwrap_or_else(|_| {
+            let why = format!("no whole body within {} ms", self.patience.as_millis());
+            Err(Failure::new(Code::RequestIncomplete, why))
+        })
+    }
+
+    /// Counts what has arrived, not what was announced: an announcement costs a client nothing.
+    async fn read(&self, mut body: Body, bytes_max: usize) -> Result<(Vec<u8>, Share)> {
+        let too_large = || Failure::new(Code::TooLarge, format!("a body above {bytes_max} bytes"));
+        if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > bytes_max) {
+            return Err(too_large());
+        }
+        let (mut bytes, mut share) = (Vec::new(), self.take(0)?);
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let cut_off = |e| Failure::new(Code::RequestIncomplete, format!("the body was cut off: {e}"));
+            let Ok(data) = frame.map_err(cut_off)?.into_data() else { continue }; // trailers say nothing here
+            if bytes.len() + data.len() > bytes_max {
+                return Err(too_large());
+            }
+            share.merge(self.take(data.len())?);
+            bytes.extend_from_slice(&data);
+        }
+        Ok((bytes, share))
+    }
+
+    fn take(&self, bytes: usize) -> Result<Share> {
+        let taken = u32::try_from(bytes).ok().and_then(|it| Arc::clone(&self.bytes).try_acquire_many_owned(it).ok());
+        taken.ok_or_else(|| Failure::new(Code::Overloaded, "the bodies of other requests fill the memory for them"))
+    }
+}
+
+/// Answers on a listener until the process ends. A connection on which no head of a request arrives within `patience` is
+/// closed, between two requests as before the first; `axum::serve` has no such limit.
+pub async fn answer<L: Listener>(mut listener: L, router: Router, patience: Duration) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+        let (stream, _) = listener.accept().await;
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(patience);
+            // A connection that breaks has nobody who could be told.
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            drop(place);
+        });
+    }
+}
