@@ -192,10 +192,11 @@ pub(crate) fn follow(ledger: &Ledger, following: Following) -> Result<Follower> 
     }
     let handle = ledger.handle();
     let mut views = Views::open(&handle.folder, handle.genesis.ledger)?;
-    Ok(Follower(Some(std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().name("views".to_owned()).spawn(move || {
         views.follow(&handle.progress)?;
         Ok(views)
-    }))))
+    });
+    Ok(Follower(Some(thread.map_err(|e| Failure::new(Code::Io, e))?)))
 }
 
 impl Follower {

@@ -15,12 +15,12 @@ pub const EXPIRY_AHEAD_MAX: u64 = 7 * 24 * 3_600 * 1_000_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Act {
+    /// From when on it is refused.
+    pub expires_at: UnixMicros,
     /// The ledger that it administers.
     pub ledger: LedgerId,
     /// Makes two equal statements two acts.
     pub nonce: Name,
-    /// From when on it is refused.
-    pub expires_at: UnixMicros,
     /// What is to hold from now on.
     pub statement: Statement,
 }

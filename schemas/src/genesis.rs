@@ -12,22 +12,22 @@ use crate::ids::{KeyId, LedgerId, UnixMicros};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Genesis {
-    /// The ledger's id.
-    pub ledger: LedgerId,
-    /// The name under which its checkpoints are published.
-    pub origin: String,
-    /// The keys whose quorum may administer it.
-    pub operators: Vec<KeyId>,
-    /// How many of them an administrative act needs; at least 1.
-    pub quorum: u32,
-    /// Signs decisions and receipts.
-    pub decision_key: KeyId,
     /// Signs checkpoints; a separate one, because it signs another format.
     pub checkpoint_key: KeyId,
-    /// How documents are authenticated.
-    pub signing_mode: SigningMode,
     /// When it was made.
     pub created_at: UnixMicros,
+    /// Signs decisions and receipts.
+    pub decision_key: KeyId,
+    /// The ledger's id.
+    pub ledger: LedgerId,
+    /// The keys whose quorum may administer it.
+    pub operators: Vec<KeyId>,
+    /// The name under which its checkpoints are published.
+    pub origin: String,
+    /// How many of them an administrative act needs; at least 1.
+    pub quorum: u32,
+    /// How documents are authenticated.
+    pub signing_mode: SigningMode,
 }
 
 impl Genesis {

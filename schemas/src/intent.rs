@@ -1,4 +1,6 @@
 //! An intent: what a producer asks for, signed by it.
+//!
+//! Fields are declared in the order of the canonical bytes, so that writing them needs no sorting.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,15 +20,6 @@ pub const EVIDENCE_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intent {
-    /// On whose behalf, and out of whose budgets.
-    pub tenant: Name,
-    /// The producer's id for it; unique in the tenant until it expires.
-    pub id: Name,
-    /// Which agent asks; its key must be trusted for it.
-    pub principal: Name,
-    /// The conversation that it belongs to; receipts are chained within it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<Name>,
     /// What is to be done; policy rules are found by it.
     pub action: Name,
     /// With what.
@@ -36,6 +29,15 @@ pub struct Intent {
     pub evidence: Vec<Digest>,
     /// From when on it must not be done any more. Mandatory; at most [`EXPIRY_AHEAD_MAX`] ahead.
     pub expires_at: UnixMicros,
+    /// The producer's id for it; unique in the tenant until it expires.
+    pub id: Name,
+    /// Which agent asks; its key must be trusted for it.
+    pub principal: Name,
+    /// The conversation that it belongs to; receipts are chained within it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Name>,
+    /// On whose behalf, and out of whose budgets.
+    pub tenant: Name,
 }
 
 impl Document for Intent {
