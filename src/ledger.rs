@@ -37,7 +37,7 @@ use crate::executor::content::ContentStore;
 use crate::folder::{self, Folder, KeyRole};
 use crate::progress::Progress;
 use crate::queue::{NotTaken, Queue};
-use crate::sequencer::{Answer, Effect, Input, Job, Sequencer, Submission, Submitted, Weight, chain_up};
+use crate::sequencer::{Answer, Effect, Input, Job, Passed, Sequencer, Submission, Submitted, Weight, chain_up};
 use crate::verify::check_event;
 
 /// How long an act made here may wait to be submitted: an hour, in microseconds.
@@ -190,6 +190,12 @@ impl Opened {
         })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     /// The queue of the writer to be; what is put into it waits for the start.
     #[must_use]
     pub fn queue(&self) -> &Arc<Queue<Input>> {
@@ -215,6 +221,14 @@ impl Opened {
     /// # Errors
     /// A key file is missing, an open intent cannot be read, or the machine has no threads left.
     pub fn start(self, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
+        self.start_with(Passed::CarriedOut, on_fatal)
+    }
+
+    /// The same, but where `passed` waits there is no executor: nothing is dispatched, whatever is open or passes.
+    ///
+    /// # Errors
+    /// As [`Opened::start`].
+    pub fn start_with(self, passed: Passed, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
         let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock, queue, mut waiting } =
             self;
         let config = folder.config()?;
@@ -236,7 +250,7 @@ impl Opened {
                 let ending =
                     Ending { decision: *decision, status: Status::Uncertain, code: Code::Interrupted, output: None };
                 queue.report(Input::Ended(ending, None));
-            } else {
+            } else if passed == Passed::CarriedOut {
                 let intent = waiting.take(*decision)?;
                 let weight = Weight::of(&intent, &job_bytes);
                 let _ = effects.send(Effect::Ready(Box::new(Job {
@@ -272,13 +286,18 @@ impl Opened {
             progress: Arc::clone(&progress),
             since_hash,
             job_bytes,
+            passed,
         };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || sequencer.run())?;
         let sealer = guarded("checkpointer", Arc::clone(&on_fatal), move || checkpointer.run(&headers_in))?;
-        let executor = guarded("executor", on_fatal, move || {
+        let carry_out = move || {
             executor.run(&effects_in);
             Ok(())
-        })?;
+        };
+        let executor = match passed {
+            Passed::CarriedOut => Some(guarded("executor", on_fatal, carry_out)?),
+            Passed::Waits => None,
+        };
         Ok(Ledger { folder, genesis, clock, queue, progress, effects, writer, sealer, executor, _lock: lock })
     }
 }
@@ -293,7 +312,7 @@ pub struct Ledger {
     effects: Sender<Effect>,
     writer: JoinHandle<Result<()>>,
     sealer: JoinHandle<Result<()>>,
-    executor: JoinHandle<Result<()>>,
+    executor: Option<JoinHandle<Result<()>>>,
     _lock: Lock,
 }
 
@@ -325,7 +344,7 @@ impl Ledger {
         }
     }
 
-    /// Takes nothing more, ends everything that has passed, seals.
+    /// Takes nothing more, ends everything that has passed, seals. Where nothing is carried out, as [`Ledger::stop`].
     ///
     /// # Errors
     /// What ended the writer or the checkpointer.
@@ -351,7 +370,7 @@ impl Ledger {
         self.queue.close_outside();
         let _ = self.effects.send(how);
         let died = |_| Failure::new(Code::Io, "a thread of the ledger panicked");
-        self.executor.join().map_err(died)??;
+        self.executor.map_or(Ok(Ok(())), JoinHandle::join).map_err(died)??;
         self.queue.close();
         self.writer.join().map_err(died)??;
         self.sealer.join().map_err(died)?

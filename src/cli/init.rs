@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         let cluster::Topic { cluster, topic_id, partitions } = topic;
         statements.push(Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions });
     }
-    let session = Session::open(&folder)?;
+    let session = Session::administer(&folder)?;
     for statement in statements {
         let act = ledger::act(&folder, genesis.value(), statement, &clock)?;
         session.post("/v1/acts", act.to_envelope())?;

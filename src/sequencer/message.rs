@@ -92,6 +92,15 @@ pub enum Effect {
     Finish,
 }
 
+/// What becomes of what passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// This process carries it out.
+    CarriedOut,
+    /// It waits for a process that does.
+    Waits,
+}
+
 /// An execution that waits for its turn.
 #[derive(Debug)]
 pub struct Job {

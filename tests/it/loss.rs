@@ -18,7 +18,7 @@ use writ::clock::Clock;
 use writ::error::Failure;
 use writ::progress::Progress;
 use writ::queue::Queue;
-use writ::sequencer::{Answer, Effect, Input, Sequencer, Submission, Submitted};
+use writ::sequencer::{Answer, Effect, Input, Passed, Sequencer, Submission, Submitted};
 use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
 use writ_log::storage::Fault;
@@ -287,6 +287,7 @@ fn write<S: Storage + Clone>(
             // Enough for a state hash at the close.
             since_hash: 32,
             job_bytes: Arc::default(),
+            passed: Passed::CarriedOut,
         };
         sequencer.run()
     });

@@ -21,3 +21,5 @@ mod loss;
 mod scene;
 mod bad_input;
 mod command_line;
+mod unserved;
+mod fork;
