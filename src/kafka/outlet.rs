@@ -114,11 +114,16 @@ impl Outlet {
             }
             while self.at.next < until {
                 let (outputs, at) = self.collect(&reader, until)?;
-                if !outputs.is_empty() && self.publish_until_done(&outputs, at, stop)? == Ended::NotNow {
+                let waits = || {
+                    telemetry::kafka_lag(progress.next().0.saturating_sub(self.at.next.0));
+                    !stop.load(Ordering::Relaxed)
+                };
+                if !outputs.is_empty() && self.publish_until_done(&outputs, at, &waits)? == Ended::NotNow {
                     return Ok(());
                 }
                 self.at = at;
             }
+            telemetry::kafka_lag(progress.next().0.saturating_sub(self.at.next.0));
         }
     }
 
@@ -181,13 +186,15 @@ impl Outlet {
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }))
     }
 
-    /// One transaction, tried again until it is committed. A broker that is away is waited for; being fenced is final.
-    fn publish_until_done(&self, outputs: &[Output], at: Published, stop: &AtomicBool) -> Result<Ended> {
+    /// One transaction, tried again until it is committed. A broker that is away is waited for as long as `waits` says so;
+    /// being fenced is final.
+    fn publish_until_done(&self, outputs: &[Output], at: Published, waits: &dyn Fn() -> bool) -> Result<Ended> {
         loop {
+            waits();
             let took = Stopwatch::start();
             let committed = match self.produce(outputs, at) {
                 // A commit that timed out may have happened: it is asked for again until it is known.
-                Ok(()) => self.until_known(stop, || self.producer.commit_transaction(PATIENCE)),
+                Ok(()) => self.until_known(waits, || self.producer.commit_transaction(PATIENCE)),
                 Err(error) => Err(Some(error)),
             };
             match committed {
@@ -200,8 +207,8 @@ impl Outlet {
                 Err(Some(error)) if is_final(&error) => return Err(failure("publishing", &error)),
                 Err(Some(error)) => warn!(%error, "a transaction cannot be committed; it is aborted and tried again"),
             }
-            match self.until_known(stop, || self.producer.abort_transaction(PATIENCE)) {
-                Ok(()) if stop.load(Ordering::Relaxed) => return Ok(Ended::NotNow),
+            match self.until_known(waits, || self.producer.abort_transaction(PATIENCE)) {
+                Ok(()) if !waits() => return Ok(Ended::NotNow),
                 Ok(()) => std::thread::sleep(PAUSE),
                 Err(None) => return Ok(Ended::NotNow),
                 Err(Some(error)) => return Err(failure("publishing", &error)),
@@ -211,9 +218,12 @@ impl Outlet {
 
     /// Repeats the end of a transaction while the broker does not answer. No error in hand means that the process ends
     /// first: what became of the transaction is then found out at the next start, from the progress record.
+    ///
+    /// The pause polls. An abort turns what was not sent into delivery reports and waits until they are taken, which only a
+    /// poll does: without it no abort would ever end, however long the broker is back.
     fn until_known(
         &self,
-        stop: &AtomicBool,
+        waits: &dyn Fn() -> bool,
         end: impl Fn() -> std::result::Result<(), KafkaError>,
     ) -> std::result::Result<(), Option<KafkaError>> {
         loop {
@@ -224,10 +234,10 @@ impl Outlet {
                 }
                 Err(error) => return Err(Some(error)),
             }
-            if stop.load(Ordering::Relaxed) {
+            if !waits() {
                 return Err(None);
             }
-            std::thread::sleep(PAUSE);
+            self.producer.poll(PAUSE);
         }
     }
 
