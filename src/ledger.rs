@@ -288,7 +288,11 @@ impl Opened {
             job_bytes,
             passed,
         };
-        let writer = guarded("sequencer", Arc::clone(&on_fatal), move || sequencer.run())?;
+        let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone() };
+        let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {
+            let _last = last;
+            sequencer.run()
+        })?;
         let sealer = guarded("checkpointer", Arc::clone(&on_fatal), move || checkpointer.run(&headers_in))?;
         let carry_out = move || {
             executor.run(&effects_in);
@@ -299,6 +303,20 @@ impl Opened {
             Passed::Waits => None,
         };
         Ok(Ledger { folder, genesis, clock, queue, progress, effects, writer, sealer, executor, _lock: lock })
+    }
+}
+
+/// Tells those who wait for the writer that it has ended, whether it closed the log, failed or panicked: what they wait for
+/// lies in the queue, which they themselves keep alive.
+struct LastWord {
+    queue: Arc<Queue<Input>>,
+    effects: Sender<Effect>,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.queue.abandon();
+        let _ = self.effects.send(Effect::Abandon); // the executor may have ended before
     }
 }
 
@@ -370,10 +388,11 @@ impl Ledger {
         self.queue.close_outside();
         let _ = self.effects.send(how);
         let died = |_| Failure::new(Code::Io, "a thread of the ledger panicked");
-        self.executor.map_or(Ok(Ok(())), JoinHandle::join).map_err(died)??;
+        let executor = self.executor.map_or(Ok(Ok(())), JoinHandle::join);
         self.queue.close();
-        self.writer.join().map_err(died)??;
-        self.sealer.join().map_err(died)?
+        // The lock is held until none of them is left, whatever became of the others.
+        let (writer, sealer) = (self.writer.join(), self.sealer.join());
+        [writer, sealer, executor].into_iter().try_for_each(|ended| ended.map_err(died)?)
     }
 }
 

@@ -90,6 +90,8 @@ pub enum Effect {
     Drain,
     /// End when everything that waits has ended too.
     Finish,
+    /// The writer has ended: end at once, since nothing will be answered any more.
+    Abandon,
 }
 
 /// What becomes of what passed.

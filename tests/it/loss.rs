@@ -120,7 +120,7 @@ impl Told {
                 find(&|event| matches!(event, Event::ReceiptIssued(it) if it.receipt.value().decision_seq == *decision))
             }
             Told::Effect(Effect::Policy(_)) => find(&|event| matches!(event, Event::PolicyActivated(_))),
-            Told::Effect(Effect::Drain | Effect::Finish) => panic!("the writer ends nothing"),
+            Told::Effect(Effect::Drain | Effect::Finish | Effect::Abandon) => panic!("the writer ends nothing"),
             Told::Headers(headers) => headers.iter().map(|header| header.seq).max(),
         }
     }
@@ -165,7 +165,7 @@ impl World {
             match &effect {
                 Effect::Ready(job) => self.queue.report(Input::Dispatch(job.decision)),
                 Effect::Call(decision) => self.queue.report(ended(*decision, Status::Succeeded)),
-                Effect::Closed(_) | Effect::Policy(_) | Effect::Drain | Effect::Finish => {}
+                Effect::Closed(_) | Effect::Policy(_) | Effect::Drain | Effect::Finish | Effect::Abandon => {}
             }
             self.told.push((self.durable, Told::Effect(effect)));
         }

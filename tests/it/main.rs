@@ -23,3 +23,4 @@ mod bad_input;
 mod command_line;
 mod unserved;
 mod fork;
+mod ended;

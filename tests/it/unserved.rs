@@ -24,13 +24,13 @@ use crate::ledgers::{HOUR, Kept, NOW, Who, ask, bundle, name, sign};
 use crate::scene::{Scene, Served, note, with, writ};
 
 /// The other side of a connector: it counts calls, and answers none.
-struct Endpoint {
-    port: u16,
+pub(crate) struct Endpoint {
+    pub(crate) port: u16,
     calls: Arc<AtomicUsize>,
 }
 
 impl Endpoint {
-    fn new() -> Endpoint {
+    pub(crate) fn new() -> Endpoint {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let (port, calls) = (listener.local_addr().expect("an address").port(), Arc::new(AtomicUsize::new(0)));
         let counted = Arc::clone(&calls);
@@ -46,7 +46,7 @@ impl Endpoint {
         Endpoint { port, calls }
     }
 
-    fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 }
