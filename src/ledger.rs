@@ -404,7 +404,7 @@ impl Handle {
     pub async fn submit(&self, what: Submitted, source: Source, trace: Option<String>, bytes: usize) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
         let urgent = matches!(what, Submitted::Act(_));
-        let input = Input::Submit(Submission { what, source, trace, reply: Some(reply) });
+        let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
         let taken = if urgent { self.queue.urge(input) } else { self.queue.offer(input, bytes) };
         taken.map_err(|refused| match refused {
             NotTaken::Full(_) => Failure::new(Code::Overloaded, "the writer's queue"),
@@ -450,7 +450,7 @@ impl Handle {
         for (what, bytes) in all {
             let (reply, answer) = oneshot::channel();
             let (source, trace) = (source.clone(), trace.cloned());
-            let input = Input::Submit(Submission { what, source, trace, reply: Some(reply) });
+            let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
             waiting.push(match queue(input, bytes) {
                 Ok(()) => Some(answer),
                 Err(NotTaken::Full(_)) => None,

@@ -243,7 +243,7 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 
     fn submit(&mut self, submission: Submission, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
-        let Submission { what, source, trace, reply } = submission;
+        let Submission { what, raw, source, trace, reply } = submission;
         if let Source::Kafka { partition, offset } = &source
             && self.state.positions().get(partition).is_some_and(|next| offset < next)
         {
@@ -254,7 +254,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                 Identity::New if self.passed == Passed::Waits && self.state.open().len() >= OPEN_MAX => {
                     let refusal =
                         Refusal::new(Code::Overloaded, format!("{OPEN_MAX} executions wait for `writ serve`"));
-                    self.refuse(source, refusal, &intent.to_envelope(), None, batch)?
+                    self.refuse(source, refusal, &raw, None, batch)?
                 }
                 Identity::New => {
                     let signer =
@@ -274,7 +274,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                     let Intent { tenant, id, .. } = intent.value();
                     let refusal = Refusal::new(Code::IdReused, format!("{tenant}/{id} was used for other content"));
                     let claims = Some((tenant.clone(), id.clone()));
-                    self.refuse(source, refusal, &intent.to_envelope(), claims, batch)?
+                    self.refuse(source, refusal, &raw, claims, batch)?
                 }
             },
             Submitted::Unreadable(refusal, bytes) => self.refuse(source, refusal, &bytes, None, batch)?,

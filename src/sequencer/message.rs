@@ -39,6 +39,9 @@ pub enum Input {
 pub struct Submission {
     /// What it is.
     pub what: Submitted,
+    /// The bytes of an intent from Kafka, as they came: a refusal names them, and its producer knows no others. Moved here,
+    /// never copied, and hashed only for a refusal. Empty where a refusal is not recorded.
+    pub raw: Vec<u8>,
     /// Where it came from.
     pub source: Source,
     /// The producer's trace.

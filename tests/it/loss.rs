@@ -146,7 +146,7 @@ impl World {
     fn submit(&mut self, what: Submitted) {
         let (reply, answer) = oneshot::channel();
         self.waiting.push(answer);
-        let submission = Submission { what, source: Source::Local, trace: None, reply: Some(reply) };
+        let submission = Submission { what, raw: Vec::new(), source: Source::Local, trace: None, reply: Some(reply) };
         assert!(self.queue.offer(Input::Submit(submission), 1).is_ok(), "the queue is open and has room");
     }
 

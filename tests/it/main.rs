@@ -22,5 +22,5 @@ mod scene;
 mod bad_input;
 mod command_line;
 mod unserved;
-mod fork;
+mod kafka;
 mod ended;

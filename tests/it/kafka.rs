@@ -1,0 +1,111 @@
+//! A ledger and its Kafka: what each says of the other.
+//!
+//! The Kafka is librdkafka's mock, in this process: it keeps records, and has no real transactions.
+
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use writ::clock::{Clock, Stopwatch};
+use writ::error::Result;
+use writ::folder::Folder;
+use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, cluster, producer};
+use writ::ledger::{self, Opened};
+use writ::sequencer::{Answer, Passed, Submitted};
+use writ::service::Service;
+use writ_schemas::act::Statement;
+use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
+use writ_schemas::ids::Digest;
+
+use crate::ledgers::{Kept, NOW, Who, ask};
+
+fn open(folder: &Folder, kafka: Option<&str>) -> Result<Service> {
+    let passed = if kafka.is_some() { Passed::CarriedOut } else { Passed::Waits };
+    Service::start(Opened::open(folder, Clock::manual(NOW))?, kafka, passed, |failure| panic!("{failure}"))
+}
+
+/// Opens a ledger, submits, and closes it again.
+fn work(folder: &Folder, kafka: Option<&str>, what: Vec<Submitted>) {
+    let service = open(folder, kafka).expect("starts");
+    let answers = service.handle().submit_all(what.into_iter().map(|it| (it, 1)).collect()).expect("answers");
+    let told = |answer: &Answer| matches!(answer, Answer::Recorded(_) | Answer::Decided(..));
+    assert!(answers.iter().all(told), "{answers:?}");
+    service.stop().expect("stops");
+}
+
+fn intents(ids: &[&'static str]) -> Vec<Submitted> {
+    ids.iter().map(|id| Submitted::Intent(Box::new(ask(id, Who::Agent, "note", 5).intent(&[])))).collect()
+}
+
+/// A ledger whose partitions are bound to a Kafka, and that has published nothing yet.
+struct World {
+    kept: Kept,
+    kafka: String,
+    _mock: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl World {
+    fn new() -> World {
+        let mock = MockCluster::new(1).expect("a mock");
+        for topic in [INTENTS, DECISIONS, RECEIPTS, REFUSALS, PROGRESS] {
+            mock.create_topic(topic, 1, 1).expect("a topic");
+        }
+        let (kept, kafka) = (Kept::empty(), mock.bootstrap_servers());
+        let genesis = ledger::create(&kept.folder, None, &Clock::manual(NOW)).expect("creates");
+        let cluster::Topic { cluster, topic_id, partitions } = cluster::describe(&kafka, INTENTS).expect("a topic");
+        let bind = Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions };
+        let acts = [Who::Agent.trust(), bind].map(|statement| {
+            let act = ledger::act(&kept.folder, genesis.value(), statement, &Clock::manual(NOW)).expect("an act");
+            Submitted::Act(Box::new(act))
+        });
+        work(&kept.folder, None, acts.into());
+        World { kept, kafka, _mock: mock }
+    }
+}
+
+/// A folder that is an older copy and went another way since must dispatch nothing, however long it has grown.
+#[test]
+fn a_longer_log_of_another_history_is_refused() {
+    let World { kept, kafka, _mock } = World::new();
+    let older = kept.copy();
+    work(&kept.folder, Some(&kafka), intents(&["one"]));
+    let forked = |kept: &Kept| {
+        let failure = open(&kept.folder, Some(&kafka)).err().expect("is refused");
+        assert_eq!(failure.code, Code::LogForked, "{failure}");
+    };
+    forked(&older);
+    work(&older.folder, None, intents(&["other", "another", "a-third", "a-fourth"]));
+    assert!(older.entries().len() > kept.entries().len(), "it is long enough");
+    forked(&older);
+    work(&kept.folder, Some(&kafka), intents(&["two"]));
+}
+
+/// Two contents under one id; the second comes as its producer likes to write JSON, which is not how we would.
+#[test]
+fn a_refusal_names_the_bytes_that_were_sent() {
+    let World { kept, kafka, _mock } = World::new();
+    let envelope = |size| ask("one", Who::Agent, "note", size).intent(&[]).to_envelope();
+    let second: serde_json::Value = serde_json::from_slice(&envelope(6)).expect("JSON");
+    let second = serde_json::to_vec_pretty(&second).expect("JSON");
+    let service = open(&kept.folder, Some(&kafka)).expect("starts");
+    let records = [envelope(5), second.clone()].map(|it| ("acme".to_owned(), it));
+    producer::send(&kafka, &records).expect("sends");
+    let refused = || {
+        kept.events().into_iter().find_map(|event| match event {
+            Event::RecordRefused(refused) => Some(refused),
+            _ => None,
+        })
+    };
+    let (progress, watch) = (service.handle().progress, Stopwatch::start());
+    while refused().is_none() && watch.elapsed() < Duration::from_secs(60) {
+        progress.wait_beyond(progress.next(), Duration::from_millis(200));
+    }
+    service.stop().expect("stops");
+    let refused = refused().expect("it is refused");
+    assert_eq!(refused.code, Code::IdReused.as_str());
+    assert_eq!(refused.digest, Digest::of(&second));
+    assert_eq!(refused.length, u64::try_from(second.len()).expect("small"));
+    assert_eq!(refused.prefix, second[..refused.prefix.len()]);
+}
