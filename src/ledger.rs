@@ -43,7 +43,7 @@ use crate::verify::check_event;
 /// How long an act made here may wait to be submitted: an hour, in microseconds.
 const ACT_VALIDITY: u64 = 3_600_000_000;
 
-/// Makes a new ledger in an empty folder: keys, genesis, the first checkpoint.
+/// Makes a new ledger in an empty folder: keys, genesis, the first checkpoint. All of it is durable on return.
 ///
 /// # Errors
 /// `ERR_LOG_EXISTS` if there is anything in the folder; I/O failures.
@@ -53,7 +53,7 @@ pub fn create(folder: &Folder, origin: Option<String>, clock: &Clock) -> Result<
     if !writ_schemas::checkpoint::origin_is_valid(&origin) {
         return Err(Failure::new(Code::Usage, format!("{origin:?} cannot name a log")));
     }
-    folder.require_empty()?;
+    folder.claim()?;
     found(folder, ledger, origin, clock).inspect_err(|_| folder.unmake())
 }
 
@@ -84,6 +84,7 @@ fn found(folder: &Folder, ledger: LedgerId, origin: String, clock: &Clock) -> Re
     let note = head.checkpoint(&genesis.value().origin).sign(&checkpoint);
     let place = folder.checkpoints();
     writ_log::replace(&place, LATEST, note.as_bytes())?;
+    folder.sync()?;
     Ok(genesis)
 }
 

@@ -102,9 +102,7 @@ fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<(KeyId, 
         None => EXAMPLE_POLICY.to_owned(),
         Some(_) => serde_json::to_string_pretty(bundle).unwrap_or_default(),
     };
-    for (path, text) in
-        [(folder.root().join("writ.toml"), config.to_toml()), (folder.policy().join("policy.json"), text)]
-    {
+    for (path, text) in [(folder.config_file(), config.to_toml()), (folder.policy().join("policy.json"), text)] {
         std::fs::write(&path, text).map_err(|e| Failure::io(&path, &e))?;
     }
     let producer = folder::make_key(&folder.key(KeyRole::Producer))?.id();

@@ -24,3 +24,4 @@ mod command_line;
 mod unserved;
 mod kafka;
 mod ended;
+mod init;
