@@ -14,7 +14,7 @@ const RIVALS: usize = 8;
 
 #[test]
 fn of_many_that_make_a_ledger_in_one_folder_one_does_and_it_holds() {
-    for round in 0..8 {
+    for round in 0..16 {
         let kept = Kept::empty();
         let start = Barrier::new(RIVALS);
         let made: Vec<_> = std::thread::scope(|scope| {
