@@ -97,7 +97,7 @@ impl Executor {
         executor
     }
 
-    /// Works until it is told to end, and nothing is under way.
+    /// Works until it is told to end, and nothing is under way; or until the writer has ended.
     pub fn run(mut self, effects: &Receiver<Effect>) {
         while let Ok(effect) = effects.recv() {
             match effect {
@@ -109,6 +109,7 @@ impl Executor {
                 }
                 Effect::Policy(bundle) => self.follow(&bundle),
                 end @ (Effect::Drain | Effect::Finish) => self.ending = Some(end),
+                Effect::Abandon => return,
             }
             self.pump();
             telemetry::executions(self.echo.under_way.len() + self.http.under_way.len());

@@ -14,7 +14,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use writ_schemas::errors::Code;
@@ -105,10 +105,20 @@ impl Folder {
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
     /// A key file.
     #[must_use]
     pub fn key(&self, role: KeyRole) -> PathBuf {
-        self.root.join("keys").join(role.file())
+        self.keys().join(role.file())
+    }
+    /// The configuration's file.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.root.join("writ.toml")
     }
 
     /// The configuration.
@@ -116,28 +126,31 @@ impl Folder {
     /// # Errors
     /// As [`Config::read`].
     pub fn config(&self) -> Result<Config> {
-        Config::read(&self.root.join("writ.toml"))
+        Config::read(&self.config_file())
     }
 
-    /// Makes the folder, if need be, and fails if there is anything in it.
+    /// Takes an empty folder for a new ledger, and makes it if need be. Of several processes that find it empty, the one that
+    /// makes `log/` has it; only that one may [`Folder::unmake`].
     ///
     /// # Errors
-    /// `ERR_LOG_EXISTS`, or the operating system's refusal.
-    pub fn require_empty(&self) -> Result<()> {
+    /// `ERR_LOG_EXISTS` if there is anything in it, or the operating system's refusal.
+    pub fn claim(&self) -> Result<()> {
+        let exists = |what: &str| Failure::new(Code::LogExists, format!("{}{what}", self.root.display()));
         fs::create_dir_all(&self.root).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Failure::new(Code::LogExists, format!("{}: a file", self.root.display()))
-            }
+            std::io::ErrorKind::AlreadyExists => exists(": a file"),
             _ => Failure::io(&self.root, &e),
         })?;
         let mut inside = fs::read_dir(&self.root).map_err(|e| Failure::io(&self.root, &e))?;
         if inside.next().is_some() {
-            return Err(Failure::new(Code::LogExists, self.root.display()));
+            return Err(exists(""));
         }
-        Ok(())
+        fs::create_dir(self.log()).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => exists(": another process makes a ledger there"),
+            _ => Failure::io(&self.log(), &e),
+        })
     }
 
-    /// Makes the folders of a new ledger in an empty one.
+    /// Makes the other folders of a new ledger in one that was claimed.
     ///
     /// # Errors
     /// The operating system's refusal.
@@ -146,20 +159,33 @@ impl Folder {
             let path = path.to_owned();
             move |e: std::io::Error| Failure::io(&path, &e)
         };
-        for path in [self.log(), self.checkpoints(), self.content(), self.policy(), self.root.join("keys")] {
+        for path in [self.checkpoints(), self.content(), self.policy(), self.keys()] {
             fs::create_dir(&path).map_err(io(&path))?;
         }
-        let keys = self.root.join("keys");
+        let keys = self.keys();
         fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(io(&keys))?;
         Ok(())
     }
 
-    /// Removes what [`Folder::make`] and its caller made, after a failure half-way: a folder that is no ledger must not look
-    /// like one. What cannot be removed stays.
+    /// Makes durable the names that lead to what was made: a sync of a file says nothing of them. Parents are synced as far as
+    /// they lie in the same file system and can be read; what lies above was not made here.
+    ///
+    /// # Errors
+    /// The operating system's refusal.
+    pub fn sync(&self) -> Result<()> {
+        let root = fs::canonicalize(&self.root).map_err(|e| Failure::io(&self.root, &e))?;
+        sync_folder(&root)?;
+        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+        let here = |path: &&Path| device(path) == device(&root) && fs::File::open(path).is_ok();
+        root.ancestors().skip(1).take_while(here).try_for_each(sync_folder)
+    }
+
+    /// Removes what the process that claimed the folder made in it, after a failure half-way: a folder that is no ledger must
+    /// not look like one. The claim goes last, so that nobody finds the folder empty before. What cannot be removed stays.
     pub fn unmake(&self) {
-        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let _ = fs::remove_file(self.config_file());
+        for path in [self.checkpoints(), self.content(), self.policy(), self.keys(), self.log()] {
+            let _ = fs::remove_dir_all(path);
         }
     }
 
@@ -220,7 +246,13 @@ pub fn read_key(path: &Path) -> Result<SecretKey> {
     seed.map(|seed| SecretKey::from_seed(&seed)).ok_or_else(|| refuse("its first line is not 64 hex digits".to_owned()))
 }
 
-/// Makes a key and writes it to a new file that only its owner can read.
+fn sync_folder(path: &Path) -> Result<()> {
+    let synced = fs::File::open(path).and_then(|folder| folder.sync_all());
+    synced.map_err(|e| Failure::io(path, &e))
+}
+
+/// Makes a key and writes it to a new file that only its owner can read. File and name are durable then: what the key is about
+/// to sign may outlive a power cut.
 ///
 /// # Errors
 /// `ERR_LOG_EXISTS` if the file is there: a key is never overwritten.
@@ -234,5 +266,7 @@ pub fn make_key(path: &Path) -> Result<SecretKey> {
         })?;
     let text = format!("{}\n# Ed25519 seed of {}; keep it secret\n", hex(&seed), key.id());
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| Failure::io(path, &e))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_folder(parent.unwrap_or(Path::new(".")))?;
     Ok(key)
 }

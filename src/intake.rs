@@ -24,12 +24,17 @@ pub fn parse(bytes: &[u8]) -> Result<Signed<Intent>, Refusal> {
     Ok(intent)
 }
 
-/// What a record is to the writer.
+/// What bytes are to the writer.
 #[must_use]
 pub fn read(bytes: Vec<u8>) -> Submitted {
+    read_record(bytes).0
+}
+
+/// The same, and the bytes of what is an intent.
+fn read_record(bytes: Vec<u8>) -> (Submitted, Vec<u8>) {
     match parse(&bytes) {
-        Ok(intent) => Submitted::Intent(Box::new(intent)),
-        Err(refusal) => Submitted::Unreadable(refusal, bytes),
+        Ok(intent) => (Submitted::Intent(Box::new(intent)), bytes),
+        Err(refusal) => (Submitted::Unreadable(refusal, bytes), Vec::new()),
     }
 }
 
@@ -37,4 +42,10 @@ pub fn read(bytes: Vec<u8>) -> Submitted {
 #[must_use]
 pub fn read_all(records: Vec<Vec<u8>>) -> Vec<Submitted> {
     records.into_par_iter().with_min_len(4).map(read).collect()
+}
+
+/// The same, with the bytes of each intent, which a refusal may have to name.
+#[must_use]
+pub fn read_records(records: Vec<Vec<u8>>) -> Vec<(Submitted, Vec<u8>)> {
+    records.into_par_iter().with_min_len(4).map(read_record).collect()
 }

@@ -37,13 +37,13 @@ use crate::executor::content::ContentStore;
 use crate::folder::{self, Folder, KeyRole};
 use crate::progress::Progress;
 use crate::queue::{NotTaken, Queue};
-use crate::sequencer::{Answer, Effect, Input, Job, Sequencer, Submission, Submitted, Weight, chain_up};
+use crate::sequencer::{Answer, Effect, Input, Job, Passed, Sequencer, Submission, Submitted, Weight, chain_up};
 use crate::verify::check_event;
 
 /// How long an act made here may wait to be submitted: an hour, in microseconds.
 const ACT_VALIDITY: u64 = 3_600_000_000;
 
-/// Makes a new ledger in an empty folder: keys, genesis, the first checkpoint.
+/// Makes a new ledger in an empty folder: keys, genesis, the first checkpoint. All of it is durable on return.
 ///
 /// # Errors
 /// `ERR_LOG_EXISTS` if there is anything in the folder; I/O failures.
@@ -53,7 +53,7 @@ pub fn create(folder: &Folder, origin: Option<String>, clock: &Clock) -> Result<
     if !writ_schemas::checkpoint::origin_is_valid(&origin) {
         return Err(Failure::new(Code::Usage, format!("{origin:?} cannot name a log")));
     }
-    folder.require_empty()?;
+    folder.claim()?;
     found(folder, ledger, origin, clock).inspect_err(|_| folder.unmake())
 }
 
@@ -84,6 +84,7 @@ fn found(folder: &Folder, ledger: LedgerId, origin: String, clock: &Clock) -> Re
     let note = head.checkpoint(&genesis.value().origin).sign(&checkpoint);
     let place = folder.checkpoints();
     writ_log::replace(&place, LATEST, note.as_bytes())?;
+    folder.sync()?;
     Ok(genesis)
 }
 
@@ -190,6 +191,12 @@ impl Opened {
         })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     /// The queue of the writer to be; what is put into it waits for the start.
     #[must_use]
     pub fn queue(&self) -> &Arc<Queue<Input>> {
@@ -215,6 +222,14 @@ impl Opened {
     /// # Errors
     /// A key file is missing, an open intent cannot be read, or the machine has no threads left.
     pub fn start(self, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
+        self.start_with(Passed::CarriedOut, on_fatal)
+    }
+
+    /// The same, but where `passed` waits there is no executor: nothing is dispatched, whatever is open or passes.
+    ///
+    /// # Errors
+    /// As [`Opened::start`].
+    pub fn start_with(self, passed: Passed, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
         let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock, queue, mut waiting } =
             self;
         let config = folder.config()?;
@@ -236,7 +251,7 @@ impl Opened {
                 let ending =
                     Ending { decision: *decision, status: Status::Uncertain, code: Code::Interrupted, output: None };
                 queue.report(Input::Ended(ending, None));
-            } else {
+            } else if passed == Passed::CarriedOut {
                 let intent = waiting.take(*decision)?;
                 let weight = Weight::of(&intent, &job_bytes);
                 let _ = effects.send(Effect::Ready(Box::new(Job {
@@ -272,14 +287,37 @@ impl Opened {
             progress: Arc::clone(&progress),
             since_hash,
             job_bytes,
+            passed,
         };
-        let writer = guarded("sequencer", Arc::clone(&on_fatal), move || sequencer.run())?;
+        let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone() };
+        let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {
+            let _last = last;
+            sequencer.run()
+        })?;
         let sealer = guarded("checkpointer", Arc::clone(&on_fatal), move || checkpointer.run(&headers_in))?;
-        let executor = guarded("executor", on_fatal, move || {
+        let carry_out = move || {
             executor.run(&effects_in);
             Ok(())
-        })?;
+        };
+        let executor = match passed {
+            Passed::CarriedOut => Some(guarded("executor", on_fatal, carry_out)?),
+            Passed::Waits => None,
+        };
         Ok(Ledger { folder, genesis, clock, queue, progress, effects, writer, sealer, executor, _lock: lock })
+    }
+}
+
+/// Tells those who wait for the writer that it has ended, whether it closed the log, failed or panicked: what they wait for
+/// lies in the queue, which they themselves keep alive.
+struct LastWord {
+    queue: Arc<Queue<Input>>,
+    effects: Sender<Effect>,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.queue.abandon();
+        let _ = self.effects.send(Effect::Abandon); // the executor may have ended before
     }
 }
 
@@ -293,7 +331,7 @@ pub struct Ledger {
     effects: Sender<Effect>,
     writer: JoinHandle<Result<()>>,
     sealer: JoinHandle<Result<()>>,
-    executor: JoinHandle<Result<()>>,
+    executor: Option<JoinHandle<Result<()>>>,
     _lock: Lock,
 }
 
@@ -325,7 +363,7 @@ impl Ledger {
         }
     }
 
-    /// Takes nothing more, ends everything that has passed, seals.
+    /// Takes nothing more, ends everything that has passed, seals. Where nothing is carried out, as [`Ledger::stop`].
     ///
     /// # Errors
     /// What ended the writer or the checkpointer.
@@ -351,10 +389,11 @@ impl Ledger {
         self.queue.close_outside();
         let _ = self.effects.send(how);
         let died = |_| Failure::new(Code::Io, "a thread of the ledger panicked");
-        self.executor.join().map_err(died)??;
+        let executor = self.executor.map_or(Ok(Ok(())), JoinHandle::join);
         self.queue.close();
-        self.writer.join().map_err(died)??;
-        self.sealer.join().map_err(died)?
+        // The lock is held until none of them is left, whatever became of the others.
+        let (writer, sealer) = (self.writer.join(), self.sealer.join());
+        [writer, sealer, executor].into_iter().try_for_each(|ended| ended.map_err(died)?)
     }
 }
 
@@ -366,7 +405,7 @@ impl Handle {
     pub async fn submit(&self, what: Submitted, source: Source, trace: Option<String>, bytes: usize) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
         let urgent = matches!(what, Submitted::Act(_));
-        let input = Input::Submit(Submission { what, source, trace, reply: Some(reply) });
+        let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
         let taken = if urgent { self.queue.urge(input) } else { self.queue.offer(input, bytes) };
         taken.map_err(|refused| match refused {
             NotTaken::Full(_) => Failure::new(Code::Overloaded, "the writer's queue"),
@@ -412,7 +451,7 @@ impl Handle {
         for (what, bytes) in all {
             let (reply, answer) = oneshot::channel();
             let (source, trace) = (source.clone(), trace.cloned());
-            let input = Input::Submit(Submission { what, source, trace, reply: Some(reply) });
+            let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
             waiting.push(match queue(input, bytes) {
                 Ok(()) => Some(answer),
                 Err(NotTaken::Full(_)) => None,

@@ -176,6 +176,20 @@ impl<T> Queue<T> {
         self.emptied.notify_all();
     }
 
+    /// Takes nothing more at all, and drops what waits: nobody will take it any more, and whoever waits for its answer must
+    /// hear that none comes.
+    pub fn abandon(&self) {
+        let mut lanes = self.lanes();
+        lanes.outside_closed = true;
+        lanes.closed = true;
+        lanes.outside_bytes = 0;
+        let waiting = (std::mem::take(&mut lanes.outside), std::mem::take(&mut lanes.inside));
+        self.filled.notify_all();
+        self.emptied.notify_all();
+        drop(lanes);
+        drop(waiting); // answers wake others, which may come back here
+    }
+
     /// How many inputs wait.
     pub fn len(&self) -> usize {
         let lanes = self.lanes();
@@ -225,6 +239,22 @@ mod tests {
             assert_eq!(queue.offer(n, 1), Ok(()));
         }
         assert_eq!(queue.offer(2, 1), Err(NotTaken::Full(2)));
+    }
+
+    #[test]
+    fn what_is_abandoned_is_dropped_and_nobody_waits_for_room() {
+        let queue = Queue::default();
+        let witness = std::sync::Arc::new(());
+        assert_eq!(queue.offer(std::sync::Arc::clone(&witness), OUTSIDE_BYTES_MAX), Ok(()));
+        queue.report(std::sync::Arc::clone(&witness));
+        std::thread::scope(|scope| {
+            let put = scope.spawn(|| queue.put(std::sync::Arc::default(), 1).is_err());
+            std::thread::sleep(Duration::from_millis(10));
+            queue.abandon();
+            assert!(put.join().expect("no panic"), "it was given back");
+        });
+        assert_eq!(std::sync::Arc::strong_count(&witness), 1);
+        assert!(queue.is_empty() && queue.take(10, 10, true, NOW).closed);
     }
 
     #[test]

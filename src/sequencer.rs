@@ -47,7 +47,7 @@ use crate::telemetry;
 
 mod message;
 
-pub use message::{Answer, Effect, Input, Job, Submission, Submitted, Weight};
+pub use message::{Answer, Effect, Input, Job, Passed, Submission, Submitted, Weight};
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
 const BATCH_INPUTS_MAX: usize = 1024;
@@ -56,7 +56,8 @@ const BATCH_INPUTS_MAX: usize = 1024;
 const BATCH_BYTES: usize = 4 << 20;
 
 /// Inputs from outside wait while this many executions are open, or while their intents hold [`JOB_BYTES_MAX`], so that the
-/// memory of jobs is bounded however slow a connector is.
+/// memory of jobs is bounded however slow a connector is. Where nothing is carried out, waiting would never end: intents are
+/// refused instead.
 const OPEN_MAX: usize = 8192;
 
 /// 64 MiB: the largest batch many times over.
@@ -103,6 +104,8 @@ pub struct Sequencer<S> {
     pub since_hash: u64,
     /// What all jobs weigh.
     pub job_bytes: Arc<AtomicUsize>,
+    /// Whether anybody takes the effects.
+    pub passed: Passed,
 }
 
 /// What the loop of the writer remembers from batch to batch, besides log and state.
@@ -147,9 +150,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let mut backlog = Backlog::default();
         loop {
             if backlog.inputs.is_empty() {
-                let outside =
-                    self.state.open().len() < OPEN_MAX && self.job_bytes.load(Ordering::Relaxed) < JOB_BYTES_MAX;
-                let taken = self.queue.take(BATCH_INPUTS_MAX, BATCH_BYTES, outside, PATIENCE);
+                let taken = self.queue.take(BATCH_INPUTS_MAX, BATCH_BYTES, self.takes_from_outside(), PATIENCE);
                 if taken.closed && taken.inputs.is_empty() {
                     return self.close(backlog);
                 }
@@ -159,6 +160,15 @@ impl<S: Storage + Clone> Sequencer<S> {
                 continue;
             }
             self.batch(&mut backlog)?;
+        }
+    }
+
+    fn takes_from_outside(&self) -> bool {
+        match self.passed {
+            Passed::CarriedOut => {
+                self.state.open().len() < OPEN_MAX && self.job_bytes.load(Ordering::Relaxed) < JOB_BYTES_MAX
+            }
+            Passed::Waits => true,
         }
     }
 
@@ -233,7 +243,7 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 
     fn submit(&mut self, submission: Submission, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
-        let Submission { what, source, trace, reply } = submission;
+        let Submission { what, raw, source, trace, reply } = submission;
         if let Source::Kafka { partition, offset } = &source
             && self.state.positions().get(partition).is_some_and(|next| offset < next)
         {
@@ -241,6 +251,11 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
         let answer = match what {
             Submitted::Intent(intent) => match identify(&self.state, &intent) {
+                Identity::New if self.passed == Passed::Waits && self.state.open().len() >= OPEN_MAX => {
+                    let refusal =
+                        Refusal::new(Code::Overloaded, format!("{OPEN_MAX} executions wait for `writ serve`"));
+                    self.refuse(source, refusal, &raw, None, batch)?
+                }
                 Identity::New => {
                     let signer =
                         intent.signer().ok_or_else(|| Failure::new(Code::SignatureInvalid, "not one signature"))?;
@@ -259,7 +274,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                     let Intent { tenant, id, .. } = intent.value();
                     let refusal = Refusal::new(Code::IdReused, format!("{tenant}/{id} was used for other content"));
                     let claims = Some((tenant.clone(), id.clone()));
-                    self.refuse(source, refusal, &intent.to_envelope(), claims, batch)?
+                    self.refuse(source, refusal, &raw, claims, batch)?
                 }
             },
             Submitted::Unreadable(refusal, bytes) => self.refuse(source, refusal, &bytes, None, batch)?,

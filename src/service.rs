@@ -8,14 +8,14 @@ use tracing::{error, warn};
 
 use writ_log::Reader;
 use writ_schemas::errors::Code;
+use writ_schemas::ids::Seq;
 
-use crate::clock::Clock;
 use crate::error::{Failure, Result};
-use crate::folder::Folder;
 use crate::kafka::intake::Intake;
-use crate::kafka::outlet::Outlet;
+use crate::kafka::outlet::{Outlet, Published};
 use crate::ledger::{Handle, Ledger, Opened, guarded};
 use crate::query::Library;
+use crate::sequencer::Passed;
 use crate::views::Views;
 
 /// A ledger at work.
@@ -28,36 +28,40 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the folder and starts everything, in the order of DESIGN: lock and recover; fence the output producer, before
-    /// anything is dispatched; then the writer, the views, the outlet and intake.
+    /// Starts everything around a ledger that is locked and recovered, in the order of DESIGN: fence the output producer,
+    /// before anything is dispatched; then the writer, the views, the outlet and intake.
     ///
     /// `on_fatal` is called if the ledger cannot go on, if another process publishes for it, or if Kafka refuses for good:
     /// the process must then end.
     ///
     /// # Errors
-    /// As [`Opened::open`] and [`Opened::start`]; those of connecting to Kafka.
+    /// As [`Opened::start`]; those of connecting to Kafka; `ERR_CONFIG` if what passed would be carried out by a ledger whose
+    /// partitions are bound, without the Kafka that says how far it got.
     pub fn start(
-        folder: &Folder,
+        opened: Opened,
         kafka: Option<&str>,
+        passed: Passed,
         on_fatal: impl Fn(&Failure) + Send + Sync + Clone + 'static,
     ) -> Result<Service> {
-        let opened = Opened::open(folder, Clock::Wall)?;
-        let ledger_id = opened.genesis().ledger;
+        let (folder, ledger_id) = (opened.folder().clone(), opened.genesis().ledger);
         let outlet = kafka.map(|bootstrap| Outlet::connect(bootstrap, ledger_id)).transpose()?;
-        // Output progress is an anchor outside the folder: a folder that was rewound must dispatch nothing.
-        if let Some(published) = outlet.as_ref().map(Outlet::next).filter(|next| *next > opened.state().next()) {
-            let why = format!("{published} entries were published, the log has {}", opened.state().next());
-            return Err(Failure::new(Code::LogForked, why));
+        match &outlet {
+            Some(outlet) => require_published(outlet.published(), &opened)?,
+            None if passed == Passed::CarriedOut && !opened.state().bindings().is_empty() => {
+                let why = "partitions are bound to this ledger, and neither --kafka nor writ.toml says where";
+                return Err(Failure::new(Code::Config, why));
+            }
+            None => {}
         }
         let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
         // Whatever cannot be opened refuses here: after the start an open dispatch would be interrupted.
-        let mut views = Views::open(folder, ledger_id)?;
+        let mut views = Views::open(&folder, ledger_id)?;
         let mut intakes = Vec::new();
         for (topic, binding) in bindings.iter().filter(|_| kafka.is_some()) {
             let queue = Arc::clone(opened.queue());
             intakes.push(Intake::connect(kafka.unwrap_or_default(), ledger_id, topic, binding, &positions, queue)?);
         }
-        let ledger = opened.start(on_fatal.clone())?;
+        let ledger = opened.start_with(passed, on_fatal.clone())?;
         let handle = ledger.handle();
         let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
         let progress = Arc::clone(&handle.progress);
@@ -73,7 +77,7 @@ impl Service {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         if let Some(mut outlet) = outlet {
-            let (folder, progress, stop_outlet) = (folder.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
+            let (progress, stop_outlet) = (Arc::clone(&handle.progress), Arc::clone(&stop));
             let on_fatal = Arc::new(on_fatal);
             threads
                 .push(guarded("outlet", Arc::clone(&on_fatal), move || outlet.run(&folder, &progress, &stop_outlet))?);
@@ -127,4 +131,20 @@ impl Service {
         }
         self.views.join().map_err(died)?
     }
+}
+
+/// Output progress is an anchor outside the folder: a folder that was rewound, or that went another way since, must dispatch
+/// nothing.
+fn require_published(published: Published, opened: &Opened) -> Result<()> {
+    let Published { next, head } = published;
+    let forked = |why: String| Err(Failure::new(Code::LogForked, why));
+    if next > opened.state().next() {
+        return forked(format!("{next} entries were published, the log has {}", opened.state().next()));
+    }
+    let Some(last) = next.0.checked_sub(1).map(Seq) else { return Ok(()) };
+    let located = Reader::open(opened.folder().log())?.get(last)?;
+    if located.is_none_or(|located| located.entry.hash() != head) {
+        return forked(format!("another entry {last} was published than the log has"));
+    }
+    Ok(())
 }

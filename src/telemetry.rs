@@ -22,6 +22,7 @@ const EXECUTIONS: &str = "writ_executions_under_way";
 const QUEUE: &str = "writ_queue_inputs";
 const KAFKA_RECORDS: &str = "writ_kafka_records_total";
 const KAFKA_PUBLISHED: &str = "writ_kafka_published_total";
+const KAFKA_LAG: &str = "writ_kafka_lag_entries";
 const VIEW_LAG: &str = "writ_view_lag_entries";
 
 /// Every metric there is.
@@ -40,6 +41,11 @@ fn describe() {
     describe_gauge!(QUEUE, Unit::Count, "Inputs that wait for the writer");
     describe_counter!(KAFKA_RECORDS, Unit::Count, "Records read from bound partitions");
     describe_counter!(KAFKA_PUBLISHED, Unit::Count, "Records published in committed transactions");
+    describe_gauge!(
+        KAFKA_LAG,
+        Unit::Count,
+        "Entries that are durable and not published yet; one that stays above zero says that Kafka is away"
+    );
     describe_gauge!(VIEW_LAG, Unit::Count, "Entries that a view has not applied yet");
 }
 
@@ -115,6 +121,11 @@ pub fn kafka_read(count: usize) {
 /// Records were published to Kafka.
 pub fn kafka_published(count: usize) {
     counter!(KAFKA_PUBLISHED).increment(wide(count));
+}
+
+/// How far what is published lies behind the log.
+pub fn kafka_lag(entries: u64) {
+    gauge!(KAFKA_LAG).set(lossy(entries));
 }
 
 /// How far a view lies behind the log.

@@ -219,7 +219,8 @@ fn submit(ledger: &Ledger, envelopes: Vec<Vec<u8>>) -> Result<()> {
         }
         for (what, bytes) in workload::read(records) {
             let (reply, answer) = oneshot::channel();
-            let submission = Submission { what, source: Source::Local, trace: None, reply: Some(reply) };
+            let submission =
+                Submission { what, raw: Vec::new(), source: Source::Local, trace: None, reply: Some(reply) };
             handle.queue.put(Input::Submit(submission), bytes).map_err(|_| wrong("the ledger closed its queue"))?;
             answers.push(answer);
         }

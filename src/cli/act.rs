@@ -65,7 +65,7 @@ pub(super) fn submit(data: &Data, statement: Statement) -> Result<Found> {
     let folder = data.folder();
     folder.require()?;
     let act = ledger::act(&folder, &ledger::genesis(&folder)?, statement, &Clock::Wall)?;
-    let session = Session::open(&folder)?;
+    let session = Session::administer(&folder)?;
     let answer = session.post("/v1/acts", act.to_envelope());
     session.close()?;
     output::json(&answer?);

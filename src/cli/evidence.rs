@@ -71,7 +71,7 @@ pub(super) fn run(command: &Command) -> Result<Found> {
     };
     let key = read_key(&key.clone().unwrap_or_else(|| folder.key(KeyRole::Approver)))?;
     let evidence = ledger::sign(evidence, &key)?;
-    let session = Session::open(&folder)?;
+    let session = Session::administer(&folder)?;
     let answer = session.post("/v1/evidence", evidence.to_envelope());
     session.close()?;
     let mut answer = answer?;

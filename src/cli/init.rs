@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         let cluster::Topic { cluster, topic_id, partitions } = topic;
         statements.push(Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions });
     }
-    let session = Session::open(&folder)?;
+    let session = Session::administer(&folder)?;
     for statement in statements {
         let act = ledger::act(&folder, genesis.value(), statement, &clock)?;
         session.post("/v1/acts", act.to_envelope())?;
@@ -102,9 +102,7 @@ fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<(KeyId, 
         None => EXAMPLE_POLICY.to_owned(),
         Some(_) => serde_json::to_string_pretty(bundle).unwrap_or_default(),
     };
-    for (path, text) in
-        [(folder.root().join("writ.toml"), config.to_toml()), (folder.policy().join("policy.json"), text)]
-    {
+    for (path, text) in [(folder.config_file(), config.to_toml()), (folder.policy().join("policy.json"), text)] {
         std::fs::write(&path, text).map_err(|e| Failure::io(&path, &e))?;
     }
     let producer = folder::make_key(&folder.key(KeyRole::Producer))?.id();

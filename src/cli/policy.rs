@@ -69,7 +69,7 @@ pub(super) fn run(command: &Command) -> Result<Found> {
             } else {
                 std::fs::read(from).map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", from.display())))?
             };
-            let session = Session::open(&data.folder())?;
+            let session = Session::administer(&data.folder())?;
             let answer = session.post("/v1/acts", act);
             session.close()?;
             let answer = answer?;

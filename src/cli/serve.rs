@@ -14,8 +14,11 @@ use super::session::end_process;
 use super::{Data, Found};
 use crate::api::limits::{self, Limits};
 use crate::api::{self, Api};
+use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
+use crate::ledger::Opened;
+use crate::sequencer::Passed;
 use crate::service::Service;
 use crate::telemetry;
 
@@ -58,7 +61,8 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         None => None,
     };
 
-    let service = Service::start(&folder, kafka.as_deref(), end_process)?;
+    let opened = Opened::open(&folder, Clock::Wall)?;
+    let service = Service::start(opened, kafka.as_deref(), Passed::CarriedOut, end_process)?;
     let api = Api {
         ledger: service.handle(),
         library: service.library(),

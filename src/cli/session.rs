@@ -1,6 +1,8 @@
 //! A way to a ledger: the socket of the process that serves it, or the folder itself, where nobody does.
 //!
 //! Either way the same router answers, so a command behaves the same.
+//!
+//! **Invariant:** an act or evidence dispatches nothing here: what is meant to stop effects must not cause them.
 #![allow(clippy::print_stderr, reason = "this is the module that prints")]
 
 use std::path::Path;
@@ -13,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tower::ServiceExt;
+use tracing::warn;
 
 use writ_log::{Lock, Reader};
 use writ_schemas::errors::Code;
@@ -23,10 +26,12 @@ use crate::api::limits::Limits;
 use crate::api::{self, Api};
 use crate::checkpoint;
 use crate::config::Config;
+use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
-use crate::ledger;
+use crate::ledger::{self, Opened};
 use crate::query::Library;
+use crate::sequencer::Passed;
 use crate::service::Service;
 use crate::views::Views;
 
@@ -50,17 +55,40 @@ struct Own {
 }
 
 impl Session {
-    /// The way to the ledger in `folder`. Where nobody serves it, this process becomes its writer until [`Session::close`].
+    /// The way for intents. Where nobody serves the ledger, this process becomes its writer until [`Session::close`], and
+    /// carries out what passed; but where partitions are bound, only Kafka knows whether the folder is the newest one, and
+    /// what passed waits for `writ serve`.
     ///
     /// # Errors
     /// As [`Opened::open`]; `ERR_LOG_LOCKED` if it is locked and its socket does not answer.
     pub(super) fn open(folder: &Folder) -> Result<Session> {
+        Session::by(folder, |opened| {
+            if opened.state().bindings().is_empty() {
+                return Passed::CarriedOut;
+            }
+            warn!("partitions of Kafka are bound to this ledger: what passed is carried out by `writ serve`");
+            Passed::Waits
+        })
+    }
+
+    /// The way for acts and evidence: where nobody serves the ledger, this process becomes its writer, and carries out
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub(super) fn administer(folder: &Folder) -> Result<Session> {
+        Session::by(folder, |_| Passed::Waits)
+    }
+
+    fn by(folder: &Folder, passed: impl FnOnce(&Opened) -> Passed) -> Result<Session> {
         folder.require()?;
         let runtime = runtime()?;
         if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
             return Ok(Session { runtime, way: Way::Served(folder.socket()) });
         }
-        let service = Service::start(folder, None, end_process)?;
+        let opened = Opened::open(folder, Clock::Wall)?;
+        let passed = passed(&opened);
+        let service = Service::start(opened, None, passed, end_process)?;
         let (ledger, library) = (service.handle(), service.library());
         let limits = Limits::new(Duration::from_millis(Config::default().request_patience_ms));
         let router = api::private(Api { ledger, library, source: Source::Local, metrics: None, limits });
@@ -106,7 +134,7 @@ impl Session {
         serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")))
     }
 
-    /// Ends the session. A process that was the writer ends everything that passed, and seals.
+    /// Ends the session. A process that was the writer ends everything that it was to carry out, and seals.
     ///
     /// # Errors
     /// What ended the writer.

@@ -153,10 +153,10 @@ impl Intake {
         telemetry::kafka_read(records.len());
         let parsed = Stopwatch::start();
         let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
-        let submitted = intake::read_all(records);
+        let submitted = intake::read_records(records);
         telemetry::stage("intake", parsed.elapsed());
-        for ((what, (source, trace)), bytes) in submitted.into_iter().zip(sources).zip(sizes) {
-            let submission = Submission { what, source, trace, reply: None };
+        for (((what, raw), (source, trace)), bytes) in submitted.into_iter().zip(sources).zip(sizes) {
+            let submission = Submission { what, raw, source, trace, reply: None };
             if self.queue.put(Input::Submit(submission), bytes).is_err() {
                 return false;
             }

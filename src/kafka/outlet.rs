@@ -22,7 +22,7 @@ use writ_schemas::canonical;
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, EventKind};
-use writ_schemas::ids::{LedgerId, Seq};
+use writ_schemas::ids::{LedgerId, Seq, hex, unhex};
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
@@ -42,12 +42,21 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Outlet {
     producer: BaseProducer,
     ledger: LedgerId,
-    next: Seq,
+    at: Published,
+}
+
+/// How far a ledger has published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The seq after the last entry that was published.
+    pub next: Seq,
+    /// The hash of that entry: a count alone would accept any log that is long enough.
+    pub head: [u8; 32],
 }
 
 /// What became of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Published {
+enum Ended {
     /// It is committed.
     Committed,
     /// The process is ending, and the broker is away.
@@ -77,14 +86,14 @@ impl Outlet {
             .create()
             .map_err(|e| failure("producer", &e))?;
         producer.init_transactions(PATIENCE).map_err(|e| failure("fencing", &e))?;
-        let next = read_progress(bootstrap, ledger)?;
-        Ok(Outlet { producer, ledger, next })
+        let at = read_progress(bootstrap, ledger)?;
+        Ok(Outlet { producer, ledger, at })
     }
 
-    /// The seq after the last entry that was published.
+    /// How far this ledger has published.
     #[must_use]
-    pub fn next(&self) -> Seq {
-        self.next
+    pub fn published(&self) -> Published {
+        self.at
     }
 
     /// Publishes until the ledger closes and all of it is out. Once `stop` is set, a broker that is away is not waited for:
@@ -96,35 +105,40 @@ impl Outlet {
     pub fn run(&mut self, folder: &Folder, progress: &Progress, stop: &AtomicBool) -> Result<()> {
         let reader = Reader::open(folder.log())?;
         loop {
-            let until = progress.wait_beyond(self.next, Duration::from_millis(500));
-            if until == self.next {
+            let until = progress.wait_beyond(self.at.next, Duration::from_millis(500));
+            if until == self.at.next {
                 if progress.is_closed() {
                     return Ok(());
                 }
                 continue;
             }
-            while self.next < until {
-                let (outputs, next) = self.collect(&reader, until)?;
-                if !outputs.is_empty() && self.publish_until_done(&outputs, next, stop)? == Published::NotNow {
+            while self.at.next < until {
+                let (outputs, at) = self.collect(&reader, until)?;
+                let waits = || {
+                    telemetry::kafka_lag(progress.next().0.saturating_sub(self.at.next.0));
+                    !stop.load(Ordering::Relaxed)
+                };
+                if !outputs.is_empty() && self.publish_until_done(&outputs, at, &waits)? == Ended::NotNow {
                     return Ok(());
                 }
-                self.next = next;
+                self.at = at;
             }
+            telemetry::kafka_lag(progress.next().0.saturating_sub(self.at.next.0));
         }
     }
 
-    /// The outputs of the next entries, and the seq after the last one looked at.
-    fn collect(&self, reader: &Reader, until: Seq) -> Result<(Vec<Output>, Seq)> {
-        let (mut outputs, mut next) = (Vec::new(), self.next);
-        for located in reader.entries(self.next)?.until(until) {
+    /// The outputs of the next entries, and how far it looked.
+    fn collect(&self, reader: &Reader, until: Seq) -> Result<(Vec<Output>, Published)> {
+        let (mut outputs, mut at) = (Vec::new(), self.at);
+        for located in reader.entries(self.at.next)?.until(until) {
             let entry = located?.entry;
             if outputs.len() >= OUTPUTS_MAX {
                 break;
             }
-            next = entry.header.seq.next();
+            at = Published { next: entry.header.seq.next(), head: entry.hash() };
             outputs.extend(self.output(&entry)?);
         }
-        Ok((outputs, next))
+        Ok((outputs, at))
     }
 
     fn output(&self, entry: &Entry) -> Result<Option<Output>> {
@@ -172,29 +186,31 @@ impl Outlet {
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }))
     }
 
-    /// One transaction, tried again until it is committed. A broker that is away is waited for; being fenced is final.
-    fn publish_until_done(&self, outputs: &[Output], next: Seq, stop: &AtomicBool) -> Result<Published> {
+    /// One transaction, tried again until it is committed. A broker that is away is waited for as long as `waits` says so;
+    /// being fenced is final.
+    fn publish_until_done(&self, outputs: &[Output], at: Published, waits: &dyn Fn() -> bool) -> Result<Ended> {
         loop {
+            waits();
             let took = Stopwatch::start();
-            let committed = match self.produce(outputs, next) {
+            let committed = match self.produce(outputs, at) {
                 // A commit that timed out may have happened: it is asked for again until it is known.
-                Ok(()) => self.until_known(stop, || self.producer.commit_transaction(PATIENCE)),
+                Ok(()) => self.until_known(waits, || self.producer.commit_transaction(PATIENCE)),
                 Err(error) => Err(Some(error)),
             };
             match committed {
                 Ok(()) => {
                     telemetry::kafka_published(outputs.len());
                     telemetry::stage("publish", took.elapsed());
-                    return Ok(Published::Committed);
+                    return Ok(Ended::Committed);
                 }
-                Err(None) => return Ok(Published::NotNow),
+                Err(None) => return Ok(Ended::NotNow),
                 Err(Some(error)) if is_final(&error) => return Err(failure("publishing", &error)),
                 Err(Some(error)) => warn!(%error, "a transaction cannot be committed; it is aborted and tried again"),
             }
-            match self.until_known(stop, || self.producer.abort_transaction(PATIENCE)) {
-                Ok(()) if stop.load(Ordering::Relaxed) => return Ok(Published::NotNow),
+            match self.until_known(waits, || self.producer.abort_transaction(PATIENCE)) {
+                Ok(()) if !waits() => return Ok(Ended::NotNow),
                 Ok(()) => std::thread::sleep(PAUSE),
-                Err(None) => return Ok(Published::NotNow),
+                Err(None) => return Ok(Ended::NotNow),
                 Err(Some(error)) => return Err(failure("publishing", &error)),
             }
         }
@@ -202,9 +218,12 @@ impl Outlet {
 
     /// Repeats the end of a transaction while the broker does not answer. No error in hand means that the process ends
     /// first: what became of the transaction is then found out at the next start, from the progress record.
+    ///
+    /// The pause polls. An abort turns what was not sent into delivery reports and waits until they are taken, which only a
+    /// poll does: without it no abort would ever end, however long the broker is back.
     fn until_known(
         &self,
-        stop: &AtomicBool,
+        waits: &dyn Fn() -> bool,
         end: impl Fn() -> std::result::Result<(), KafkaError>,
     ) -> std::result::Result<(), Option<KafkaError>> {
         loop {
@@ -215,14 +234,14 @@ impl Outlet {
                 }
                 Err(error) => return Err(Some(error)),
             }
-            if stop.load(Ordering::Relaxed) {
+            if !waits() {
                 return Err(None);
             }
-            std::thread::sleep(PAUSE);
+            self.producer.poll(PAUSE);
         }
     }
 
-    fn produce(&self, outputs: &[Output], next: Seq) -> std::result::Result<(), KafkaError> {
+    fn produce(&self, outputs: &[Output], at: Published) -> std::result::Result<(), KafkaError> {
         let _span = debug_span!("publish", outputs = outputs.len()).entered();
         self.producer.begin_transaction()?;
         for output in outputs {
@@ -230,7 +249,7 @@ impl Outlet {
                 BaseRecord::to(output.topic).key(&output.key).payload(&output.value).headers(output.headers.clone()),
             )?;
         }
-        let (key, value) = (self.ledger.to_string(), format!("{{\"next\":{next}}}"));
+        let (key, value) = (self.ledger.to_string(), progress_record(at));
         self.send(BaseRecord::to(PROGRESS).key(&key).payload(&value))
     }
 
@@ -273,7 +292,7 @@ fn is_final(error: &KafkaError) -> bool {
 
 /// How far the ledger has published: the last committed progress record of its id. "To the end" is the partition's end of
 /// file, not an offset: control records occupy offsets.
-fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
+fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Published> {
     let consumer: BaseConsumer = cluster::consumer(bootstrap, &format!("writ-progress-{ledger}"))
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true")
@@ -282,7 +301,7 @@ fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
     let ends = cluster::ends(bootstrap, PROGRESS)?;
     wait_until_stable(&consumer, &ends)?;
     cluster::assign(&consumer, &ends.keys().map(|it| (PROGRESS, *it, Offset::Beginning)).collect::<Vec<_>>())?;
-    let (mut ended, mut next) = (BTreeSet::new(), Seq(0));
+    let (mut ended, mut at) = (BTreeSet::new(), Published::default());
     let started = Stopwatch::start();
     while ended.len() < ends.len() {
         match consumer.poll(Duration::from_millis(200)) {
@@ -293,12 +312,12 @@ fn read_progress(bootstrap: &str, ledger: LedgerId) -> Result<Seq> {
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
             Some(Err(error)) => warn!(%error, "reading progress"),
             Some(Ok(message)) if message.key() == Some(ledger.to_string().as_bytes()) => {
-                next = parse_progress(message.payload().unwrap_or_default())?;
+                at = parse_progress(message.payload().unwrap_or_default())?;
             }
             Some(Ok(_)) => {}
         }
     }
-    Ok(next)
+    Ok(at)
 }
 
 /// Waits until no transaction is open below what the topic holds now. Committed records are read only up to the first open
@@ -320,12 +339,19 @@ fn wait_until_stable(committed: &BaseConsumer, ends: &BTreeMap<i32, i64>) -> Res
     Ok(())
 }
 
-fn parse_progress(value: &[u8]) -> Result<Seq> {
+fn progress_record(at: Published) -> String {
+    format!("{{\"head\":\"{}\",\"next\":{}}}", hex(&at.head), at.next)
+}
+
+fn parse_progress(value: &[u8]) -> Result<Published> {
     #[derive(serde::Deserialize, serde::Serialize)]
     #[serde(deny_unknown_fields)]
     struct Record {
+        head: String,
         next: Seq,
     }
-    let record: std::result::Result<Record, _> = writ_schemas::strict::parse(value, 1024);
-    record.map(|record| record.next).map_err(|e| Failure::new(Code::KafkaPosition, format!("{PROGRESS}: {e}")))
+    let refuse = |why: &dyn std::fmt::Display| Failure::new(Code::KafkaPosition, format!("{PROGRESS}: {why}"));
+    let Record { head, next } = writ_schemas::strict::parse(value, 1024).map_err(|e| refuse(&e))?;
+    let head = unhex(&head).ok_or_else(|| refuse(&"its head is not 64 hex digits"))?;
+    Ok(Published { next, head })
 }

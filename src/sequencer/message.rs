@@ -39,6 +39,9 @@ pub enum Input {
 pub struct Submission {
     /// What it is.
     pub what: Submitted,
+    /// The bytes of an intent from Kafka, as they came: a refusal names them, and its producer knows no others. Moved here,
+    /// never copied, and hashed only for a refusal. Empty where a refusal is not recorded.
+    pub raw: Vec<u8>,
     /// Where it came from.
     pub source: Source,
     /// The producer's trace.
@@ -90,6 +93,17 @@ pub enum Effect {
     Drain,
     /// End when everything that waits has ended too.
     Finish,
+    /// The writer has ended: end at once, since nothing will be answered any more.
+    Abandon,
+}
+
+/// What becomes of what passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// This process carries it out.
+    CarriedOut,
+    /// It waits for a process that does.
+    Waits,
 }
 
 /// An execution that waits for its turn.

@@ -1,142 +1,111 @@
-//! `writ submit --kafka` against a ledger at work, over librdkafka's mock cluster.
+//! A ledger and its Kafka: what each says of the other.
+//!
+//! The Kafka is librdkafka's mock, in this process: it keeps records, and has no real transactions.
+
+use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use serde_json::{Value, json};
-use writ::clock::Clock;
-use writ::error::Failure;
+
+use writ::clock::{Clock, Stopwatch};
+use writ::error::Result;
 use writ::folder::Folder;
-use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, cluster};
-use writ::ledger;
-use writ::sequencer::{Answer, Submitted};
+use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, cluster, producer};
+use writ::ledger::{self, Opened};
+use writ::sequencer::{Answer, Passed, Submitted};
 use writ::service::Service;
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
-use writ_schemas::keys::SecretKey;
+use writ_schemas::event::Event;
+use writ_schemas::ids::Digest;
 
-use crate::scene::{Run, Scene, note, refund, signed, with, writ, writ_reading};
+use crate::ledgers::{Kept, NOW, Who, ask};
 
-/// A ledger whose intents topic is bound, and a Kafka for it.
+fn open(folder: &Folder, kafka: Option<&str>) -> Result<Service> {
+    let passed = if kafka.is_some() { Passed::CarriedOut } else { Passed::Waits };
+    Service::start(Opened::open(folder, Clock::manual(NOW))?, kafka, passed, |failure| panic!("{failure}"))
+}
+
+/// Opens a ledger, submits, and closes it again.
+fn work(folder: &Folder, kafka: Option<&str>, what: Vec<Submitted>) {
+    let service = open(folder, kafka).expect("starts");
+    let answers = service.handle().submit_all(what.into_iter().map(|it| (it, 1)).collect()).expect("answers");
+    let told = |answer: &Answer| matches!(answer, Answer::Recorded(_) | Answer::Decided(..));
+    assert!(answers.iter().all(told), "{answers:?}");
+    service.stop().expect("stops");
+}
+
+fn intents(ids: &[&'static str]) -> Vec<Submitted> {
+    ids.iter().map(|id| Submitted::Intent(Box::new(ask(id, Who::Agent, "note", 5).intent(&[])))).collect()
+}
+
+/// A ledger whose partitions are bound to a Kafka, and that has published nothing yet.
 struct World {
-    _cluster: MockCluster<'static, DefaultProducerContext>,
-    bootstrap: String,
-    scene: Scene,
-    key: String,
+    kept: Kept,
+    kafka: String,
+    _mock: MockCluster<'static, DefaultProducerContext>,
 }
 
 impl World {
     fn new() -> World {
-        let cluster = MockCluster::new(1).expect("a cluster");
-        for (topic, partitions) in [(INTENTS, 2), (DECISIONS, 2), (RECEIPTS, 1), (REFUSALS, 2), (PROGRESS, 1)] {
-            cluster.create_topic(topic, partitions, 1).expect("a topic");
+        let mock = MockCluster::new(1).expect("a mock");
+        for topic in [INTENTS, DECISIONS, RECEIPTS, REFUSALS, PROGRESS] {
+            mock.create_topic(topic, 1, 1).expect("a topic");
         }
-        let bootstrap = cluster.bootstrap_servers();
-        let scene = Scene::new();
-        let key = scene.inside("keys/producer.key").to_string_lossy().into_owned();
-        let world = World { _cluster: cluster, bootstrap, scene, key };
-        world.bind();
-        world
-    }
-
-    /// The mock cluster makes no topics for `writ init --kafka`, so the act is made here.
-    fn bind(&self) {
-        let folder = Folder::at(self.scene.data());
-        let genesis = ledger::genesis(&folder).expect("a genesis");
-        let topic = cluster::describe(&self.bootstrap, INTENTS).expect("a topic");
-        let statement = Statement::BindPartitions {
-            cluster: topic.cluster,
-            topic: INTENTS.to_owned(),
-            topic_id: topic.topic_id,
-            partitions: topic.partitions,
-        };
-        let act = ledger::act(&folder, &genesis, statement, &Clock::Wall).expect("an act");
-        let service = self.service(None);
-        let answers = service.handle().submit_all(vec![(Submitted::Act(Box::new(act)), 0)]).expect("answers");
-        assert!(matches!(answers[..], [Answer::Recorded(_)]), "{answers:?}");
-        service.stop().expect("it ends");
-    }
-
-    fn service(&self, kafka: Option<&str>) -> Service {
-        let fatal = |failure: &Failure| panic!("{failure}");
-        Service::start(&Folder::at(self.scene.data()), kafka, fatal).expect("it starts")
-    }
-
-    fn submit(&self, lines: &[u8], more: &[&str]) -> Run {
-        let to = ["submit", "--kafka", &self.bootstrap, "--key", &self.key, "--json"];
-        writ_reading(lines, to.iter().chain(more))
+        let (kept, kafka) = (Kept::empty(), mock.bootstrap_servers());
+        let genesis = ledger::create(&kept.folder, None, &Clock::manual(NOW)).expect("creates");
+        let cluster::Topic { cluster, topic_id, partitions } = cluster::describe(&kafka, INTENTS).expect("a topic");
+        let bind = Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions };
+        let acts = [Who::Agent.trust(), bind].map(|statement| {
+            let act = ledger::act(&kept.folder, genesis.value(), statement, &Clock::manual(NOW)).expect("an act");
+            Submitted::Act(Box::new(act))
+        });
+        work(&kept.folder, None, acts.into());
+        World { kept, kafka, _mock: mock }
     }
 }
 
-/// What the answer to a line of a run tells: the kind of answer, and the code.
-fn told(run: &Run) -> Vec<(u64, String, String)> {
-    let text = |answer: &Value, pointer| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let of = |it: &Value| {
-        let code = if it["answer"] == "refused" { "/code" } else { "/decision/payload/code" };
-        (it["line"].as_u64().expect("a line"), text(it, "/answer"), text(it, code))
-    };
-    let mut told: Vec<_> = run.lines().iter().map(of).collect();
-    told.sort();
-    told
-}
-
-fn line(number: u64, answer: &str, code: Code) -> (u64, String, String) {
-    (number, answer.to_owned(), code.as_str().to_owned())
-}
-
+/// A folder that is an older copy and went another way since must dispatch nothing, however long it has grown.
 #[test]
-fn submit_hears_decisions_and_refusals_and_does_not_wait_for_ever() {
-    let world = World::new();
-    let service = world.service(Some(&world.bootstrap));
-    let (first, reused) = (note("k-1"), with(note("n-1"), "args", json!({ "text": "something else" })));
-    // The second is in another form than the ledger's, which is the form by which it names what it could read.
-    let envelope: Value = serde_json::from_slice(&signed(&reused, &world.scene.key("producer.key"))).expect("JSON");
-    let spaced = serde_json::to_string_pretty(&envelope).expect("JSON").replace('\n', " ");
-    let lines = [first.to_string(), spaced.clone(), first.to_string(), refund("k-2", 5, &[]).to_string()];
-
-    let run = world.submit(lines.join("\n").as_bytes(), &[]).ended(1);
-    let expected = [
-        line(1, "decided", Code::Ok),
-        line(2, "refused", Code::IdReused),
-        line(3, "decided", Code::Ok),
-        line(4, "decided", Code::ProofMissing),
-    ];
-    assert_eq!(told(&run), expected);
-    assert!(run.err.contains(Code::IdReused.entry().remedy), "{run:?}");
-
-    // What was decided adds nothing when it is sent again; what was refused is refused again.
-    let again = world.submit(first.to_string().as_bytes(), &[]).ended(0);
-    assert_eq!(told(&again), [line(1, "known", Code::Ok)]);
-    let field = |run: &Run, number: u64, field: &str| {
-        let lines = run.lines();
-        lines.iter().find(|it| it["line"] == number).map(|it| it[field].clone()).expect("an answer")
+fn a_longer_log_of_another_history_is_refused() {
+    let World { kept, kafka, _mock } = World::new();
+    let older = kept.copy();
+    work(&kept.folder, Some(&kafka), intents(&["one"]));
+    let forked = |kept: &Kept| {
+        let failure = open(&kept.folder, Some(&kafka)).err().expect("is refused");
+        assert_eq!(failure.code, Code::LogForked, "{failure}");
     };
-    assert_eq!(field(&again, 1, "decision"), field(&run, 1, "decision"));
-    let again = world.submit(spaced.as_bytes(), &[]).ended(1);
-    assert_eq!(told(&again), [line(1, "refused", Code::IdReused)]);
-    let seqs = [field(&run, 2, "seq"), field(&again, 1, "seq")].map(|seq| seq.as_u64().expect("a seq"));
-    assert!(seqs[0] < seqs[1], "an earlier refusal answers an earlier record: {seqs:?}");
+    forked(&older);
+    work(&older.folder, None, intents(&["other", "another", "a-third", "a-fourth"]));
+    assert!(older.entries().len() > kept.entries().len(), "it is long enough");
+    forked(&older);
+    work(&kept.folder, Some(&kafka), intents(&["two"]));
+}
 
-    // An answer that took no id is no answer to the next one.
-    let stranger = signed(&note("k-3"), &SecretKey::from_seed(&[7; 32]));
-    let seqs = [(); 2].map(|()| {
-        let run = world.submit(&stranger, &[]).ended(1);
-        assert_eq!(told(&run), [line(1, "decided", Code::KeyUnknown)]);
-        run.json().pointer("/decision/payload/intent_seq").and_then(Value::as_u64).expect("a seq")
-    });
-    assert!(seqs[0] < seqs[1], "{seqs:?}");
-
-    // Nobody serves it now: what is known is told all the same, and the rest is not waited for without end. How long a slow
-    // machine needs to find what is known is not the question here.
-    service.stop().expect("it ends");
-    let lines = [first.to_string(), note("k-4").to_string()].join("\n");
-    let entry = Code::AnswerMissing.entry();
-    let found = [1, 2, 4, 8, 16, 32].map(|seconds: u32| seconds.to_string()).iter().any(|seconds| {
-        let run = world.submit(lines.as_bytes(), &["--wait", seconds]).ended(2);
-        assert!(run.err.contains(entry.code) && run.err.contains(entry.remedy), "{run:?}");
-        let found = told(&run) == [line(1, "known", Code::Ok)];
-        assert!(run.err.contains(if found { "1 of 2 lines: 2\n" } else { "2 of 2 lines: 1, 2\n" }), "{run:?}");
-        found
-    });
-    assert!(found, "what was answered is told before it gives up");
-    writ(["replay", "--data", world.scene.data()]).ended(0);
+/// Two contents under one id; the second comes as its producer likes to write JSON, which is not how we would.
+#[test]
+fn a_refusal_names_the_bytes_that_were_sent() {
+    let World { kept, kafka, _mock } = World::new();
+    let envelope = |size| ask("one", Who::Agent, "note", size).intent(&[]).to_envelope();
+    let second: serde_json::Value = serde_json::from_slice(&envelope(6)).expect("JSON");
+    let second = serde_json::to_vec_pretty(&second).expect("JSON");
+    let service = open(&kept.folder, Some(&kafka)).expect("starts");
+    let records = [envelope(5), second.clone()].map(|it| ("acme".to_owned(), it));
+    producer::send(&kafka, &records).expect("sends");
+    let refused = || {
+        kept.events().into_iter().find_map(|event| match event {
+            Event::RecordRefused(refused) => Some(refused),
+            _ => None,
+        })
+    };
+    let (progress, watch) = (service.handle().progress, Stopwatch::start());
+    while refused().is_none() && watch.elapsed() < Duration::from_secs(60) {
+        progress.wait_beyond(progress.next(), Duration::from_millis(200));
+    }
+    service.stop().expect("stops");
+    let refused = refused().expect("it is refused");
+    assert_eq!(refused.code, Code::IdReused.as_str());
+    assert_eq!(refused.digest, Digest::of(&second));
+    assert_eq!(refused.length, u64::try_from(second.len()).expect("small"));
+    assert_eq!(refused.prefix, second[..refused.prefix.len()]);
 }

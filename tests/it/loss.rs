@@ -18,7 +18,7 @@ use writ::clock::Clock;
 use writ::error::Failure;
 use writ::progress::Progress;
 use writ::queue::Queue;
-use writ::sequencer::{Answer, Effect, Input, Sequencer, Submission, Submitted};
+use writ::sequencer::{Answer, Effect, Input, Passed, Sequencer, Submission, Submitted};
 use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
 use writ_log::storage::Fault;
@@ -120,7 +120,7 @@ impl Told {
                 find(&|event| matches!(event, Event::ReceiptIssued(it) if it.receipt.value().decision_seq == *decision))
             }
             Told::Effect(Effect::Policy(_)) => find(&|event| matches!(event, Event::PolicyActivated(_))),
-            Told::Effect(Effect::Drain | Effect::Finish) => panic!("the writer ends nothing"),
+            Told::Effect(Effect::Drain | Effect::Finish | Effect::Abandon) => panic!("the writer ends nothing"),
             Told::Headers(headers) => headers.iter().map(|header| header.seq).max(),
         }
     }
@@ -146,7 +146,7 @@ impl World {
     fn submit(&mut self, what: Submitted) {
         let (reply, answer) = oneshot::channel();
         self.waiting.push(answer);
-        let submission = Submission { what, source: Source::Local, trace: None, reply: Some(reply) };
+        let submission = Submission { what, raw: Vec::new(), source: Source::Local, trace: None, reply: Some(reply) };
         assert!(self.queue.offer(Input::Submit(submission), 1).is_ok(), "the queue is open and has room");
     }
 
@@ -165,7 +165,7 @@ impl World {
             match &effect {
                 Effect::Ready(job) => self.queue.report(Input::Dispatch(job.decision)),
                 Effect::Call(decision) => self.queue.report(ended(*decision, Status::Succeeded)),
-                Effect::Closed(_) | Effect::Policy(_) | Effect::Drain | Effect::Finish => {}
+                Effect::Closed(_) | Effect::Policy(_) | Effect::Drain | Effect::Finish | Effect::Abandon => {}
             }
             self.told.push((self.durable, Told::Effect(effect)));
         }
@@ -287,6 +287,7 @@ fn write<S: Storage + Clone>(
             // Enough for a state hash at the close.
             since_hash: 32,
             job_bytes: Arc::default(),
+            passed: Passed::CarriedOut,
         };
         sequencer.run()
     });

@@ -21,4 +21,8 @@ mod loss;
 mod scene;
 mod bad_input;
 mod command_line;
+mod submit_kafka;
+mod unserved;
 mod kafka;
+mod ended;
+mod init;

@@ -29,9 +29,9 @@ use crate::error::{Failure, Result};
 use crate::folder::{self, Folder};
 use crate::kafka::cluster::{self, failure};
 use crate::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, producer};
-use crate::ledger;
+use crate::ledger::{self, Opened};
 use crate::query::Library;
-use crate::sequencer::{Answer, Submitted};
+use crate::sequencer::{Answer, Passed, Submitted};
 use crate::service::Service;
 
 const POLICY: &str = include_str!("policy.json");
@@ -86,7 +86,8 @@ impl World {
         let key = || folder::random::<32>().map(|seed| SecretKey::from_seed(&seed));
         let keys = Keys { acme: key()?, globex: key()?, approver: key()?, stranger: key()? };
         World::administer(folder, &genesis, &keys, &bootstrap)?;
-        let service = Service::start(folder, Some(&bootstrap), end_process)?;
+        let opened = Opened::open(folder, Clock::Wall)?;
+        let service = Service::start(opened, Some(&bootstrap), Passed::CarriedOut, end_process)?;
         let policy = POLICY.replace("ADDRESS", &shop).into_bytes();
         Ok(World { _cluster: cluster, bootstrap, folder: folder.clone(), genesis, keys, service, policy })
     }
@@ -94,7 +95,7 @@ impl World {
     /// Who is trusted, and which partitions are the ledger's: bound before the service starts to read them.
     fn administer(folder: &Folder, genesis: &Genesis, keys: &Keys, bootstrap: &str) -> Result<()> {
         let cluster::Topic { cluster, topic_id, partitions } = cluster::describe(bootstrap, INTENTS)?;
-        let service = Service::start(folder, None, end_process)?;
+        let service = Service::start(Opened::open(folder, Clock::Wall)?, None, Passed::Waits, end_process)?;
         for statement in [
             init::trust(keys.acme.id(), "acme", "agent-1", "agent")?,
             init::trust(keys.globex.id(), "globex", "agent-9", "agent")?,

@@ -1,0 +1,144 @@
+//! `writ submit --kafka` against a ledger at work, over librdkafka's mock cluster.
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use serde_json::{Value, json};
+use writ::clock::Clock;
+use writ::error::Failure;
+use writ::folder::Folder;
+use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, cluster};
+use writ::ledger::{self, Opened};
+use writ::sequencer::{Answer, Passed, Submitted};
+use writ::service::Service;
+use writ_schemas::act::Statement;
+use writ_schemas::errors::Code;
+use writ_schemas::keys::SecretKey;
+
+use crate::scene::{Run, Scene, note, refund, signed, with, writ, writ_reading};
+
+/// A ledger whose intents topic is bound, and a Kafka for it.
+struct World {
+    _cluster: MockCluster<'static, DefaultProducerContext>,
+    bootstrap: String,
+    scene: Scene,
+    key: String,
+}
+
+impl World {
+    fn new() -> World {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        for (topic, partitions) in [(INTENTS, 2), (DECISIONS, 2), (RECEIPTS, 1), (REFUSALS, 2), (PROGRESS, 1)] {
+            cluster.create_topic(topic, partitions, 1).expect("a topic");
+        }
+        let bootstrap = cluster.bootstrap_servers();
+        let scene = Scene::new();
+        let key = scene.inside("keys/producer.key").to_string_lossy().into_owned();
+        let world = World { _cluster: cluster, bootstrap, scene, key };
+        world.bind();
+        world
+    }
+
+    /// The mock cluster makes no topics for `writ init --kafka`, so the act is made here.
+    fn bind(&self) {
+        let folder = Folder::at(self.scene.data());
+        let genesis = ledger::genesis(&folder).expect("a genesis");
+        let topic = cluster::describe(&self.bootstrap, INTENTS).expect("a topic");
+        let statement = Statement::BindPartitions {
+            cluster: topic.cluster,
+            topic: INTENTS.to_owned(),
+            topic_id: topic.topic_id,
+            partitions: topic.partitions,
+        };
+        let act = ledger::act(&folder, &genesis, statement, &Clock::Wall).expect("an act");
+        let service = self.service(None);
+        let answers = service.handle().submit_all(vec![(Submitted::Act(Box::new(act)), 0)]).expect("answers");
+        assert!(matches!(answers[..], [Answer::Recorded(_)]), "{answers:?}");
+        service.stop().expect("it ends");
+    }
+
+    fn service(&self, kafka: Option<&str>) -> Service {
+        let fatal = |failure: &Failure| panic!("{failure}");
+        let opened = Opened::open(&Folder::at(self.scene.data()), Clock::Wall).expect("it opens");
+        let passed = if kafka.is_some() { Passed::CarriedOut } else { Passed::Waits };
+        Service::start(opened, kafka, passed, fatal).expect("it starts")
+    }
+
+    fn submit(&self, lines: &[u8], more: &[&str]) -> Run {
+        let to = ["submit", "--kafka", &self.bootstrap, "--key", &self.key, "--json"];
+        writ_reading(lines, to.iter().chain(more))
+    }
+}
+
+/// What the answer to a line of a run tells: the kind of answer, and the code.
+fn told(run: &Run) -> Vec<(u64, String, String)> {
+    let text = |answer: &Value, pointer| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let of = |it: &Value| {
+        let code = if it["answer"] == "refused" { "/code" } else { "/decision/payload/code" };
+        (it["line"].as_u64().expect("a line"), text(it, "/answer"), text(it, code))
+    };
+    let mut told: Vec<_> = run.lines().iter().map(of).collect();
+    told.sort();
+    told
+}
+
+fn line(number: u64, answer: &str, code: Code) -> (u64, String, String) {
+    (number, answer.to_owned(), code.as_str().to_owned())
+}
+
+#[test]
+fn submit_hears_decisions_and_refusals_and_does_not_wait_for_ever() {
+    let world = World::new();
+    let service = world.service(Some(&world.bootstrap));
+    let (first, reused) = (note("k-1"), with(note("n-1"), "args", json!({ "text": "something else" })));
+    // The second is in another form than the ledger's, which is the form by which it names what it could read.
+    let envelope: Value = serde_json::from_slice(&signed(&reused, &world.scene.key("producer.key"))).expect("JSON");
+    let spaced = serde_json::to_string_pretty(&envelope).expect("JSON").replace('\n', " ");
+    let lines = [first.to_string(), spaced.clone(), first.to_string(), refund("k-2", 5, &[]).to_string()];
+
+    let run = world.submit(lines.join("\n").as_bytes(), &[]).ended(1);
+    let expected = [
+        line(1, "decided", Code::Ok),
+        line(2, "refused", Code::IdReused),
+        line(3, "decided", Code::Ok),
+        line(4, "decided", Code::ProofMissing),
+    ];
+    assert_eq!(told(&run), expected);
+    assert!(run.err.contains(Code::IdReused.entry().remedy), "{run:?}");
+
+    // What was decided adds nothing when it is sent again; what was refused is refused again.
+    let again = world.submit(first.to_string().as_bytes(), &[]).ended(0);
+    assert_eq!(told(&again), [line(1, "known", Code::Ok)]);
+    let field = |run: &Run, number: u64, field: &str| {
+        let lines = run.lines();
+        lines.iter().find(|it| it["line"] == number).map(|it| it[field].clone()).expect("an answer")
+    };
+    assert_eq!(field(&again, 1, "decision"), field(&run, 1, "decision"));
+    let again = world.submit(spaced.as_bytes(), &[]).ended(1);
+    assert_eq!(told(&again), [line(1, "refused", Code::IdReused)]);
+    let seqs = [field(&run, 2, "seq"), field(&again, 1, "seq")].map(|seq| seq.as_u64().expect("a seq"));
+    assert!(seqs[0] < seqs[1], "an earlier refusal answers an earlier record: {seqs:?}");
+
+    // An answer that took no id is no answer to the next one.
+    let stranger = signed(&note("k-3"), &SecretKey::from_seed(&[7; 32]));
+    let seqs = [(); 2].map(|()| {
+        let run = world.submit(&stranger, &[]).ended(1);
+        assert_eq!(told(&run), [line(1, "decided", Code::KeyUnknown)]);
+        run.json().pointer("/decision/payload/intent_seq").and_then(Value::as_u64).expect("a seq")
+    });
+    assert!(seqs[0] < seqs[1], "{seqs:?}");
+
+    // Nobody serves it now: what is known is told all the same, and the rest is not waited for without end. How long a slow
+    // machine needs to find what is known is not the question here.
+    service.stop().expect("it ends");
+    let lines = [first.to_string(), note("k-4").to_string()].join("\n");
+    let entry = Code::AnswerMissing.entry();
+    let found = [1, 2, 4, 8, 16, 32].map(|seconds: u32| seconds.to_string()).iter().any(|seconds| {
+        let run = world.submit(lines.as_bytes(), &["--wait", seconds]).ended(2);
+        assert!(run.err.contains(entry.code) && run.err.contains(entry.remedy), "{run:?}");
+        let found = told(&run) == [line(1, "known", Code::Ok)];
+        assert!(run.err.contains(if found { "1 of 2 lines: 2\n" } else { "2 of 2 lines: 1, 2\n" }), "{run:?}");
+        found
+    });
+    assert!(found, "what was answered is told before it gives up");
+    writ(["replay", "--data", world.scene.data()]).ended(0);
+}
