@@ -264,7 +264,29 @@ impl Served {
 
     /// Sends one request and returns the answer's status and body.
     pub(crate) fn ask(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
-        let mut stream = std::net::TcpStream::connect(&self.http).expect("a listener");
+        let stream = std::net::TcpStream::connect(&self.http).expect("a listener");
+        Served::exchange(stream, method, path, content_type, body)
+    }
+
+    /// The same on the ledger's socket.
+    pub(crate) fn ask_socket(
+        scene: &Scene,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> (u16, String) {
+        let stream = std::os::unix::net::UnixStream::connect(scene.inside("writ.sock")).expect("a socket");
+        Served::exchange(stream, method, path, content_type, body)
+    }
+
+    fn exchange(
+        mut stream: impl Read + Write,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> (u16, String) {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: writ\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
             body.len()
