@@ -16,7 +16,7 @@ use writ::sequencer::{Answer, Submitted};
 use writ_schemas::act::Statement;
 use writ_schemas::dsse::Signed;
 use writ_schemas::intent::Intent;
-use writ_schemas::policy::ConnectorKind;
+use writ_schemas::policy::{Bundle, ConnectorKind};
 
 use crate::ledgers::{HOUR, Kept, Who, bundle, name, sign};
 
@@ -44,6 +44,7 @@ fn ends<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static
 }
 
 /// The other side of the `http` connector.
+#[derive(Clone)]
 struct Far {
     port: u16,
     service: Arc<Service>,
@@ -92,6 +93,13 @@ impl Far {
         assert_eq!(seen.calls, calls, "calls came");
     }
 
+    /// Waits until it is called once more.
+    fn called_more_than(&self, calls: usize) {
+        let seen = self.service.seen.lock().expect("nobody panics with it");
+        let waited = self.service.changed.wait_timeout_while(seen, PATIENCE, |seen| seen.calls <= calls);
+        assert!(!waited.expect("nobody panics with it").1.timed_out(), "no call comes");
+    }
+
     /// Answers everything that waits, and whatever comes.
     fn answer(&self) {
         self.service.seen.lock().expect("nobody panics with it").answers = true;
@@ -124,12 +132,8 @@ impl Service {
     }
 }
 
-/// A closed ledger that trusts the agent; its connector calls `far`, at most `calls_max` at a time, and waits `timeout_us`.
-fn founded(far: &Far, calls_max: usize, timeout_us: u64) -> Kept {
-    let kept = Kept::empty();
-    ledger::create(&kept.folder, None, &Clock::Wall).expect("creates");
-    let config = format!("checkpoint_interval_ms = 1\nconnector_calls_max = {calls_max}\n");
-    std::fs::write(kept.folder.root().join("writ.toml"), config).expect("writes");
+/// A policy whose connector calls `far`, and waits `timeout_us` for its answer.
+fn policy(far: &Far, timeout_us: u64) -> Bundle {
     let mut bundle = bundle(far.port);
     // Nothing expires because a machine is slow.
     bundle.rules.iter_mut().for_each(|rule| rule.window_us = HOUR);
@@ -138,6 +142,16 @@ fn founded(far: &Far, calls_max: usize, timeout_us: u64) -> Kept {
             *patience = timeout_us;
         }
     }
+    bundle
+}
+
+/// A closed ledger that trusts the agent; its connector calls `far`, at most `calls_max` at a time, and waits `timeout_us`.
+fn founded(far: &Far, calls_max: usize, timeout_us: u64) -> Kept {
+    let kept = Kept::empty();
+    ledger::create(&kept.folder, None, &Clock::Wall).expect("creates");
+    let config = format!("checkpoint_interval_ms = 1\nconnector_calls_max = {calls_max}\n");
+    std::fs::write(kept.folder.root().join("writ.toml"), config).expect("writes");
+    let bundle = policy(far, timeout_us);
     let ledger = open(&kept);
     for statement in [Who::Agent.trust(), Statement::ActivatePolicy { bundle }] {
         let act = ledger::act(&kept.folder, &kept.genesis(), statement, &Clock::Wall).expect("an act");
