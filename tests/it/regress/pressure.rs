@@ -9,9 +9,11 @@ use writ::ledger::{self, Ledger};
 use writ::queue::Queue;
 use writ::sequencer::{Answer, BATCH_INPUTS_MAX, Input, OPEN_MAX, Submission, Submitted};
 use writ_schemas::act::Statement;
+use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, EventKind, Source};
 use writ_schemas::ids::{Digest, Seq};
+use writ_schemas::intent::Intent;
 
 use super::{Far, TIMEOUT_MAX_US, call, ends, founded, open};
 use crate::ledgers::Kept;
@@ -37,9 +39,9 @@ struct Pressed {
 }
 
 /// Puts an intent into the queue, and does not wait for its answer.
-fn put(queue: &Queue<Input>, at: usize) -> oneshot::Receiver<Answer> {
+fn put(queue: &Queue<Input>, intent: Signed<Intent>) -> oneshot::Receiver<Answer> {
     let (reply, answer) = oneshot::channel();
-    let what = Submitted::Intent(Box::new(call(&format!("call-{at}"))));
+    let what = Submitted::Intent(Box::new(intent));
     let input = Input::Submit(Submission { what, source: Source::Local, trace: None, reply: Some(reply) });
     queue.put(input, 1).expect("it takes it");
     answer
@@ -55,7 +57,7 @@ impl Pressed {
         let kept = founded(far, 2, timeout_us);
         let ledger = open(&kept);
         let queue = ledger.handle().queue;
-        let mut answers: Vec<_> = (0..LOAD).map(|at| put(&queue, at)).collect();
+        let mut answers: Vec<_> = (0..LOAD).map(|at| put(&queue, call(&format!("call-{at}")))).collect();
         let waiting = answers.split_off(OPEN_MAX);
         let heard = answers.into_iter().map(|answer| decided(answer.blocking_recv().expect("an answer"))).collect();
         Pressed { kept, ledger, heard, waiting }
@@ -140,7 +142,9 @@ fn what_still_waits_to_be_decided_is_carried_out_before_the_end() {
     let kept = founded(&far, 32, TIMEOUT_MAX_US);
     let ledger = open(&kept);
     let queue = ledger.handle().queue;
-    (0..INTENTS).for_each(|at| drop(put(&queue, at)));
+    // Signed before, so that they come faster than the writer decides.
+    let intents: Vec<Signed<Intent>> = (0..INTENTS).map(|at| call(&format!("call-{at}"))).collect();
+    intents.into_iter().for_each(|intent| drop(put(&queue, intent)));
     ledger.finish().expect("finishes");
     let entries = kept.entries();
     let receipts = entries.iter().filter(|located| located.entry.header.kind == EventKind::ReceiptIssued);
