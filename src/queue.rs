@@ -263,7 +263,23 @@ mod tests {
         assert_eq!(queue.offer(1, 1), Ok(()));
         queue.close();
         assert_eq!(queue.offer(2, 1), Err(NotTaken::Closed(2)));
-        let taken = queue.take(10, 10, true, NOW);
-        assert_eq!((taken.inputs, taken.closed), (vec![1], true));
+        let held_back = queue.take(10, 10, false, NOW);
+        assert_eq!((held_back.inputs, held_back.closed), (vec![1], true));
+    }
+
+    #[test]
+    fn what_is_urgent_waits_behind_nothing_from_outside() {
+        let queue = Queue::default();
+        for n in 0..OUTSIDE_MAX {
+            assert_eq!(queue.offer(n, 1), Ok(()));
+        }
+        assert_eq!(queue.urge(OUTSIDE_MAX), Ok(()));
+        assert_eq!(queue.take(10, 10, false, NOW).inputs, [OUTSIDE_MAX]);
+        for n in 0..OUTSIDE_MAX {
+            assert_eq!(queue.urge(n), Ok(()));
+        }
+        assert_eq!(queue.urge(1), Err(NotTaken::Full(1)), "it has a limit of its own");
+        queue.close_outside();
+        assert_eq!(queue.urge(1), Err(NotTaken::Closed(1)));
     }
 }

@@ -50,7 +50,7 @@ mod message;
 pub use message::{Answer, Effect, Input, Job, Passed, Submission, Submitted, Weight};
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
-const BATCH_INPUTS_MAX: usize = 1024;
+pub const BATCH_INPUTS_MAX: usize = 1024;
 
 /// A batch is closed when its payloads reach 4 MiB; with the largest single input it stays below the log's limit.
 const BATCH_BYTES: usize = 4 << 20;
@@ -58,10 +58,10 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Inputs from outside wait while this many executions are open, or while their intents hold [`JOB_BYTES_MAX`], so that the
 /// memory of jobs is bounded however slow a connector is. Where nothing is carried out, waiting would never end: intents are
 /// refused instead.
-const OPEN_MAX: usize = 8192;
+pub const OPEN_MAX: usize = 8192;
 
 /// 64 MiB: the largest batch many times over.
-const JOB_BYTES_MAX: usize = 64 << 20;
+pub const JOB_BYTES_MAX: usize = 64 << 20;
 
 /// How far the clock may lie behind the last entry before the writer stops: a step of NTP, not a wrong year. 10 s in
 /// microseconds.

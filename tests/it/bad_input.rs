@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use writ::api::LINES_MAX;
 use writ_schemas::errors::Code;
 
 use crate::scene::{Run, Scene, Served, note, writ};
@@ -178,4 +179,32 @@ fn over_http_each_has_its_code_and_status_too() {
     }
     served.stop();
     writ(["verify", "--data", scene.data()]).ended(0);
+}
+
+/// All or nothing: whoever sent too many lines can cut them and send them again.
+#[test]
+fn a_body_of_one_line_too_many_is_refused_whole() {
+    let scene = Scene::new();
+    let served = Served::new(&scene);
+    let mut lines = crate::scene::signed(&note("n-9"), &scene.key("producer.key"));
+    lines.extend(b"\n{}".repeat(LINES_MAX));
+    let entries = || {
+        let (_, ready) = served.ask("GET", "/health/ready", "", b"");
+        serde_json::from_str::<serde_json::Value>(&ready).expect("JSON")["entries"].clone()
+    };
+    let before = entries();
+    const LINES: (&str, &str, &str) = ("POST", "/v1/intents", "application/x-ndjson");
+    let over_http = served.ask(LINES.0, LINES.1, LINES.2, &lines);
+    let over_socket = Served::ask_socket(&scene, LINES.0, LINES.1, LINES.2, &lines);
+    for (way, (status, answer)) in [("http", over_http), ("the socket", over_socket)] {
+        assert_eq!(status, Code::TooLarge.entry().http, "{way}: {answer}");
+        assert!(answer.contains(Code::TooLarge.as_str()), "{way}: {answer}");
+    }
+    assert_eq!(entries(), before, "nothing is recorded");
+
+    let fewer = lines.strip_suffix(b"\n{}").expect("the last line");
+    let (status, answers) = served.ask(LINES.0, LINES.1, LINES.2, fewer);
+    assert_eq!((status, answers.lines().filter(|line| line.contains("\"answer\"")).count()), (200, LINES_MAX));
+    assert_ne!(entries(), before);
+    served.stop();
 }

@@ -19,7 +19,7 @@ use writ_schemas::keys::SecretKey;
 pub(crate) const WRIT: &str = env!("CARGO_BIN_EXE_writ");
 
 /// A command that takes longer hangs. The slowest one waits for a Kafka that is not there.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a command printed, and how it ended.
 #[derive(Clone, Debug)]
@@ -251,8 +251,14 @@ pub(crate) struct Served {
 impl Served {
     /// Serves the ledger of a scene, on a free port.
     pub(crate) fn new(scene: &Scene) -> Served {
+        Served::at(Path::new(scene.data()))
+    }
+
+    /// Serves the ledger in this folder, on a free port.
+    pub(crate) fn at(folder: &Path) -> Served {
         let mut child = Command::new(WRIT)
-            .args(["serve", "--data", scene.data(), "--http", "127.0.0.1:0"])
+            .args(["serve", "--http", "127.0.0.1:0", "--data"])
+            .arg(folder)
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
@@ -264,7 +270,34 @@ impl Served {
 
     /// Sends one request and returns the answer's status and body.
     pub(crate) fn ask(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
-        let mut stream = std::net::TcpStream::connect(&self.http).expect("a listener");
+        Served::ask_at(&self.http, method, path, content_type, body)
+    }
+
+    /// The same at an address that may end while it answers.
+    pub(crate) fn ask_at(http: &str, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
+        let stream = std::net::TcpStream::connect(http).expect("a listener");
+        Served::exchange(stream, method, path, content_type, body)
+    }
+
+    /// The same on the ledger's socket.
+    pub(crate) fn ask_socket(
+        scene: &Scene,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> (u16, String) {
+        let stream = std::os::unix::net::UnixStream::connect(scene.inside("writ.sock")).expect("a socket");
+        Served::exchange(stream, method, path, content_type, body)
+    }
+
+    fn exchange(
+        mut stream: impl Read + Write,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> (u16, String) {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: writ\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -283,7 +316,14 @@ impl Served {
     pub(crate) fn stop(mut self) {
         let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
         assert!(told.success(), "{told}");
-        let status = self.child.wait().expect("a child");
+        let watch = Stopwatch::start();
+        let status = loop {
+            match self.child.try_wait().expect("a child") {
+                Some(status) => break status,
+                None => assert!(watch.elapsed() < PATIENCE, "hangs: writ serve"),
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        };
         assert!(status.success(), "{status}");
     }
 }

@@ -1,0 +1,140 @@
+//! Folders that are not what they were: rewound behind what was published, or lengthened by somebody without keys. They
+//! are refused before anything is dispatched.
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use writ::clock::Clock;
+use writ::error::Failure;
+use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS};
+use writ::ledger::{self, Opened};
+use writ::sequencer::chain_up;
+use writ::service::Service;
+use writ_log::{Covered, DirStorage, Log, LogError, Options};
+use writ_schemas::act::Statement;
+use writ_schemas::dsse::Signed;
+use writ_schemas::errors::Code;
+use writ_schemas::event::{Event, EventKind};
+
+use super::{Far, TIMEOUT_MAX_US, call, ends, founded, open, pass, sealed};
+use crate::ledgers::{Kept, Who, sign};
+
+/// librdkafka's mock cluster, in this process, with the topics of a ledger.
+fn kafka() -> MockCluster<'static, DefaultProducerContext> {
+    let cluster = MockCluster::new(1).expect("a cluster");
+    for topic in [INTENTS, DECISIONS, RECEIPTS, REFUSALS, PROGRESS] {
+        cluster.create_topic(topic, 1, 1).expect("a topic");
+    }
+    cluster
+}
+
+fn serve(kept: &Kept, kafka: Option<&str>) -> Result<Service, Failure> {
+    Service::start(&kept.folder, kafka, |failure| panic!("{failure}"))
+}
+
+#[test]
+fn a_rewound_folder_whose_outputs_were_published_serves_nobody_and_dispatches_nothing() {
+    let (kafka, far) = (kafka(), Far::silent(1));
+    let kept = founded(&far, 1, TIMEOUT_MAX_US);
+    let ledger = open(&kept);
+    pass(&ledger.handle(), "called");
+    far.called(1);
+    pass(&ledger.handle(), "waits");
+    sealed(&kept, &ledger.handle());
+    let older = kept.copy();
+    far.answer();
+    ledger.finish().expect("finishes");
+    assert_eq!(far.calls(), 2, "the folder went on: the second was called too");
+    let bootstrap = kafka.bootstrap_servers();
+    let published = serve(&kept, Some(&bootstrap)).expect("serves");
+    ends("publishing everything", || published.stop().expect("stops"));
+
+    let before = older.entries().len();
+    let refused = serve(&older, Some(&bootstrap)).err().map(|failure| failure.code);
+    assert_eq!(refused, Some(Code::LogForked));
+    assert_eq!((far.calls(), older.entries().len()), (2, before), "nothing was dispatched and nothing written");
+
+    // What nobody can notice without Kafka shows that there was something to dispatch.
+    let unaware = serve(&older, None).expect("serves");
+    unaware.finish().expect("finishes");
+    assert_eq!(far.calls(), 3);
+}
+
+/// Appends a batch as somebody does who can write the folder and has no key: the chain needs none.
+fn append(kept: &Kept, events: &[Event]) {
+    let storage = DirStorage::writing(kept.folder.log());
+    let nothing = &mut |_: &_| Ok::<(), LogError>(());
+    let mut log = Log::open(storage, None, Covered::NONE, Options::default(), nothing).expect("opens").log;
+    let at = kept.entries().last().expect("an entry").entry.header.recorded_at.plus(1);
+    let payloads = events.iter().map(|event| (event.kind(), event.to_payload().expect("encodes"))).collect();
+    let entries = chain_up(&mut log.chain().clone(), at, payloads).expect("random bytes");
+    log.append(&entries).expect("appends");
+}
+
+/// What a ledger adds to this folder when the connector is called once: intent, decision, dispatch, receipt.
+fn one_call(closed: &Kept) -> Vec<Event> {
+    let goes_on = closed.copy();
+    let ledger = open(&goes_on);
+    pass(&ledger.handle(), "called");
+    ledger.finish().expect("finishes");
+    let named = |event: &Event| event.kind() == EventKind::CheckpointSigned;
+    let events: Vec<Event> = goes_on.events().split_off(closed.entries().len());
+    events.into_iter().filter(|event| !named(event)).take(4).collect()
+}
+
+#[test]
+fn what_no_checkpoint_covers_is_refused_unless_those_signed_it_who_must() {
+    use Event::{DecisionMade, Frozen, IntentAdmitted, KeyTrusted, ReceiptIssued};
+    let far = Far::silent(1);
+    far.answer();
+    let closed = founded(&far, 1, TIMEOUT_MAX_US);
+    let genuine = one_call(&closed);
+    let [IntentAdmitted(admitted), DecisionMade(decision), dispatch, ReceiptIssued(issued)] = &genuine[..] else {
+        panic!("{genuine:?}")
+    };
+    let stranger = Who::Stranger.key();
+    let act = |statement| {
+        let act = ledger::act(&closed.folder, &closed.genesis(), statement, &Clock::Wall).expect("an act");
+        sign(act.value().clone(), &stranger)
+    };
+    let other = call("another").signatures().to_vec();
+    let intent = |signed| {
+        IntentAdmitted({
+            let mut forged = admitted.clone();
+            forged.intent = signed;
+            forged
+        })
+    };
+    let unsigned = Signed::unsigned(admitted.intent.value().clone()).expect("canonical");
+    let moved = Signed::from_parts(admitted.intent.payload().to_vec(), other).expect("parses");
+    let own = DecisionMade(sign(decision.value().clone(), &stranger));
+    let mut receipt = issued.clone();
+    receipt.receipt = sign(issued.receipt.value().clone(), &stranger);
+    let (calls, mut believed) = (far.calls(), Vec::new());
+    for (story, events) in [
+        ("an intent that nobody signed", vec![intent(unsigned), genuine[1].clone()]),
+        ("an intent with another's signature", vec![intent(moved), genuine[1].clone()]),
+        ("a decision by another key", vec![genuine[0].clone(), own]),
+        (
+            "a receipt by another key",
+            vec![genuine[0].clone(), genuine[1].clone(), dispatch.clone(), ReceiptIssued(receipt)],
+        ),
+        ("a key that no operator trusts", vec![KeyTrusted(act(Who::Stranger.trust()))]),
+        ("a freeze that no operator ordered", vec![Frozen(act(Statement::Freeze { reason: "mine".to_owned() }))]),
+    ] {
+        let forged = closed.copy();
+        append(&forged, &events);
+        let before = forged.entries().len();
+        let refused = Opened::open(&forged.folder, Clock::Wall).err().map(|failure| failure.code);
+        believed.extend((refused != Some(Code::SignatureInvalid)).then_some((story, refused)));
+        assert_eq!((far.calls(), forged.entries().len()), (calls, before), "{story}: it changed something");
+    }
+    assert_eq!(believed, [], "what was not refused as unsigned");
+
+    // The same hand, with what was really signed: it is believed, and what waits is dispatched.
+    let honest = closed.copy();
+    append(&honest, &genuine[..2]);
+    open(&honest).finish().expect("finishes");
+    assert_eq!(far.calls(), calls + 1);
+    assert!(honest.verified().ok);
+}
