@@ -8,7 +8,7 @@ use writ::clock::Clock;
 use writ::error::Failure;
 use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS};
 use writ::ledger::{self, Opened};
-use writ::sequencer::chain_up;
+use writ::sequencer::{Passed, chain_up};
 use writ::service::Service;
 use writ_log::{Covered, DirStorage, Log, LogError, Options};
 use writ_schemas::act::Statement;
@@ -29,7 +29,7 @@ fn kafka() -> MockCluster<'static, DefaultProducerContext> {
 }
 
 fn serve(kept: &Kept, kafka: Option<&str>) -> Result<Service, Failure> {
-    Service::start(&kept.folder, kafka, |failure| panic!("{failure}"))
+    Service::start(Opened::open(&kept.folder, Clock::Wall)?, kafka, Passed::CarriedOut, |failure| panic!("{failure}"))
 }
 
 #[test]
