@@ -1,7 +1,8 @@
 //! The golden ledger of each released log format: it reads, verifies and replays as it did on the day that it was made.
 //!
 //! A golden ledger is never regenerated. That of a *new* format version is made once, from the demo's, by running this test
-//! with `WRIT_BLESS=1` while its folder does not exist.
+//! with `WRIT_BLESS=1` while its folder does not exist. In `replay.json`, `views` alone may change: a new
+//! [`VERSION`](writ_projections::projection::Projection::VERSION) of a projection is a rebuild, not a format.
 
 use std::fs;
 use std::path::{Path, PathBuf};
