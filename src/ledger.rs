@@ -31,6 +31,7 @@ use writ_schemas::strict::Refusal;
 
 use crate::checkpoint::{self, Checkpointer, Head, LATEST, NoteSlot};
 use crate::clock::Clock;
+use crate::derivation::{Derivation, Divergence};
 use crate::error::{Failure, Result};
 use crate::executor::Executor;
 use crate::executor::content::ContentStore;
@@ -138,7 +139,8 @@ impl Opened {
     /// Locks, reads, recovers.
     ///
     /// # Errors
-    /// `ERR_LOG_LOCKED`, `ERR_LOG_DAMAGED`, `ERR_LOG_FORKED`, `ERR_LOG_MISSING`, `ERR_CLOCK_BEHIND`, I/O failures.
+    /// `ERR_LOG_LOCKED`, `ERR_LOG_DAMAGED`, `ERR_LOG_FORKED`, `ERR_LOG_MISSING`; `ERR_SIGNATURE_INVALID` and
+    /// `ERR_REPLAY_DIVERGED` for what no checkpoint covers; I/O failures.
     pub fn open(folder: &Folder, clock: Clock) -> Result<Opened> {
         folder.require()?;
         let lock = Lock::acquire(&folder.lock())?;
@@ -147,19 +149,22 @@ impl Opened {
         let covered = covered.ok_or_else(|| {
             Failure::new(Code::LogForked, format!("{} is missing", folder.checkpoints().join(LATEST).display()))
         })?;
-        let (mut state, mut head, mut since_hash) = (State::default(), Head::default(), 0);
+        let (mut derivation, mut head, mut since_hash) = (Derivation::default(), Head::default(), 0);
         let mut waiting = Waiting::default();
         let content = ContentStore::at(folder.content());
         let mut visit = |entry: &writ_schemas::entry::Entry| -> Result<()> {
             let event = entry.event()?;
-            // The chain needs no key. What no checkpoint covers yet is believed only with its signatures.
+            // The chain needs no key, and an old act has all its signatures. What no checkpoint covers yet is believed only
+            // if it is signed and follows from what came before.
             if entry.header.seq.0 >= covered.size {
                 check_event(&event, &genesis, &content).map_err(|why| {
                     Failure::new(Code::SignatureInvalid, format!("entry {}: {why}", entry.header.seq))
                 })?;
+                derivation.check(entry, &event).map_err(diverged)?;
+            } else {
+                derivation.believe(entry, &event)?;
             }
             since_hash = if matches!(event, Event::StateHashed(_)) { 0 } else { since_hash + 1 };
-            state.apply(entry.header.seq, entry.header.recorded_at, &event)?;
             waiting.follow(entry.header.seq, event);
             head.push(&entry.header);
             if head.tree.size() == covered.size && head.tree.root() != covered.root {
@@ -174,11 +179,12 @@ impl Opened {
             writ_log::Options::default(),
             &mut visit,
         )?;
+        derivation.check_end().map_err(diverged)?;
         Ok(Opened {
             folder: folder.clone(),
             lock,
             log: opened.log,
-            state,
+            state: derivation.into_state(),
             head,
             signed: covered.size,
             since_hash,
@@ -462,6 +468,10 @@ pub fn genesis(folder: &Folder) -> Result<Genesis> {
         }
         _ => Err(Failure::new(Code::LogDamaged, "entry 0 is not a signed genesis")),
     }
+}
+
+fn diverged(divergence: Divergence) -> Failure {
+    Failure::new(Code::ReplayDiverged, divergence)
 }
 
 fn own_key(folder: &Folder, role: KeyRole, expected: writ_schemas::ids::KeyId) -> Result<SecretKey> {

@@ -15,6 +15,7 @@
 //! - [`ledger`]: opens a folder and starts the threads above
 //! - [`views`]: hosts the projections; a new projection is a fold in `writ-projections` and a line there
 //! - [`query`]: what became of an intent, usage, the graph, as JSON
+//! - [`derivation`]: what follows from the log before an entry, for opening and for replay
 //! - [`verify`], [`replay`]: what anybody can check, without trusting the writer
 //! - [`kafka`]: intents in, decisions and receipts out
 //! - [`service`]: a ledger at work with everything around it
@@ -46,6 +47,7 @@ pub mod executor;
 pub mod ledger;
 pub mod views;
 pub mod query;
+pub mod derivation;
 pub mod verify;
 pub mod replay;
 pub mod kafka;

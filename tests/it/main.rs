@@ -18,6 +18,7 @@ mod ledgers;
 mod forged;
 mod tampered;
 mod loss;
+mod planted;
 mod scene;
 mod bad_input;
 mod command_line;
