@@ -19,11 +19,11 @@ use writ_log::{Covered, DirStorage, Lock, Log, Reader};
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{Document, Signed};
-use writ_schemas::entry::Chain;
+use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, Source, TailCut};
+use writ_schemas::event::{Event, Source};
 use writ_schemas::genesis::{Genesis, SigningMode};
-use writ_schemas::ids::{LedgerId, Seq, hex};
+use writ_schemas::ids::{LedgerId, Seq, UnixMicros, hex};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Status;
@@ -74,18 +74,24 @@ fn found(folder: &Folder, ledger: LedgerId, origin: String, clock: &Clock) -> Re
         created_at: clock.now(),
     };
     let genesis = writ_kernel::execution::document(genesis)?.sign(&decision).sign(&operator);
-    let event = Event::LedgerOpened(genesis.clone());
-    let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
     let mut log = Log::create(DirStorage::writing(folder.log()), ledger, writ_log::Options::default())?;
-    let mut chain = Chain::empty(ledger);
-    let entries = chain_up(&mut chain, clock.now(), vec![(event.kind(), payload)])?;
-    log.append(&entries)?;
     let mut head = Head::default();
-    entries.iter().for_each(|entry| head.push(&entry.header));
+    for entry in append(&mut log, clock.now(), &Event::LedgerOpened(genesis.clone()))? {
+        head.push(&entry.header);
+    }
     let note = head.checkpoint(&genesis.value().origin).sign(&checkpoint);
     let place = folder.checkpoints();
     writ_log::replace(&place, LATEST, note.as_bytes())?;
     Ok(genesis)
+}
+
+/// Appends one event that belongs to no sequencer: what makes the log, or what opening it did to it.
+fn append(log: &mut Log<DirStorage>, now: UnixMicros, event: &Event) -> Result<Vec<Entry>> {
+    let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
+    let mut chain = *log.chain();
+    let entries = chain_up(&mut chain, now, vec![(event.kind(), payload)])?;
+    log.append(&entries)?;
+    Ok(entries)
 }
 
 /// A ledger that is locked and recovered, and does nothing yet.
@@ -97,7 +103,6 @@ pub struct Opened {
     head: Head,
     signed: u64,
     since_hash: u64,
-    cut: Option<TailCut>,
     genesis: Genesis,
     clock: Clock,
     queue: Arc<Queue<Input>>,
@@ -136,7 +141,7 @@ impl Waiting {
 }
 
 impl Opened {
-    /// Locks, reads, recovers.
+    /// Locks, reads, recovers, and records what recovery cut.
     ///
     /// # Errors
     /// `ERR_LOG_LOCKED`, `ERR_LOG_DAMAGED`, `ERR_LOG_FORKED`, `ERR_LOG_MISSING`; `ERR_SIGNATURE_INVALID` and
@@ -152,7 +157,7 @@ impl Opened {
         let (mut derivation, mut head, mut since_hash) = (Derivation::default(), Head::default(), 0);
         let mut waiting = Waiting::default();
         let content = ContentStore::at(folder.content());
-        let mut visit = |entry: &writ_schemas::entry::Entry| -> Result<()> {
+        let mut visit = |entry: &Entry| -> Result<()> {
             let event = entry.event()?;
             // The chain needs no key, and an old act has all its signatures. What no checkpoint covers yet is believed only
             // if it is signed and follows from what came before.
@@ -172,7 +177,7 @@ impl Opened {
             }
             Ok(())
         };
-        let opened = Log::open(
+        let writ_log::Opened { mut log, cut } = Log::open(
             DirStorage::writing(folder.log()),
             Some(genesis.ledger),
             Covered { size: covered.size, head: covered.head },
@@ -180,15 +185,23 @@ impl Opened {
             &mut visit,
         )?;
         derivation.check_end().map_err(diverged)?;
+        // Once it is cut nothing shows it any more, so it is recorded before anything else can refuse.
+        if let Some(cut) = cut {
+            let (event, now) = (Event::TailCut(cut), clock.now().max(derivation.state().last_at().plus(1)));
+            for entry in append(&mut log, now, &event)? {
+                derivation.believe(&entry, &event)?;
+                head.push(&entry.header);
+                since_hash += 1;
+            }
+        }
         Ok(Opened {
             folder: folder.clone(),
             lock,
-            log: opened.log,
+            log,
             state: derivation.into_state(),
             head,
             signed: covered.size,
             since_hash,
-            cut: opened.cut,
             genesis,
             clock,
             queue: Arc::default(),
@@ -221,8 +234,7 @@ impl Opened {
     /// # Errors
     /// A key file is missing, an open intent cannot be read, or the machine has no threads left.
     pub fn start(self, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
-        let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock, queue, mut waiting } =
-            self;
+        let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, queue, mut waiting } = self;
         let config = folder.config()?;
         let key = own_key(&folder, KeyRole::Decision, genesis.decision_key)?;
         let checkpoint_key = own_key(&folder, KeyRole::Checkpoint, genesis.checkpoint_key)?;
@@ -234,9 +246,6 @@ impl Opened {
         let on_fatal = Arc::new(on_fatal);
         let job_bytes = Arc::default();
 
-        if let Some(cut) = cut {
-            queue.report(Input::Cut(cut));
-        }
         for (decision, open) in state.open() {
             if open.dispatched_at.is_some() {
                 let ending =

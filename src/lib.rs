@@ -28,7 +28,8 @@
 //!
 //! **Invariant:** only [`clock`] reads time, only [`config`] reads the environment, only [`cli`] prints.
 //!
-//! **Invariant:** readers append nothing. Only the sequencer writes the log.
+//! **Invariant:** readers append nothing. Only the sequencer writes the log, and before it starts [`ledger`]: entry 0, and what
+//! opening cut.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "the shell matches on foreign enums, and on events of which it handles some; the pure crates name each variant"

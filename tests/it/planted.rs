@@ -1,6 +1,7 @@
 //! What somebody can put into a ledger's folder without any of its keys, opening refuses or records.
 
 use writ::clock::Clock;
+use writ::folder::KeyRole;
 use writ::ledger::Opened;
 use writ_log::{Covered, DirStorage, Log, LogError, Options};
 use writ_schemas::act::{Act, Statement};
@@ -10,7 +11,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, IntentAdmitted, Source};
 use writ_schemas::ids::{Digest, Seq, UnixMicros};
 
-use crate::ledgers::{HOUR, Kept, NOW, Who, ask, passes};
+use crate::ledgers::{HOUR, Kept, NOW, Who, Working, ask, passes};
 
 /// A copy of a ledger with more batches of one entry each or more: well chained, which needs no key, and from `at` on.
 pub(crate) fn appended(kept: &Kept, at: UnixMicros, batches: &[Vec<Event>]) -> Kept {
@@ -78,4 +79,29 @@ fn what_no_checkpoint_covers_must_follow_from_what_came_before() {
             assert_eq!(std::fs::read(planted.latest()).expect("reads"), latest, "{story}: nothing was sealed");
         }
     }
+}
+
+#[test]
+fn a_cut_is_recorded_although_the_ledger_does_not_start() {
+    let killed = Kept::killed();
+    let (segment, used) = killed.last_segment();
+    let mut bytes = std::fs::read(&segment).expect("reads");
+    bytes[used - 2000..used].fill(0);
+    std::fs::write(&segment, bytes).expect("writes");
+    let cuts = || killed.events().iter().filter(|event| matches!(event, Event::TailCut(_))).count();
+    let before = killed.entries().len();
+
+    let (key, aside) = (killed.folder.key(KeyRole::Decision), killed.outside().join("aside"));
+    std::fs::rename(&key, &aside).expect("renames");
+    let started = Opened::open(&killed.folder, Clock::manual(NOW)).expect("opens").start(|_| {});
+    assert_eq!(started.err().map(|failure| failure.code), Some(Code::KeyFile));
+    assert_eq!((cuts(), killed.entries().len()), (1, before + 1));
+
+    std::fs::rename(&aside, &key).expect("renames");
+    let after = Working::open(killed, Clock::manual(NOW)).finish();
+    let report = after.verified();
+    assert!(report.ok && report.checkpoint == Some(report.entries), "{report:?}");
+    assert_eq!(after.replayed().divergence, None);
+    let cuts = after.events().iter().filter(|event| matches!(event, Event::TailCut(_))).count();
+    assert_eq!(cuts, 1, "once");
 }
