@@ -17,6 +17,7 @@ use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
 use writ_log::{Covered, DirStorage, Lock, Log, Reader};
 use writ_schemas::act::{Act, Statement};
+use writ_schemas::checkpoint::Checkpoint;
 use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
@@ -166,6 +167,7 @@ impl Opened {
                     Failure::new(Code::SignatureInvalid, format!("entry {}: {why}", entry.header.seq))
                 })?;
                 derivation.check(entry, &event).map_err(diverged)?;
+                check_named(entry.header.seq, &event, &genesis, covered.size)?;
             } else {
                 derivation.believe(entry, &event)?;
             }
@@ -477,6 +479,19 @@ pub fn genesis(folder: &Folder) -> Result<Genesis> {
         }
         _ => Err(Failure::new(Code::LogDamaged, "entry 0 is not a signed genesis")),
     }
+}
+
+/// A checkpoint is named only after the file has it, so the file never covers less than what is named. What stands below the
+/// end of the last checkpoint can only name smaller ones.
+fn check_named(seq: Seq, event: &Event, genesis: &Genesis, covered: u64) -> Result<()> {
+    let Event::CheckpointSigned(note) = event else { return Ok(()) };
+    let named = Checkpoint::open(note.as_bytes(), &genesis.origin, &genesis.checkpoint_key)
+        .map_err(|e| Failure::new(Code::SignatureInvalid, format!("entry {seq}: the checkpoint that it names: {e}")))?;
+    if named.size > covered {
+        let what = format!("entry {seq} names a checkpoint over {} entries, {LATEST} covers {covered}", named.size);
+        return Err(Failure::new(Code::LogForked, what));
+    }
+    Ok(())
 }
 
 fn diverged(divergence: Divergence) -> Failure {

@@ -116,6 +116,8 @@ pub struct Audit {
     /// (root, head) by size, at the ends of the last batches and at the sizes of `wanted`.
     ends: BTreeMap<u64, ([u8; 32], [u8; 32])>,
     wanted: Vec<(String, Checkpoint)>,
+    /// The largest checkpoint that an entry names: its size, and the entry.
+    named: Option<(u64, Seq)>,
     counts: Counts,
     broken: Option<Broken>,
     notes: Vec<String>,
@@ -149,6 +151,7 @@ impl Audit {
             head: Head::default(),
             ends: BTreeMap::new(),
             wanted: Vec::new(),
+            named: None,
             counts: Counts::default(),
             broken: None,
             notes: Vec::new(),
@@ -316,6 +319,7 @@ impl Audit {
         let checkpoint = Checkpoint::open(note.as_bytes(), &genesis.origin, &genesis.checkpoint_key);
         let checkpoint = checkpoint.map_err(|e| Broken::at(seq, format!("the checkpoint that it names: {e}")))?;
         self.counts.signatures += 1;
+        self.named = self.named.max(Some((checkpoint.size, seq)));
         match self.ends.get(&checkpoint.size) {
             Some((root, head)) if *root == checkpoint.root && *head == checkpoint.head => Ok(()),
             Some(_) => {
@@ -338,6 +342,7 @@ impl Audit {
                 return forked(format!("{name} has another root or head at size {}", checkpoint.size));
             }
         }
+        self.check_latest()?;
         if let Some(End::Incomplete { file, offset, bytes }) = end {
             if self.is_being_written() {
                 self.notes.push("the ledger is being written: what came while it was read was not checked".to_owned());
@@ -356,6 +361,27 @@ impl Audit {
             self.notes.push(format!("the last {} entries are beyond the last checkpoint", size - latest.size));
         }
         Ok(())
+    }
+
+    /// A checkpoint is named only after the file has it: a file that covers less than what is named was put back to an older
+    /// one. Of a ledger at work the file may have been read before the entry was written, so it is read again.
+    fn check_latest(&mut self) -> std::result::Result<(), Broken> {
+        let (Some((named, seq)), Some(genesis), Some((_, latest))) = (self.named, &self.genesis, self.wanted.first())
+        else {
+            return Ok(());
+        };
+        if latest.size >= named {
+            return Ok(());
+        }
+        let now = crate::checkpoint::latest(&self.folder, &genesis.origin, &genesis.checkpoint_key)?;
+        match now.map(|checkpoint| checkpoint.size) {
+            Some(size) if size >= named => Ok(()),
+            size => {
+                let covered = size.unwrap_or_default();
+                let what = format!("entry {seq} names a checkpoint over {named} entries, {LATEST} covers {covered}");
+                Err(Broken { code: Code::LogForked, seq: Some(seq), what })
+            }
+        }
     }
 
     fn is_being_written(&self) -> bool {

@@ -105,3 +105,29 @@ fn a_cut_is_recorded_although_the_ledger_does_not_start() {
     let cuts = after.events().iter().filter(|event| matches!(event, Event::TailCut(_))).count();
     assert_eq!(cuts, 1, "once");
 }
+
+#[test]
+fn an_older_checkpoint_that_was_put_back_is_noticed() {
+    let closed = Kept::closed();
+    let notes = closed.events().into_iter().filter_map(|event| match event {
+        Event::CheckpointSigned(note) => Some(note),
+        _ => None,
+    });
+    let notes: Vec<String> = notes.collect();
+    let (last, older) = notes.split_last().expect("checkpoints");
+    assert!(older.len() > 1);
+    for note in older {
+        std::fs::write(closed.latest(), note).expect("writes");
+        let report = closed.verified();
+        let code = report.broken.as_ref().map(|broken| broken.code);
+        assert_eq!((report.ok, code), (false, Some(Code::LogForked)), "{report:?}");
+        let refused = Opened::open(&closed.folder, Clock::manual(NOW)).err();
+        assert_eq!(refused.map(|failure| failure.code), Some(Code::LogForked));
+    }
+    let (exit, said) = closed.run("verify", &[]);
+    assert_eq!((exit, &said["broken"]["code"]), (Some(1), &serde_json::json!("ERR_LOG_FORKED")), "{said}");
+    // The last one that the log names is what a kill leaves.
+    std::fs::write(closed.latest(), last).expect("writes");
+    assert!(closed.verified().ok);
+    assert!(Opened::open(&closed.folder, Clock::manual(NOW)).is_ok());
+}
