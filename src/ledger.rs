@@ -145,8 +145,8 @@ impl Opened {
     /// Locks, reads, recovers, and records what recovery cut.
     ///
     /// # Errors
-    /// `ERR_LOG_LOCKED`, `ERR_LOG_DAMAGED`, `ERR_LOG_FORKED`, `ERR_LOG_MISSING`; `ERR_SIGNATURE_INVALID` and
-    /// `ERR_REPLAY_DIVERGED` for what no checkpoint covers; I/O failures.
+    /// `ERR_LOG_LOCKED`, `ERR_LOG_DAMAGED`, `ERR_LOG_FORKED`, `ERR_LOG_MISSING`; `ERR_REPLAY_DIVERGED` and
+    /// `ERR_CONTENT_INTEGRITY` for what no checkpoint covers; I/O failures.
     pub fn open(folder: &Folder, clock: Clock) -> Result<Opened> {
         folder.require()?;
         let lock = Lock::acquire(&folder.lock())?;
@@ -163,9 +163,8 @@ impl Opened {
             // The chain needs no key, and an old act has all its signatures. What no checkpoint covers yet is believed only
             // if it is signed and follows from what came before.
             if entry.header.seq.0 >= covered.size {
-                check_event(&event, &genesis, &content).map_err(|why| {
-                    Failure::new(Code::SignatureInvalid, format!("entry {}: {why}", entry.header.seq))
-                })?;
+                check_event(&event, &genesis, &content)
+                    .map_err(|why| Failure::new(why.code, format!("entry {}: {}", entry.header.seq, why.detail)))?;
                 derivation.check(entry, &event).map_err(diverged)?;
                 check_named(entry.header.seq, &event, &genesis, covered.size)?;
             } else {
@@ -486,7 +485,7 @@ pub fn genesis(folder: &Folder) -> Result<Genesis> {
 fn check_named(seq: Seq, event: &Event, genesis: &Genesis, covered: u64) -> Result<()> {
     let Event::CheckpointSigned(note) = event else { return Ok(()) };
     let named = Checkpoint::open(note.as_bytes(), &genesis.origin, &genesis.checkpoint_key)
-        .map_err(|e| Failure::new(Code::SignatureInvalid, format!("entry {seq}: the checkpoint that it names: {e}")))?;
+        .map_err(|e| Failure::new(Code::LogDamaged, format!("entry {seq}: the checkpoint that it names: {e}")))?;
     if named.size > covered {
         let what = format!("entry {seq} names a checkpoint over {} entries, {LATEST} covers {covered}", named.size);
         return Err(Failure::new(Code::LogForked, what));

@@ -54,7 +54,7 @@ pub fn replay(folder: &Folder, pins: &Pins, until: Option<Seq>, progress: &mut d
             return Ok(());
         }
         fold.step(entry, event)
-    });
+    })?;
     let mut verified = audit.report();
     if let Some(divergence) = &fold.divergence {
         verified.ok = false;

@@ -19,6 +19,7 @@ mod forged;
 mod tampered;
 mod loss;
 mod planted;
+mod unreadable;
 mod scene;
 mod bad_input;
 mod command_line;
