@@ -1,8 +1,12 @@
 //! What follows from the log before an entry, held against what the entry says: decisions, the derived part of receipts,
-//! dispatches, admissions, state hashes, byte by byte. Salts, connectors' outputs and signatures are inputs: recorded and
-//! verified elsewhere, never derived.
+//! dispatches, admissions, state hashes, byte by byte; that an output has its pinned shape; that positions only rise. Salts,
+//! connectors' outputs and signatures are inputs: recorded and verified elsewhere, never derived.
 //!
 //! Replay asks it of every entry; opening a ledger asks it of every entry that no checkpoint vouches for.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -15,15 +19,26 @@ use writ_kernel::state::State;
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
-use writ_schemas::event::{Event, EventKind, RecordRefused};
-use writ_schemas::ids::{Seq, UnixMicros};
+use writ_schemas::errors::Code;
+use writ_schemas::event::{Event, EventKind, Partition, ReceiptIssued, RecordRefused, Source};
+use writ_schemas::ids::{Name, Seq, UnixMicros};
 use writ_schemas::receipt::{Receipt, Status};
 use writ_schemas::strict::Refusal;
 
+use crate::executor::content::ContentStore;
+use crate::executor::contract::{self, Contract};
+
+/// The pinned shape of each connector of a policy; nothing where it cannot be compiled, and then nothing is called.
+type Shapes = BTreeMap<Name, Option<Contract>>;
+
 /// A fold of the log that can say of each entry whether it follows.
-#[derive(Default)]
 pub struct Derivation {
     state: State,
+    content: ContentStore,
+    /// Those of the policy in force.
+    shapes: Arc<Shapes>,
+    /// Those of the policy under which each open execution was dispatched: by them its output was judged.
+    dispatched: BTreeMap<Seq, Arc<Shapes>>,
     /// The decision of the intent that was just admitted.
     expected: Option<Signed<Decision>>,
     decided: u64,
@@ -68,6 +83,20 @@ pub struct Difference {
 }
 
 impl Derivation {
+    /// A fold of nothing yet, over a ledger whose long outputs are in `content`.
+    #[must_use]
+    pub fn new(content: ContentStore) -> Derivation {
+        Derivation {
+            state: State::default(),
+            content,
+            shapes: Arc::default(),
+            dispatched: BTreeMap::new(),
+            expected: None,
+            decided: 0,
+            hashes: 0,
+        }
+    }
+
     /// The state after the last entry.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -97,7 +126,19 @@ impl Derivation {
     /// # Errors
     /// It does not follow the state.
     pub fn believe(&mut self, entry: &Entry, event: &Event) -> Result<(), Fault> {
-        self.state.apply(entry.header.seq, entry.header.recorded_at, event)
+        self.state.apply(entry.header.seq, entry.header.recorded_at, event)?;
+        match event {
+            Event::PolicyActivated(_) => {
+                let connectors = self.state.policy().map(|policy| &policy.bundle().connectors);
+                let shapes = connectors.into_iter().flatten();
+                let shapes = shapes.map(|(name, it)| (name.clone(), Contract::compile(&it.output_schema).ok()));
+                self.shapes = Arc::new(shapes.collect());
+            }
+            Event::DispatchStarted(decision) => drop(self.dispatched.insert(*decision, Arc::clone(&self.shapes))),
+            Event::ReceiptIssued(issued) => drop(self.dispatched.remove(&issued.receipt.value().decision_seq)),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Holds an entry against what follows from those before it, and folds it in.
@@ -131,6 +172,7 @@ impl Derivation {
         let (seq, at, ledger) = (entry.header.seq, entry.header.recorded_at, entry.header.ledger);
         match event {
             Event::IntentAdmitted(admitted) => {
+                self.compare_source(&admitted.source)?;
                 let intent = &admitted.intent;
                 let signer = intent.signer().ok_or_else(|| one("intent", "not one signature", "one signature"))?;
                 if identify(&self.state, intent) != Identity::New {
@@ -150,7 +192,7 @@ impl Derivation {
                 Ok(Dispatch::Expire(code)) => Err(one("dispatch", "started", code.as_str())),
                 Err(refusal) => Err(one("dispatch", "started", refusal.to_string())),
             },
-            Event::ReceiptIssued(issued) => self.compare_receipt(&issued.receipt, at),
+            Event::ReceiptIssued(issued) => self.compare_receipt(issued, at),
             Event::RecordRefused(refused) => self.compare_refusal(refused),
             Event::EvidenceRegistered(evidence) => admitted(admission::evidence(&self.state, evidence, at)),
             Event::OutcomeReconciled(act)
@@ -168,15 +210,70 @@ impl Derivation {
                 }
                 Err(one("state_hash", recorded.to_string(), derived.to_string()))
             }
-            Event::LedgerOpened(_)
-            | Event::SourceAdvanced(_)
-            | Event::CheckpointSigned(_)
-            | Event::TailCut(_)
-            | Event::SourceGap(_) => Ok(()),
+            Event::SourceAdvanced(positions) if positions.is_empty() => Err(one("positions", "none", "at least one")),
+            Event::SourceAdvanced(positions) => {
+                positions.iter().try_for_each(|it| self.compare_position("next", &it.partition, it.next))
+            }
+            Event::SourceGap(gap) => self.compare_position("found", &gap.partition, gap.found),
+            Event::LedgerOpened(_) | Event::CheckpointSigned(_) | Event::TailCut(_) => Ok(()),
         }
     }
 
-    fn compare_receipt(&self, recorded: &Signed<Receipt>, at: UnixMicros) -> Result<(), Vec<Difference>> {
+    /// A record is read once: one before the position that the log has was passed over when it came again.
+    fn compare_source(&self, source: &Source) -> Result<(), Vec<Difference>> {
+        match source {
+            Source::Kafka { partition, offset } => {
+                let next = self.state.positions().get(partition).copied().unwrap_or_default();
+                if *offset >= next { Ok(()) } else { Err(one("source", *offset, format!("{next} or later"))) }
+            }
+            Source::Local | Source::Http => Ok(()),
+        }
+    }
+
+    /// A position is recorded only where it rises.
+    fn compare_position(&self, field: &str, partition: &Partition, next: u64) -> Result<(), Vec<Difference>> {
+        match self.state.positions().get(partition) {
+            Some(position) if next <= *position => Err(one(field, next, format!("beyond {position}"))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// An output is an input, but whether it has its pinned shape follows from it and from the policy of its dispatch.
+    fn compare_output(&self, issued: &ReceiptIssued) -> Result<(), Vec<Difference>> {
+        let Receipt { decision_seq, connector, status, code, output, .. } = issued.receipt.value();
+        let Some(shapes) = self.dispatched.get(decision_seq) else { return Ok(()) };
+        let shape = shapes.get(connector).and_then(Option::as_ref);
+        if shape.is_some() && *code == Code::ConnectorUnknown {
+            return Err(one("code", code.as_str(), format!("the policy has {connector}")));
+        }
+        let Some(digest) = output else { return Ok(()) };
+        let bytes = match &issued.output {
+            Some(inline) => Cow::Borrowed(inline),
+            None => Cow::Owned(
+                self.content.get(digest).map_err(|failure| one("output", digest.to_string(), failure.to_string()))?,
+            ),
+        };
+        let value = match contract::canonical_output(&bytes) {
+            Ok((value, canonical)) if canonical == **bytes => value,
+            Ok(_) | Err(_) => return Err(one("output", digest.to_string(), "canonical JSON")),
+        };
+        let (expected, why) = match shape.map(|shape| shape.holds(&value)) {
+            Some(true) => (Status::Succeeded, Code::Ok),
+            Some(false) => (Status::Failed, Code::ConnectorContractDrift),
+            None => (Status::Failed, Code::ConnectorUnknown),
+        };
+        let sides = [("code", code.as_str(), why.as_str()), ("status", status.as_str(), expected.as_str())];
+        let fields: Vec<Difference> = sides
+            .into_iter()
+            .filter(|(_, recorded, derived)| recorded != derived)
+            .map(|(field, recorded, derived)| difference(field, recorded, derived))
+            .collect();
+        if fields.is_empty() { Ok(()) } else { Err(fields) }
+    }
+
+    fn compare_receipt(&self, issued: &ReceiptIssued, at: UnixMicros) -> Result<(), Vec<Difference>> {
+        self.compare_output(issued)?;
+        let recorded = &issued.receipt;
         let receipt = recorded.value();
         let Receipt { decision_seq: decision, status, code, output, .. } = *receipt;
         if status == Status::Expired {
@@ -195,6 +292,7 @@ impl Derivation {
 
     /// A refused record is an input, but that an id was taken follows from the log.
     fn compare_refusal(&self, refused: &RecordRefused) -> Result<(), Vec<Difference>> {
+        self.compare_source(&refused.source)?;
         let taken = refused.claims.as_ref().is_none_or(|(tenant, id)| self.state.decision_of(tenant, id).is_some());
         if taken { Ok(()) } else { Err(one("claims", "an id that was used", "an id that is free")) }
     }

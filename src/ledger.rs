@@ -155,9 +155,10 @@ impl Opened {
         let covered = covered.ok_or_else(|| {
             Failure::new(Code::LogForked, format!("{} is missing", folder.checkpoints().join(LATEST).display()))
         })?;
-        let (mut derivation, mut head, mut since_hash) = (Derivation::default(), Head::default(), 0);
+        let (mut head, mut since_hash) = (Head::default(), 0);
         let mut waiting = Waiting::default();
         let content = ContentStore::at(folder.content());
+        let mut derivation = Derivation::new(content.clone());
         let mut visit = |entry: &Entry| -> Result<()> {
             let event = entry.event()?;
             // The chain needs no key, and an old act has all its signatures. What no checkpoint covers yet is believed only

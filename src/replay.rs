@@ -20,6 +20,7 @@ use writ_schemas::ids::{Digest, Seq};
 
 use crate::derivation::{Derivation, Divergence, difference};
 use crate::error::{Failure, Result};
+use crate::executor::content::ContentStore;
 use crate::folder::Folder;
 use crate::verify::{Audit, Broken, Pins, Report};
 
@@ -47,7 +48,7 @@ pub struct Replayed {
 /// It could not be read at all. A ledger that diverges is a [`Replayed`] that says so.
 pub fn replay(folder: &Folder, pins: &Pins, until: Option<Seq>, progress: &mut dyn FnMut(u64)) -> Result<Replayed> {
     let mut audit = Audit::open(folder, pins)?;
-    let mut fold = Fold::default();
+    let mut fold = Fold::new(Derivation::new(ContentStore::at(folder.content())));
     audit.run(&mut |entry, event| {
         progress(entry.header.seq.0);
         if until.is_some_and(|until| entry.header.seq > until) {
@@ -56,6 +57,10 @@ pub fn replay(folder: &Folder, pins: &Pins, until: Option<Seq>, progress: &mut d
         fold.step(entry, event)
     })?;
     let mut verified = audit.report();
+    // A walk that was cut short on purpose, or by something broken, may end anywhere.
+    if verified.ok && until.is_none_or(|until| until.0 >= verified.entries) {
+        fold.divergence = fold.derivation.check_end().err();
+    }
     if let Some(divergence) = &fold.divergence {
         verified.ok = false;
         verified.broken = Some(broken(divergence));
@@ -76,7 +81,6 @@ fn broken(divergence: &Divergence) -> Broken {
 }
 
 /// Fresh state and fresh views, an entry at a time.
-#[derive(Default)]
 struct Fold {
     derivation: Derivation,
     graph: Option<Follower<ProofGraph, MemoryStore>>,
@@ -94,6 +98,10 @@ impl From<Diverged> for Broken {
 }
 
 impl Fold {
+    fn new(derivation: Derivation) -> Fold {
+        Fold { derivation, graph: None, metering: None, divergence: None }
+    }
+
     fn step(&mut self, entry: &Entry, event: &Event) -> std::result::Result<(), Diverged> {
         let found = self.derivation.check(entry, event).and_then(|()| {
             self.derive(entry, event).map_err(|error| {

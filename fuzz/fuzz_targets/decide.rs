@@ -653,7 +653,7 @@ impl House {
     fn conclude(&mut self, ending: Ending) {
         let concluded = execution::conclude(&self.live, LEDGER, ending, self.now);
         assert_eq!(concluded, execution::conclude(&self.replayed, LEDGER, ending, self.now));
-        let fits = |run: &Run| run.dispatched != (ending.status == Status::Expired);
+        let fits = |run: &Run| run.dispatched != (ending.status == Status::Expired) && ending.is_possible();
         assert_eq!(concluded.is_ok(), self.runs.get(&ending.decision).is_some_and(fits));
         let Ok(receipt) = concluded else { return };
         let run = self.runs.remove(&ending.decision).expect("a run");

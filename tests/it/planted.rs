@@ -8,7 +8,7 @@ use writ_schemas::act::{Act, Statement};
 use writ_schemas::dsse::Signed;
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, IntentAdmitted, Source};
+use writ_schemas::event::{Event, IntentAdmitted, Partition, Position, Source};
 use writ_schemas::ids::{Digest, Seq, UnixMicros};
 
 use crate::ledgers::{HOUR, Kept, NOW, Who, Working, ask, passes};
@@ -43,6 +43,15 @@ pub(crate) fn admitted(id: &'static str) -> Event {
     Event::IntentAdmitted(IntentAdmitted { intent, source: Source::Local, trace: None })
 }
 
+/// The position of the one partition that is spoken of.
+pub(crate) fn advanced(next: u64) -> Event {
+    Event::SourceAdvanced(vec![Position { partition: partition(), next }])
+}
+
+pub(crate) fn partition() -> Partition {
+    Partition { topic_id: "t".to_owned(), number: 0 }
+}
+
 #[test]
 fn what_no_checkpoint_covers_must_follow_from_what_came_before() {
     let closed = Kept::closed();
@@ -67,6 +76,7 @@ fn what_no_checkpoint_covers_must_follow_from_what_came_before() {
         ("a receipt", vec![old(&|event| matches!(event, Event::ReceiptIssued(_)))]),
         ("a dispatch of what has its receipt", vec![Event::DispatchStarted(decision)]),
         ("a dispatch of nothing", vec![Event::DispatchStarted(Seq(0))]),
+        ("a position that falls", vec![advanced(5), advanced(3)]),
         ("a state hash", vec![Event::StateHashed(Digest([7; 32]))]),
     ];
     for (story, batch) in rows {
@@ -86,7 +96,7 @@ fn a_cut_is_recorded_although_the_ledger_does_not_start() {
     let killed = Kept::killed();
     let (segment, used) = killed.last_segment();
     let mut bytes = std::fs::read(&segment).expect("reads");
-    bytes[used - 2000..used].fill(0);
+    bytes[(used - 2000) / 512 * 512..used].fill(0);
     std::fs::write(&segment, bytes).expect("writes");
     let cuts = || killed.events().iter().filter(|event| matches!(event, Event::TailCut(_))).count();
     let before = killed.entries().len();
