@@ -3,13 +3,15 @@
 //!
 //! Only what is durable is handed to this thread, so a checkpoint never runs ahead of the log.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use writ_log::replace;
-use writ_schemas::checkpoint::Checkpoint;
+use writ_schemas::checkpoint::{Checkpoint, NOTE_BYTES_MAX};
 use writ_schemas::entry::Header;
 use writ_schemas::ids::KeyId;
 use writ_schemas::keys::SecretKey;
@@ -135,8 +137,10 @@ pub fn latest(folder: &Folder, origin: &str, key: &KeyId) -> Result<Option<Check
 /// # Errors
 /// The operating system's refusal.
 pub fn read_note(path: &std::path::Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(note) => Ok(Some(note)),
+    let limit = u64::try_from(NOTE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let mut note = Vec::new();
+    match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut note)) {
+        Ok(_) => Ok(Some(note)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Failure::io(path, &e)),
     }

@@ -17,13 +17,14 @@ use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
 use writ_log::{Covered, DirStorage, Lock, Log, Reader};
 use writ_schemas::act::{Act, Statement};
+use writ_schemas::checkpoint::Checkpoint;
 use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{Document, Signed};
-use writ_schemas::entry::Chain;
+use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, Source, TailCut};
+use writ_schemas::event::{Event, Source};
 use writ_schemas::genesis::{Genesis, SigningMode};
-use writ_schemas::ids::{LedgerId, Seq, hex};
+use writ_schemas::ids::{LedgerId, Seq, UnixMicros, hex};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Status;
@@ -31,6 +32,7 @@ use writ_schemas::strict::Refusal;
 
 use crate::checkpoint::{self, Checkpointer, Head, LATEST, NoteSlot};
 use crate::clock::Clock;
+use crate::derivation::{Derivation, Divergence};
 use crate::error::{Failure, Result};
 use crate::executor::Executor;
 use crate::executor::content::ContentStore;
@@ -73,19 +75,25 @@ fn found(folder: &Folder, ledger: LedgerId, origin: String, clock: &Clock) -> Re
         created_at: clock.now(),
     };
     let genesis = writ_kernel::execution::document(genesis)?.sign(&decision).sign(&operator);
-    let event = Event::LedgerOpened(genesis.clone());
-    let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
     let mut log = Log::create(DirStorage::writing(folder.log()), ledger, writ_log::Options::default())?;
-    let mut chain = Chain::empty(ledger);
-    let entries = chain_up(&mut chain, clock.now(), vec![(event.kind(), payload)])?;
-    log.append(&entries)?;
     let mut head = Head::default();
-    entries.iter().for_each(|entry| head.push(&entry.header));
+    for entry in append(&mut log, clock.now(), &Event::LedgerOpened(genesis.clone()))? {
+        head.push(&entry.header);
+    }
     let note = head.checkpoint(&genesis.value().origin).sign(&checkpoint);
     let place = folder.checkpoints();
     writ_log::replace(&place, LATEST, note.as_bytes())?;
     folder.sync()?;
     Ok(genesis)
+}
+
+/// Appends one event that belongs to no sequencer: what makes the log, or what opening it did to it.
+fn append(log: &mut Log<DirStorage>, now: UnixMicros, event: &Event) -> Result<Vec<Entry>> {
+    let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
+    let mut chain = *log.chain();
+    let entries = chain_up(&mut chain, now, vec![(event.kind(), payload)])?;
+    log.append(&entries)?;
+    Ok(entries)
 }
 
 /// A ledger that is locked and recovered, and does nothing yet.
@@ -97,7 +105,6 @@ pub struct Opened {
     head: Head,
     signed: u64,
     since_hash: u64,
-    cut: Option<TailCut>,
     genesis: Genesis,
     clock: Clock,
     queue: Arc<Queue<Input>>,
@@ -136,10 +143,11 @@ impl Waiting {
 }
 
 impl Opened {
-    /// Locks, reads, recovers.
+    /// Locks, reads, recovers, and records what recovery cut.
     ///
     /// # Errors
-    /// `ERR_LOG_LOCKED`, `ERR_LOG_DAMAGED`, `ERR_LOG_FORKED`, `ERR_LOG_MISSING`, `ERR_CLOCK_BEHIND`, I/O failures.
+    /// `ERR_LOG_LOCKED`, `ERR_LOG_DAMAGED`, `ERR_LOG_FORKED`, `ERR_LOG_MISSING`; `ERR_REPLAY_DIVERGED` and
+    /// `ERR_CONTENT_INTEGRITY` for what no checkpoint covers; I/O failures.
     pub fn open(folder: &Folder, clock: Clock) -> Result<Opened> {
         folder.require()?;
         let lock = Lock::acquire(&folder.lock())?;
@@ -148,19 +156,23 @@ impl Opened {
         let covered = covered.ok_or_else(|| {
             Failure::new(Code::LogForked, format!("{} is missing", folder.checkpoints().join(LATEST).display()))
         })?;
-        let (mut state, mut head, mut since_hash) = (State::default(), Head::default(), 0);
+        let (mut head, mut since_hash) = (Head::default(), 0);
         let mut waiting = Waiting::default();
         let content = ContentStore::at(folder.content());
-        let mut visit = |entry: &writ_schemas::entry::Entry| -> Result<()> {
+        let mut derivation = Derivation::new(content.clone());
+        let mut visit = |entry: &Entry| -> Result<()> {
             let event = entry.event()?;
-            // The chain needs no key. What no checkpoint covers yet is believed only with its signatures.
+            // The chain needs no key, and an old act has all its signatures. What no checkpoint covers yet is believed only
+            // if it is signed and follows from what came before.
             if entry.header.seq.0 >= covered.size {
-                check_event(&event, &genesis, &content).map_err(|why| {
-                    Failure::new(Code::SignatureInvalid, format!("entry {}: {why}", entry.header.seq))
-                })?;
+                check_event(&event, &genesis, &content)
+                    .map_err(|why| Failure::new(why.code, format!("entry {}: {}", entry.header.seq, why.detail)))?;
+                derivation.check(entry, &event).map_err(diverged)?;
+                check_named(entry.header.seq, &event, &genesis, covered.size)?;
+            } else {
+                derivation.believe(entry, &event)?;
             }
             since_hash = if matches!(event, Event::StateHashed(_)) { 0 } else { since_hash + 1 };
-            state.apply(entry.header.seq, entry.header.recorded_at, &event)?;
             waiting.follow(entry.header.seq, event);
             head.push(&entry.header);
             if head.tree.size() == covered.size && head.tree.root() != covered.root {
@@ -168,22 +180,31 @@ impl Opened {
             }
             Ok(())
         };
-        let opened = Log::open(
+        let writ_log::Opened { mut log, cut } = Log::open(
             DirStorage::writing(folder.log()),
             Some(genesis.ledger),
             Covered { size: covered.size, head: covered.head },
             writ_log::Options::default(),
             &mut visit,
         )?;
+        derivation.check_end().map_err(diverged)?;
+        // Once it is cut nothing shows it any more, so it is recorded before anything else can refuse.
+        if let Some(cut) = cut {
+            let (event, now) = (Event::TailCut(cut), clock.now().max(derivation.state().last_at().plus(1)));
+            for entry in append(&mut log, now, &event)? {
+                derivation.believe(&entry, &event)?;
+                head.push(&entry.header);
+                since_hash += 1;
+            }
+        }
         Ok(Opened {
             folder: folder.clone(),
             lock,
-            log: opened.log,
-            state,
+            log,
+            state: derivation.into_state(),
             head,
             signed: covered.size,
             since_hash,
-            cut: opened.cut,
             genesis,
             clock,
             queue: Arc::default(),
@@ -230,8 +251,7 @@ impl Opened {
     /// # Errors
     /// As [`Opened::start`].
     pub fn start_with(self, passed: Passed, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
-        let Opened { folder, lock, log, state, head, signed, since_hash, cut, genesis, clock, queue, mut waiting } =
-            self;
+        let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, queue, mut waiting } = self;
         let config = folder.config()?;
         let key = own_key(&folder, KeyRole::Decision, genesis.decision_key)?;
         let checkpoint_key = own_key(&folder, KeyRole::Checkpoint, genesis.checkpoint_key)?;
@@ -243,9 +263,6 @@ impl Opened {
         let on_fatal = Arc::new(on_fatal);
         let job_bytes = Arc::default();
 
-        if let Some(cut) = cut {
-            queue.report(Input::Cut(cut));
-        }
         for (decision, open) in state.open() {
             if open.dispatched_at.is_some() {
                 let ending =
@@ -501,6 +518,23 @@ pub fn genesis(folder: &Folder) -> Result<Genesis> {
         }
         _ => Err(Failure::new(Code::LogDamaged, "entry 0 is not a signed genesis")),
     }
+}
+
+/// A checkpoint is named only after the file has it, so the file never covers less than what is named. What stands below the
+/// end of the last checkpoint can only name smaller ones.
+fn check_named(seq: Seq, event: &Event, genesis: &Genesis, covered: u64) -> Result<()> {
+    let Event::CheckpointSigned(note) = event else { return Ok(()) };
+    let named = Checkpoint::open(note.as_bytes(), &genesis.origin, &genesis.checkpoint_key)
+        .map_err(|e| Failure::new(Code::LogDamaged, format!("entry {seq}: the checkpoint that it names: {e}")))?;
+    if named.size > covered {
+        let what = format!("entry {seq} names a checkpoint over {} entries, {LATEST} covers {covered}", named.size);
+        return Err(Failure::new(Code::LogForked, what));
+    }
+    Ok(())
+}
+
+fn diverged(divergence: Divergence) -> Failure {
+    Failure::new(Code::ReplayDiverged, divergence)
 }
 
 fn own_key(folder: &Folder, role: KeyRole, expected: writ_schemas::ids::KeyId) -> Result<SecretKey> {

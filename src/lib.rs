@@ -15,6 +15,7 @@
 //! - [`ledger`]: opens a folder and starts the threads above
 //! - [`views`]: hosts the projections; a new projection is a fold in `writ-projections` and a line there
 //! - [`query`]: what became of an intent, usage, the graph, as JSON
+//! - [`derivation`]: what follows from the log before an entry, for opening and for replay
 //! - [`verify`], [`replay`]: what anybody can check, without trusting the writer
 //! - [`kafka`]: intents in, decisions and receipts out
 //! - [`service`]: a ledger at work with everything around it
@@ -27,7 +28,8 @@
 //!
 //! **Invariant:** only [`clock`] reads time, only [`config`] reads the environment, only [`cli`] prints.
 //!
-//! **Invariant:** readers append nothing. Only the sequencer writes the log.
+//! **Invariant:** readers append nothing. Only the sequencer writes the log, and before it starts [`ledger`]: entry 0, and what
+//! opening cut.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "the shell matches on foreign enums, and on events of which it handles some; the pure crates name each variant"
@@ -46,6 +48,7 @@ pub mod executor;
 pub mod ledger;
 pub mod views;
 pub mod query;
+pub mod derivation;
 pub mod verify;
 pub mod replay;
 pub mod kafka;

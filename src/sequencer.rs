@@ -234,7 +234,6 @@ impl<S: Storage + Clone> Sequencer<S> {
             },
             Input::Ended(ending, output) => self.conclude(ending, output, batch),
             Input::Gap(gap) => self.record(batch, Event::SourceGap(gap)),
-            Input::Cut(cut) => self.record(batch, Event::TailCut(cut)),
             Input::Barrier(reply) => {
                 batch.replies.push((reply, Reply::Known(Answer::Already)));
                 Ok(())

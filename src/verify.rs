@@ -85,10 +85,39 @@ impl Broken {
     }
 }
 
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Broken {
-        Broken { code: failure.code, seq: None, what: failure.detail }
+/// Why a walk ends before the end of the log.
+enum Halt {
+    /// Something does not hold.
+    Broken(Broken),
+    /// Something cannot be read, so nobody knows whether it holds.
+    Unreadable(Failure),
+}
+
+impl From<Broken> for Halt {
+    fn from(broken: Broken) -> Halt {
+        Halt::Broken(broken)
     }
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Halt {
+        if is_of_the_machine(failure.code) {
+            return Halt::Unreadable(failure);
+        }
+        Halt::Broken(Broken { code: failure.code, seq: None, what: failure.detail })
+    }
+}
+
+impl From<LogError> for Halt {
+    /// Names the entry where it can be named.
+    fn from(error: LogError) -> Halt {
+        if is_of_the_machine(error.code()) { Halt::Unreadable(error.into()) } else { Halt::Broken(damaged(&error)) }
+    }
+}
+
+/// Whether the machine refused, which says nothing about the ledger.
+fn is_of_the_machine(code: Code) -> bool {
+    matches!(code, Code::Io | Code::Permission)
 }
 
 /// Checks a ledger's folder.
@@ -100,7 +129,7 @@ pub fn verify(folder: &Folder, pins: &Pins, progress: &mut dyn FnMut(u64)) -> Re
     audit.run(&mut |entry, _| {
         progress(entry.header.seq.0);
         Ok::<(), Broken>(())
-    });
+    })?;
     Ok(audit.report())
 }
 
@@ -116,6 +145,8 @@ pub struct Audit {
     /// (root, head) by size, at the ends of the last batches and at the sizes of `wanted`.
     ends: BTreeMap<u64, ([u8; 32], [u8; 32])>,
     wanted: Vec<(String, Checkpoint)>,
+    /// The largest checkpoint that an entry names: its size, and the entry.
+    named: Option<(u64, Seq)>,
     counts: Counts,
     broken: Option<Broken>,
     notes: Vec<String>,
@@ -149,6 +180,7 @@ impl Audit {
             head: Head::default(),
             ends: BTreeMap::new(),
             wanted: Vec::new(),
+            named: None,
             counts: Counts::default(),
             broken: None,
             notes: Vec::new(),
@@ -157,9 +189,20 @@ impl Audit {
 
     /// Walks to the end, or to the first thing that does not hold. `each` sees every verified entry in order and may find
     /// something that does not hold, too.
-    pub fn run<E: Into<Broken>>(&mut self, each: &mut dyn FnMut(&Entry, &Event) -> std::result::Result<(), E>) {
-        if let Err(broken) = self.walk(each) {
-            self.broken = Some(broken);
+    ///
+    /// # Errors
+    /// Something could not be read, so that nobody knows whether it holds.
+    pub fn run<E: Into<Broken>>(
+        &mut self,
+        each: &mut dyn FnMut(&Entry, &Event) -> std::result::Result<(), E>,
+    ) -> Result<()> {
+        match self.walk(each) {
+            Ok(()) => Ok(()),
+            Err(Halt::Broken(broken)) => {
+                self.broken = Some(broken);
+                Ok(())
+            }
+            Err(Halt::Unreadable(failure)) => Err(failure),
         }
     }
 
@@ -172,10 +215,10 @@ impl Audit {
     fn walk<E: Into<Broken>>(
         &mut self,
         each: &mut dyn FnMut(&Entry, &Event) -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), Broken> {
+    ) -> std::result::Result<(), Halt> {
         let mut chunk = Vec::with_capacity(CHUNK);
         let reader = self.reader.clone()?;
-        let mut entries = reader.entries(Seq(0)).map_err(|e| damaged(&e))?;
+        let mut entries = reader.entries(Seq(0))?;
         loop {
             let item = entries.next();
             let (ended, damage) = match item {
@@ -183,11 +226,11 @@ impl Audit {
                     chunk.push(located);
                     (false, None)
                 }
-                Some(Err(error)) => (true, Some(damaged(&error))),
+                Some(Err(error)) => (true, Some(Halt::from(error))),
                 None => (true, None),
             };
             if ended && self.genesis.is_none() && chunk.is_empty() {
-                return Err(damage.unwrap_or_else(|| no_entries(entries.end())));
+                return Err(damage.unwrap_or_else(|| no_entries(entries.end()).into()));
             }
             if chunk.len() == CHUNK || ended {
                 self.check_chunk(&chunk, each)?;
@@ -207,7 +250,7 @@ impl Audit {
         &mut self,
         chunk: &[writ_log::Located],
         each: &mut dyn FnMut(&Entry, &Event) -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), Broken> {
+    ) -> std::result::Result<(), Halt> {
         if self.genesis.is_none()
             && let Some(first) = chunk.first()
         {
@@ -215,11 +258,11 @@ impl Audit {
         }
         let genesis = self.genesis.clone();
         let content = ContentStore::at(self.folder.content());
-        let checked: Vec<std::result::Result<(Event, u64), String>> = chunk
+        let checked: Vec<Result<(Event, u64)>> = chunk
             .par_iter()
             .with_min_len(4)
             .map(|located| {
-                let event = located.entry.event().map_err(|refusal| refusal.detail)?;
+                let event = located.entry.event().map_err(|refusal| Failure::new(Code::LogDamaged, refusal.detail))?;
                 let signatures = match &genesis {
                     Some(genesis) => check_event(&event, genesis, &content)?,
                     None => 0,
@@ -232,7 +275,10 @@ impl Audit {
             if let Some(chain) = &mut self.chain {
                 chain.follow(entry).map_err(|what| Broken::at(seq, what))?;
             }
-            let (event, signatures) = checked.map_err(|what| Broken::at(seq, what))?;
+            let (event, signatures) = checked.map_err(|failure| match Halt::from(failure) {
+                Halt::Broken(Broken { code, what, .. }) => Halt::Broken(Broken { code, ..Broken::at(seq, what) }),
+                unreadable @ Halt::Unreadable(_) => unreadable,
+            })?;
             self.counts.signatures += signatures;
             match &event {
                 Event::DecisionMade(_) => self.counts.decisions += 1,
@@ -250,36 +296,34 @@ impl Audit {
                     old.map(|size| self.ends.remove(&size));
                 }
             }
-            each(entry, &event).map_err(Into::into)?;
+            each(entry, &event).map_err(Into::<Broken>::into)?;
         }
         Ok(())
     }
 
     /// Entry 0: who the ledger says it is, and what was pinned.
-    fn begin(&mut self, first: &Entry) -> std::result::Result<(), Broken> {
+    fn begin(&mut self, first: &Entry) -> std::result::Result<(), Halt> {
         let seq = first.header.seq;
+        let refuse = |what: &str| Err(Broken::at(seq, what).into());
         let Ok(Event::LedgerOpened(signed)) = first.event() else {
-            return Err(Broken::at(seq, "the first entry is not a genesis"));
+            return refuse("the first entry is not a genesis");
         };
         let genesis = signed.value().clone();
         if genesis.ledger != first.header.ledger {
-            return Err(Broken::at(seq, "its genesis is another ledger's"));
+            return refuse("its genesis is another ledger's");
         }
         let signers: Vec<KeyId> = signed.signatures().iter().map(|one| one.key).collect();
         if !genesis.is_valid() {
-            return Err(Broken::at(seq, "its genesis cannot rule a ledger"));
+            return refuse("its genesis cannot rule a ledger");
         }
         if !signed.verify() || !genesis.operators.iter().chain([&genesis.decision_key]).all(|key| signers.contains(key))
         {
-            return Err(Broken::at(seq, "genesis is not signed by its own keys"));
+            return refuse("genesis is not signed by its own keys");
         }
         match self.pins.key {
             Some(key) if !signers.contains(&key) => {
-                return Err(Broken {
-                    code: Code::KeyUnknown,
-                    seq: Some(seq),
-                    what: format!("genesis is not signed by {key}"),
-                });
+                let what = format!("genesis is not signed by {key}");
+                return Err(Broken { code: Code::KeyUnknown, seq: Some(seq), what }.into());
             }
             Some(_) => {}
             None => self
@@ -299,11 +343,9 @@ impl Audit {
         Ok(())
     }
 
-    fn want(&mut self, genesis: &Genesis, path: &Path) -> std::result::Result<(), Broken> {
-        let note = read_note(path)?;
-        let Some(note) = note else {
-            return Err(Broken { code: Code::LogForked, seq: None, what: format!("{} is missing", path.display()) });
-        };
+    fn want(&mut self, genesis: &Genesis, path: &Path) -> std::result::Result<(), Halt> {
+        let missing = || Broken { code: Code::LogForked, seq: None, what: format!("{} is missing", path.display()) };
+        let note = read_note(path)?.ok_or_else(missing)?;
         let checkpoint = open_note(&note, path, &genesis.origin, &genesis.checkpoint_key)?;
         self.counts.signatures += 1;
         self.wanted.push((path.display().to_string(), checkpoint));
@@ -316,6 +358,7 @@ impl Audit {
         let checkpoint = Checkpoint::open(note.as_bytes(), &genesis.origin, &genesis.checkpoint_key);
         let checkpoint = checkpoint.map_err(|e| Broken::at(seq, format!("the checkpoint that it names: {e}")))?;
         self.counts.signatures += 1;
+        self.named = self.named.max(Some((checkpoint.size, seq)));
         match self.ends.get(&checkpoint.size) {
             Some((root, head)) if *root == checkpoint.root && *head == checkpoint.head => Ok(()),
             Some(_) => {
@@ -327,10 +370,10 @@ impl Audit {
         }
     }
 
-    fn check_end(&mut self, end: Option<&End>) -> std::result::Result<(), Broken> {
+    fn check_end(&mut self, end: Option<&End>) -> std::result::Result<(), Halt> {
         let size = self.head.tree.size();
         for (name, checkpoint) in &self.wanted {
-            let forked = |what: String| Err(Broken { code: Code::LogForked, seq: None, what });
+            let forked = |what: String| Err(Broken { code: Code::LogForked, seq: None, what }.into());
             if checkpoint.size > size {
                 return forked(format!("{name} covers {} entries, the log has {size}", checkpoint.size));
             }
@@ -338,6 +381,7 @@ impl Audit {
                 return forked(format!("{name} has another root or head at size {}", checkpoint.size));
             }
         }
+        self.check_latest()?;
         if let Some(End::Incomplete { file, offset, bytes }) = end {
             if self.is_being_written() {
                 self.notes.push("the ledger is being written: what came while it was read was not checked".to_owned());
@@ -346,7 +390,7 @@ impl Audit {
                     "{file} at byte {offset}: {bytes} bytes that are not a whole batch, after entry {}",
                     size.saturating_sub(1)
                 );
-                return Err(Broken { code: Code::LogTail, seq: None, what });
+                return Err(Broken { code: Code::LogTail, seq: None, what }.into());
             }
         }
         check_content(&self.folder.content())?;
@@ -356,6 +400,27 @@ impl Audit {
             self.notes.push(format!("the last {} entries are beyond the last checkpoint", size - latest.size));
         }
         Ok(())
+    }
+
+    /// A checkpoint is named only after the file has it: a file that covers less than what is named was put back to an older
+    /// one. Of a ledger at work the file may have been read before the entry was written, so it is read again.
+    fn check_latest(&mut self) -> std::result::Result<(), Halt> {
+        let (Some((named, seq)), Some(genesis), Some((_, latest))) = (self.named, &self.genesis, self.wanted.first())
+        else {
+            return Ok(());
+        };
+        if latest.size >= named {
+            return Ok(());
+        }
+        let now = crate::checkpoint::latest(&self.folder, &genesis.origin, &genesis.checkpoint_key)?;
+        match now.map(|checkpoint| checkpoint.size) {
+            Some(size) if size >= named => Ok(()),
+            size => {
+                let covered = size.unwrap_or_default();
+                let what = format!("entry {seq} names a checkpoint over {named} entries, {LATEST} covers {covered}");
+                Err(Broken { code: Code::LogForked, seq: Some(seq), what }.into())
+            }
+        }
     }
 
     fn is_being_written(&self) -> bool {
@@ -402,8 +467,8 @@ fn damaged(error: &LogError) -> Broken {
 /// Checks every signature of an event, and the output that a receipt names. Returns how many signatures were checked.
 ///
 /// # Errors
-/// What does not fit, for a person.
-pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> std::result::Result<u64, String> {
+/// `ERR_LOG_DAMAGED` for a signature that does not fit or an output that is not the receipt's; those of [`ContentStore::get`].
+pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> Result<u64> {
     match event {
         Event::LedgerOpened(document) => any_signature(document),
         Event::IntentAdmitted(admitted) => any_signature(&admitted.intent),
@@ -412,10 +477,12 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
         Event::ReceiptIssued(issued) => {
             match (&issued.receipt.value().output, &issued.output) {
                 (Some(digest), Some(inline)) if Digest::of(inline) != *digest => {
-                    return Err("the output is not the one that its receipt names".to_owned());
+                    return Err(Failure::new(Code::LogDamaged, "the output is not the one that its receipt names"));
                 }
-                (Some(digest), None) => drop(content.get(digest).map_err(|failure| failure.detail)?),
-                (None, Some(_)) => return Err("an output that its receipt does not name".to_owned()),
+                (Some(digest), None) => drop(content.get(digest)?),
+                (None, Some(_)) => {
+                    return Err(Failure::new(Code::LogDamaged, "an output that its receipt does not name"));
+                }
                 (Some(_), Some(_)) | (None, None) => {}
             }
             own_signature(&issued.receipt, genesis)
@@ -439,21 +506,25 @@ fn count<T: Document>(document: &Signed<T>) -> u64 {
     u64::try_from(document.signatures().len()).unwrap_or(u64::MAX)
 }
 
-fn any_signature<T: Document>(document: &Signed<T>) -> std::result::Result<u64, String> {
-    if document.verify() { Ok(count(document)) } else { Err("a signature does not fit".to_owned()) }
+fn unsigned(why: &str) -> Failure {
+    Failure::new(Code::LogDamaged, why)
 }
 
-fn own_signature<T: Document>(document: &Signed<T>, genesis: &Genesis) -> std::result::Result<u64, String> {
+fn any_signature<T: Document>(document: &Signed<T>) -> Result<u64> {
+    if document.verify() { Ok(count(document)) } else { Err(unsigned("a signature does not fit")) }
+}
+
+fn own_signature<T: Document>(document: &Signed<T>, genesis: &Genesis) -> Result<u64> {
     if document.signer() != Some(genesis.decision_key) {
-        return Err("not signed by the ledger's decision key".to_owned());
+        return Err(unsigned("not signed by the ledger's decision key"));
     }
     any_signature(document)
 }
 
-fn quorum(act: &Signed<Act>, genesis: &Genesis) -> std::result::Result<u64, String> {
+fn quorum(act: &Signed<Act>, genesis: &Genesis) -> Result<u64> {
     let operators = act.signatures().iter().filter(|one| genesis.operators.contains(&one.key)).count();
     if operators < usize::try_from(genesis.quorum).unwrap_or(usize::MAX) {
-        return Err("not signed by a quorum of operators".to_owned());
+        return Err(unsigned("not signed by a quorum of operators"));
     }
     any_signature(act)
 }

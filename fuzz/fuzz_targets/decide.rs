@@ -573,7 +573,7 @@ impl House {
     fn conclude(&mut self, ending: Ending) {
         let concluded = execution::conclude(&self.live, LEDGER, ending, self.now);
         assert_eq!(concluded, execution::conclude(&self.replayed, LEDGER, ending, self.now));
-        assert_eq!(concluded.is_ok(), self.model.can_end(ending.decision, ending.status));
+        assert_eq!(concluded.is_ok(), self.model.can_end(&ending));
         let Ok(receipt) = concluded else { return };
         let charged = receipt.usage.as_ref().map(|usage| usage.amount);
         let receipt = signed_again(&execution::document(receipt).expect("a receipt can be written"));

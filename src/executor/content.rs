@@ -48,13 +48,16 @@ impl ContentStore {
     /// The bytes of a digest.
     ///
     /// # Errors
-    /// `ERR_CONTENT_INTEGRITY` if they are missing or are not what the digest says.
+    /// `ERR_CONTENT_INTEGRITY` if they are missing or are not what the digest says; an I/O failure.
     pub fn get(&self, digest: &Digest) -> Result<Vec<u8>> {
         let (folder, file) = self.place(digest);
         let path = folder.join(file);
         let damaged =
             |why: String| Failure::new(Code::ContentIntegrity, format!("{} at byte 0: {why}", path.display()));
-        let bytes = std::fs::read(&path).map_err(|e| damaged(e.to_string()))?;
+        let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => damaged(e.to_string()),
+            _ => Failure::io(&path, &e),
+        })?;
         if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(damaged("not what its name says".to_owned())) }
     }
 }

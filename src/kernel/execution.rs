@@ -51,11 +51,37 @@ pub struct Ending {
     pub output: Option<Digest>,
 }
 
+/// Every way in which an execution ends, and whether it has an output: what the executor may report, and what replay takes
+/// for possible.
+#[rustfmt::skip] // A table is read by columns.
+const ENDINGS: [(Status, Code, bool); 12] = [
+    (Status::Succeeded, Code::Ok,                     true),
+    (Status::Failed,    Code::ConnectorContractDrift, true),
+    (Status::Failed,    Code::ConnectorRefused,       false),
+    (Status::Failed,    Code::ConnectorUnknown,       false),
+    (Status::Failed,    Code::EffectDigest,           false),
+    (Status::Uncertain, Code::ConnectorUncertain,     false),
+    (Status::Uncertain, Code::OutputNotCanonical,     false),
+    (Status::Uncertain, Code::ContentIntegrity,       false),
+    (Status::Uncertain, Code::Interrupted,            false),
+    (Status::Expired,   Code::Frozen,                 false),
+    (Status::Expired,   Code::KeyRevoked,             false),
+    (Status::Expired,   Code::WindowClosed,           false),
+];
+
+impl Ending {
+    /// Whether an execution can end like this.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        ENDINGS.contains(&(self.status, self.code, self.output.is_some()))
+    }
+}
+
 /// The receipt of an ending: everything in it but the ending is derived from the state.
 ///
 /// # Errors
 /// `ERR_DECISION_MISSING` without an open execution; `ERR_DISPATCH_REFUSED` if the ending does not fit: only what was never
-/// dispatched can expire, and only what was dispatched can end otherwise.
+/// dispatched can expire, only what was dispatched can end otherwise, and each in one of the ways that there are.
 pub fn conclude(state: &State, ledger: LedgerId, ending: Ending, now: UnixMicros) -> Result<Receipt, Refusal> {
     let open = open(state, ending.decision)?;
     if (ending.status == Status::Expired) == open.dispatched_at.is_some() {
@@ -63,6 +89,11 @@ pub fn conclude(state: &State, ledger: LedgerId, ending: Ending, now: UnixMicros
             Code::DispatchRefused,
             format!("{} does not fit its dispatch", ending.status.as_str()),
         ));
+    }
+    if !ending.is_possible() {
+        let with = if ending.output.is_some() { "with" } else { "without" };
+        let what = format!("nothing ends {} {} {with} an output", ending.status.as_str(), ending.code);
+        return Err(Refusal::new(Code::DispatchRefused, what));
     }
     let session = open.session.clone();
     let before = session.as_ref().and_then(|session| state.sessions.get(&(open.tenant.clone(), session.clone())));

@@ -185,6 +185,12 @@ impl State {
         self.genesis.as_ref()
     }
 
+    /// Whether the last entry is an intent, whose decision must come next.
+    #[must_use]
+    pub fn awaits_decision(&self) -> bool {
+        self.admitted.is_some()
+    }
+
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Option<&Policy> {

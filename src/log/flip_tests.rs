@@ -2,8 +2,12 @@
 //! reader or an opening fail in another way than by saying so.
 
 use proptest::prelude::*;
-use writ_schemas::entry::Entry;
-use writ_schemas::ids::Seq;
+use writ_schemas::dsse::Signed;
+use writ_schemas::entry::{Chain, Entry, SALT_LEN};
+use writ_schemas::event::{Event, EventKind, IntentAdmitted, Partition, Position, Source};
+use writ_schemas::ids::{Seq, UnixMicros};
+use writ_schemas::intent::Intent;
+use writ_schemas::keys::SecretKey;
 
 use crate::error::LogError;
 use crate::reader::{End, Located, Reader};
@@ -35,12 +39,11 @@ fn bytes_of(storage: &MemStorage, name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Flips every bit of header and used bytes of every segment, one at a time, in a log that is `entries` long. Counts the
-/// flips, and those that look like an unfinished batch.
-fn check(lengths: &[&[usize]]) -> (usize, usize) {
-    let batches = workload::batches(lengths);
+/// Flips bits of header and used bytes of every segment, one at a time, every `step`th. Counts the flips, and those that look
+/// like an unfinished batch.
+fn check(batches: &[Vec<Entry>], step: usize) -> (usize, usize) {
     let storage = MemStorage::new();
-    workload::write(&storage, &batches);
+    workload::write(&storage, batches);
     let (whole, end) = read(&storage);
     assert_eq!(end.expect("clean"), End::Clean);
     let last = batches.len() - 1;
@@ -54,7 +57,7 @@ fn check(lengths: &[&[usize]]) -> (usize, usize) {
             located.place.segment == first && usize::try_from(located.place.batch).expect("small") == last
         });
         let last_batch = last_batch.map_or(u64::MAX, |located| located.place.offset);
-        for bit in 0..used * 8 {
+        for bit in (0..used * 8).step_by(step) {
             let flip = |bytes: &mut Vec<u8>| bytes[bit / 8] ^= 1 << (bit % 8);
             storage.tamper(&name, flip);
             let in_last_batch = u64::try_from(bit / 8).expect("small") >= last_batch;
@@ -90,9 +93,87 @@ fn check(lengths: &[&[usize]]) -> (usize, usize) {
 #[test]
 fn every_flipped_bit_is_noticed() {
     // Two segments; the last batch has several frames, of which one has padding.
-    let (flips, unfinished) = check(&[&[40], &[1, 1201], &[1300, 20], &[30, 3, 40]]);
-    // Only a length that grew, or that grew zero, is taken for a batch of which the end is missing.
-    assert!(flips > 10_000 && unfinished < 100, "{flips} {unfinished}");
+    let lengths: [&[usize]; 4] = [&[40], &[1, 1201], &[1300, 20], &[30, 3, 40]];
+    for (zeros, step) in [(0, 1), (16, 3)] {
+        let (flips, unfinished) = check(&workload::batches_with(&lengths, zeros), step);
+        assert!(flips > 10_000 && unfinished == 0, "{zeros} zeros: {flips} {unfinished}");
+    }
+}
+
+/// A first batch that lets the second begin at any place of a sector, and in the second one real event.
+fn real(filler: usize, event: &Event) -> Vec<Vec<Entry>> {
+    let mut chain = Chain::empty(workload::LEDGER);
+    let first = workload::append(&mut chain, filler);
+    let payload = event.to_payload().expect("encodes");
+    let second = chain.append(event.kind(), UnixMicros(2_000_000), [7; SALT_LEN], payload);
+    vec![vec![first], vec![second]]
+}
+
+fn intent(source: Source) -> Event {
+    let name = |text: &str| text.parse().expect("a name");
+    let intent = Intent {
+        tenant: name("acme"),
+        id: name("n-1"),
+        principal: name("agent-1"),
+        session: None,
+        action: name("note"),
+        args: Default::default(),
+        evidence: Vec::new(),
+        expires_at: UnixMicros(1),
+    };
+    let intent = Signed::unsigned(intent).expect("canonical").sign(&SecretKey::from_seed(&[1; 32]));
+    Event::IntentAdmitted(IntentAdmitted { intent, source, trace: None })
+}
+
+#[test]
+fn real_frames_end_in_zeros_and_every_flipped_bit_of_them_is_refused() {
+    let kafka = |offset| Source::Kafka { partition: Partition { topic_id: "t".to_owned(), number: 0 }, offset };
+    let events = [
+        Event::DispatchStarted(Seq(5)),
+        intent(Source::Local),
+        intent(kafka(0)),
+        intent(kafka(0x0203)),
+        Event::SourceAdvanced(vec![Position { partition: Partition { topic_id: "t".to_owned(), number: 0 }, next: 3 }]),
+    ];
+    let mut zero_shares = 0;
+    for event in &events {
+        for filler in (8..520).step_by(8) {
+            let batches = real(filler, event);
+            let entry = &batches[1][0];
+            let start = 512 + crate::frame::encoded_len(&batches[0][0]);
+            let end = start + crate::frame::encoded_len(entry);
+            let padding = end - start - crate::frame::FIXED_LEN - entry.payload.len();
+            let zeros = entry.payload.iter().rev().take_while(|byte| **byte == 0).count() + padding;
+            let share = (end - 1) % 512 + 1;
+            // All that its last sector has of it is zero.
+            let zero_share = share <= zeros && share < end - start;
+            zero_shares += usize::from(zero_share);
+            if zero_share || filler % 128 == 8 {
+                let (flips, unfinished) = check(&batches, if zero_share { 3 } else { 11 });
+                assert!(flips > 100 && unfinished == 0, "{event:?} at {start}: {unfinished} of {flips}");
+            }
+        }
+    }
+    assert!(zero_shares >= events.len(), "{zero_shares}");
+}
+
+/// Where a sector has one bit of a frame and nothing else, that bit flipped is that sector lost: it is taken for what a crash
+/// leaves. Every other bit of the same frame is told from it.
+#[test]
+fn the_only_bit_of_a_sector_cannot_be_told_from_the_sector() {
+    let mut chain = Chain::empty(workload::LEDGER);
+    let first = workload::append(&mut chain, 220);
+    let payload = [[9; 12].as_slice(), &[1, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let second = chain.append(EventKind::IntentAdmitted, UnixMicros(2_000_000), [7; SALT_LEN], payload);
+    let storage = MemStorage::new();
+    workload::write(&storage, &[vec![first], vec![second]]);
+    for bit in 872 * 8..1032 * 8 {
+        let flip = |bytes: &mut Vec<u8>| bytes[bit / 8] ^= 1 << (bit % 8);
+        storage.tamper(&segment::name(Seq(0)), flip);
+        let unfinished = matches!(read(&storage).1, Ok(End::Incomplete { offset: 872, .. }));
+        assert_eq!(unfinished, bit == 1024 * 8, "bit {bit}");
+        storage.tamper(&segment::name(Seq(0)), flip);
+    }
 }
 
 #[test]

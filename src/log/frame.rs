@@ -12,6 +12,9 @@ pub const ALIGN: usize = 8;
 /// What stands before the payload: length, checksum, batch, index, count, salt, header.
 pub const FIXED_LEN: usize = PREFIX_LEN + PLACE_LEN + SALT_LEN + HEADER_LEN;
 
+/// The largest frame.
+pub(crate) const LEN_MAX: usize = (PREFIX_LEN + BODY_LEN_MAX).next_multiple_of(ALIGN);
+
 /// The largest batch in encoded bytes: five of the largest entries, and half of a default segment.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
@@ -20,6 +23,9 @@ pub(crate) const PREFIX_LEN: usize = 8;
 const PLACE_LEN: usize = 16;
 const BODY_LEN_MIN: usize = FIXED_LEN - PREFIX_LEN;
 const BODY_LEN_MAX: usize = BODY_LEN_MIN + PAYLOAD_BYTES_MAX;
+
+/// The polynomial of CRC-32C, reflected.
+const CASTAGNOLI: u32 = 0x82f6_3b78;
 
 /// An entry with its place in a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +103,37 @@ pub(crate) fn names_ledger(fixed: &[u8], ledger: &LedgerId) -> bool {
     fixed.get(place..place + ledger.0.len()) == Some(&ledger.0)
 }
 
+/// The place of the one byte of which one flipped bit keeps the frame that `bytes` begin with from being whole, if one bit
+/// is all that is wrong. Bytes that were never written look like that by a chance of one in 2^32 for each bit of the frame.
+pub(crate) fn flipped(bytes: &[u8]) -> Option<usize> {
+    let (prefix, after) = bytes.split_first_chunk::<PREFIX_LEN>()?;
+    let [a, b, c, d, stored @ ..] = *prefix;
+    let (length, stored) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes(stored));
+    let difference = |length: u32| {
+        let body_len = usize::try_from(length).ok().filter(|len| (BODY_LEN_MIN..=BODY_LEN_MAX).contains(len))?;
+        let body = after.get(..body_len)?;
+        Some((checksum(&length.to_le_bytes(), body) ^ stored, body_len))
+    };
+    for bit in 0..u32::BITS {
+        if difference(length ^ (1 << bit)).is_some_and(|(difference, _)| difference == 0) {
+            return usize::try_from(bit / 8).ok();
+        }
+    }
+    let (difference, body_len) = difference(length)?;
+    if difference.is_power_of_two() {
+        return usize::try_from(difference.trailing_zeros() / 8).ok().map(|byte| 4 + byte);
+    }
+    // What a flipped bit does to the checksum depends only on how many bits stand behind it.
+    let mut effect: u32 = 1;
+    for bits_behind in 0..body_len * 8 {
+        effect = (effect >> 1) ^ if effect & 1 == 1 { CASTAGNOLI } else { 0 };
+        if effect == difference {
+            return Some(PREFIX_LEN + body_len - 1 - bits_behind / 8);
+        }
+    }
+    None
+}
+
 /// The frame that `bytes` begin with.
 ///
 /// # Errors
@@ -144,9 +181,19 @@ mod tests {
             assert_eq!(bytes.len(), encoded_len(&entry));
             assert_eq!(bytes.len() % ALIGN, 0);
             assert_eq!(decode(&bytes), Ok(Frame { batch: 7, index: 1, count: 3, entry }));
+            let covered = FIXED_LEN + payload;
             for bit in 0..bytes.len() * 8 {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 assert!(decode(&bytes).is_err(), "bit {bit}");
+                // Padding is not covered by the checksum; its own rule names it.
+                assert_eq!(flipped(&bytes), (bit / 8 < covered).then_some(bit / 8), "bit {bit}");
+                // Two flipped bits are never taken for one other.
+                let second = (bit * 7 + 13) % (covered * 8);
+                if second != bit && bit / 8 < covered {
+                    bytes[second / 8] ^= 1 << (second % 8);
+                    assert_eq!(flipped(&bytes), None, "bits {bit} and {second}");
+                    bytes[second / 8] ^= 1 << (second % 8);
+                }
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
             for len in 0..bytes.len() {

@@ -45,7 +45,7 @@ impl Covered {
 pub struct Opened<S> {
     /// The log, ready for the next batch.
     pub log: Log<S>,
-    /// What was cut; the caller records it with the next batch.
+    /// What was cut; the caller records it, with the next batch and at once: the log shows nothing of it any more.
     pub cut: Option<TailCut>,
 }
 

@@ -229,7 +229,7 @@ impl<S: Storage> Scan<S> {
             last_segment: self.listing.after(segment.first).is_none(),
             other_batch: self.other_batch(end)?,
             fits: bytes <= segment.batch_bytes_max(),
-            part_missing: bytes > 0 && self.part_missing(broken)?,
+            part_missing: bytes > 0 && !self.flipped(broken)? && self.part_missing(broken)?,
         })
     }
 
@@ -273,8 +273,16 @@ impl<S: Storage> Scan<S> {
         Ok(None)
     }
 
-    /// Whether, up to the end of the frame at `broken`, a sector has nothing in it behind the last complete batch, or that
-    /// frame has no end: what was written has something in both, unless a payload has that many zeros.
+    /// Whether one flipped bit, in a sector that was written, is all that keeps the frame at `broken` from being whole. Then
+    /// nothing of it is missing, although its last sector may be all zero: real frames end in zeros.
+    fn flipped(&mut self, broken: u64) -> Result<bool, LogError> {
+        let left = self.position.segment.size.saturating_sub(broken);
+        let place = frame::flipped(self.bytes(broken, left.min(length(frame::LEN_MAX)))?);
+        place.map_or(Ok(false), |place| self.unwritten(broken + length(place)).map(|unwritten| !unwritten))
+    }
+
+    /// Whether, up to the end of the frame at `broken`, a sector has nothing in it behind the last complete batch. Where a
+    /// frame ends in zeros says nothing: only sectors are written or not.
     fn part_missing(&mut self, broken: u64) -> Result<bool, LogError> {
         let Position { segment, offset, .. } = self.position;
         let left = segment.size.saturating_sub(broken);
@@ -282,21 +290,22 @@ impl<S: Storage> Scan<S> {
             0
         } else {
             let extent = self.bytes(broken, length(PREFIX_LEN))?.first_chunk().map(frame::extent);
-            let len = extent.and_then(Result::ok).map_or(length(PREFIX_LEN), length).min(left);
-            let unit = length(frame::ALIGN);
-            if self.bytes(broken + len - unit, unit)?.iter().all(|byte| *byte == 0) {
-                return Ok(true);
-            }
-            len
+            extent.and_then(Result::ok).map_or(length(PREFIX_LEN), length).min(left)
         };
         let mut at = offset;
         while at < broken + len {
-            let next = (at / SECTOR + 1) * SECTOR;
-            if self.bytes(at, next - at)?.iter().all(|byte| *byte == 0) {
+            if self.unwritten(at)? {
                 return Ok(true);
             }
-            at = next;
+            at = (at / SECTOR + 1) * SECTOR;
         }
         Ok(false)
+    }
+
+    /// Whether the sector of `at` has nothing in it behind the last complete batch.
+    fn unwritten(&mut self, at: u64) -> Result<bool, LogError> {
+        let sector = at / SECTOR * SECTOR;
+        let from = sector.max(self.position.offset);
+        Ok(self.bytes(from, sector + SECTOR - from)?.iter().all(|byte| *byte == 0))
     }
 }

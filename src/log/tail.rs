@@ -2,7 +2,7 @@
 //!
 //! A walk stops where no whole batch follows. Batch *n* is written only after `fdatasync` of batch *n - 1* returned, and a
 //! segment is made only after that of the last batch before it; sectors of one write reach the disk in any order. So a crash
-//! leaves at most one unfinished batch, in the last segment, with a sector or the end of it still zero. Everything else is damage:
+//! leaves at most one unfinished batch, in the last segment, with a sector of it still zero. Everything else is damage:
 //!
 //! | after the last batch | last segment | frame of another batch | at most one batch | part missing | checkpoint beyond | so |
 //! | --- | --- | --- | --- | --- | --- | --- |
@@ -38,7 +38,7 @@ pub struct Stop {
     pub other_batch: Option<u64>,
     /// Whether one batch can have that many bytes.
     pub fits: bool,
-    /// Whether a sector of the unfinished batch, or the end of its first broken frame, is still zero.
+    /// Whether a sector of the unfinished batch is still zero, and its first broken frame is not one flipped bit from whole.
     pub part_missing: bool,
 }
 

@@ -21,18 +21,26 @@ pub(crate) fn entry_of(len: usize) -> Entry {
 
 /// The next entry of a chain, of which every byte depends on its place.
 pub(crate) fn append(chain: &mut Chain, len: usize) -> Entry {
-    let byte = u8::try_from(chain.next.0 % 200).expect("small") + 1;
-    let payload = (0..len).map(|at| byte ^ u8::try_from(at % 251).expect("small") | 1).collect();
-    chain.append(EventKind::IntentAdmitted, UnixMicros(1_000_000 + chain.next.0), [byte; 16], payload)
+    append_with(chain, len, 0)
 }
 
-pub(crate) fn batches_after(chain: &mut Chain, lengths: &[&[usize]]) -> Vec<Vec<Entry>> {
-    lengths.iter().map(|batch| batch.iter().map(|len| append(chain, *len)).collect()).collect()
+/// The same with so many zeros at the end: the payloads of real events end in zeros.
+fn append_with(chain: &mut Chain, len: usize, zeros: usize) -> Entry {
+    let byte = u8::try_from(chain.next.0 % 200).expect("small") + 1;
+    let mut payload: Vec<u8> = (0..len).map(|at| byte ^ u8::try_from(at % 251).expect("small") | 1).collect();
+    payload.iter_mut().rev().take(zeros).for_each(|byte| *byte = 0);
+    chain.append(EventKind::IntentAdmitted, UnixMicros(1_000_000 + chain.next.0), [byte; 16], payload)
 }
 
 /// Batches from entry 0 on.
 pub(crate) fn batches(lengths: &[&[usize]]) -> Vec<Vec<Entry>> {
-    batches_after(&mut Chain::empty(LEDGER), lengths)
+    batches_with(lengths, 0)
+}
+
+/// Batches of which every payload ends in so many zeros.
+pub(crate) fn batches_with(lengths: &[&[usize]], zeros: usize) -> Vec<Vec<Entry>> {
+    let mut chain = Chain::empty(LEDGER);
+    lengths.iter().map(|batch| batch.iter().map(|len| append_with(&mut chain, *len, zeros)).collect()).collect()
 }
 
 /// Creates a log with these batches.

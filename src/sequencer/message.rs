@@ -10,7 +10,7 @@ use writ_kernel::state::Open;
 use writ_schemas::act::Act;
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::Signed;
-use writ_schemas::event::{Source, SourceGap, TailCut, TraceParent};
+use writ_schemas::event::{Source, SourceGap, TraceParent};
 use writ_schemas::evidence::Evidence;
 use writ_schemas::ids::Seq;
 use writ_schemas::intent::Intent;
@@ -28,8 +28,6 @@ pub enum Input {
     Ended(Ending, Option<Vec<u8>>),
     /// Records that were gone before they were read.
     Gap(SourceGap),
-    /// What opening cut.
-    Cut(TailCut),
     /// Adds nothing; it is answered when everything before it in its lane is durable and handed out.
     Barrier(oneshot::Sender<Answer>),
 }

@@ -14,11 +14,13 @@ use writ_schemas::act::Statement;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::{Chain, Entry};
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, EventKind};
+use writ_schemas::event::{Event, EventKind, IntentAdmitted, RecordRefused, Source, SourceGap};
 use writ_schemas::ids::{Digest, Seq};
 use writ_schemas::keys::SecretKey;
+use writ_schemas::strict::Refusal;
 
-use crate::ledgers::{Kept, sign};
+use crate::ledgers::{HOUR, Kept, NOW, sign};
+use crate::planted::{admitted, advanced, appended, partition};
 
 /// Whoever has the keys of a ledger, and what the forgery has changed so far.
 struct Forger {
@@ -113,7 +115,12 @@ fn with_json(event: &mut Event, json: Value, key: &SecretKey) {
     }
     match event {
         Event::DecisionMade(decision) => *decision = sign(typed(json), key),
-        Event::ReceiptIssued(issued) => issued.receipt = sign(typed(json), key),
+        Event::ReceiptIssued(issued) => {
+            issued.receipt = sign(typed(json), key);
+            if issued.receipt.value().output.is_none() {
+                issued.output = None;
+            }
+        }
         Event::StateHashed(hash) => *hash = typed(json["state_hash"].clone()),
         other => panic!("{other:?} is not forged here"),
     }
@@ -185,6 +192,15 @@ fn forgery(
     Forgery { story, kind, id, fields: fields.into_iter().collect(), named: None }
 }
 
+/// A receipt of an ending that no executor reports.
+fn impossible(
+    story: &'static str,
+    id: &'static str,
+    fields: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Forgery {
+    Forgery { named: Some(&["receipt"]), ..forgery(story, EventKind::ReceiptIssued, id, fields) }
+}
+
 fn forgeries(closed: &Kept) -> Vec<Forgery> {
     use EventKind::{DecisionMade, ReceiptIssued, StateHashed};
     let other = || json!(Digest([7; 32]));
@@ -244,10 +260,38 @@ fn forgeries(closed: &Kept) -> Vec<Forgery> {
         forgery("the policy hash", DecisionMade, "refund-3", [("policy", other())]),
         forgery("the policy hash of a FAIL", DecisionMade, "no-rule", [("policy", Value::Null)]),
         forgery("what a receipt charges", ReceiptIssued, "refund-1", [("usage/amount", json!(1))]),
-        Forgery {
-            named: Some(&["usage"]),
-            ..forgery("how an execution ended", ReceiptIssued, "refund-2", [("status", json!("FAILED"))])
-        },
+        forgery("how an execution ended", ReceiptIssued, "refund-2", [("status", json!("FAILED"))]),
+        forgery(
+            "an output that is not of the pinned shape",
+            ReceiptIssued,
+            "shape",
+            [("status", json!("SUCCEEDED")), ("code", json!("OK"))],
+        ),
+        forgery(
+            "an output that is of the pinned shape",
+            ReceiptIssued,
+            "note-2",
+            [("status", json!("FAILED")), ("code", json!(Code::ConnectorContractDrift))],
+        ),
+        forgery(
+            "a long output that is of the pinned shape",
+            ReceiptIssued,
+            "long",
+            [("status", json!("FAILED")), ("code", json!(Code::ConnectorContractDrift))],
+        ),
+        forgery(
+            "a success with the code of another",
+            ReceiptIssued,
+            "note-2",
+            [("code", json!(Code::ConnectorContractDrift))],
+        ),
+        impossible("a success without an output", "note-2", [("output", Value::Null)]),
+        impossible(
+            "a failure that says that all is well",
+            "far-away",
+            [("status", json!("FAILED")), ("code", json!("OK"))],
+        ),
+        impossible("an uncertainty that is none", "far-away", [("code", json!(Code::WindowClosed))]),
         forgery("a receipt's place in its session", ReceiptIssued, "note-2", [("lamport", json!(9))]),
         forgery("a state hash", StateHashed, "", [("state_hash", other())]),
     ]
@@ -297,6 +341,45 @@ fn verification_passes_and_replay_names_what_was_forged() {
     let closed = Kept::closed();
     for forgery in forgeries(&closed) {
         check(&closed, &forgery);
+    }
+}
+
+/// A ledger that its owner wrote on, and sealed: the events of each row, one batch.
+#[test]
+fn verification_passes_and_replay_names_what_no_writer_adds() {
+    let closed = Kept::closed();
+    let kafka = |offset| Source::Kafka { partition: partition(), offset };
+    let refused = |offset| {
+        let refusal = Refusal::new(Code::Envelope, "not one");
+        Event::RecordRefused(RecordRefused::new(kafka(offset), refusal, b"x", None))
+    };
+    let again = match admitted("again") {
+        Event::IntentAdmitted(admitted) => Event::IntentAdmitted(IntentAdmitted { source: kafka(2), ..admitted }),
+        other => other,
+    };
+    let gap = Event::SourceGap(SourceGap { partition: partition(), expected: 5, found: 4 });
+    let rows = [
+        ("a log that ends in an intent", vec![admitted("last")], "decision"),
+        ("a position that falls", vec![advanced(5), advanced(3)], "next"),
+        ("a position that stays", vec![advanced(5), advanced(5)], "next"),
+        ("no position", vec![Event::SourceAdvanced(Vec::new())], "positions"),
+        ("a gap that goes back", vec![advanced(5), gap], "found"),
+        ("a refused record that was read before", vec![refused(7), refused(7)], "source"),
+        ("an intent that was read before", vec![advanced(3), again], "source"),
+    ];
+    let key = closed.folder.read_key(KeyRole::Checkpoint).expect("a key");
+    for (story, events, field) in rows {
+        let longer = appended(&closed, NOW.plus(HOUR / 2), &[events]);
+        let mut head = Head::default();
+        longer.entries().iter().for_each(|located| head.push(&located.entry.header));
+        std::fs::write(longer.latest(), head.checkpoint(&closed.genesis().origin).sign(&key)).expect("writes");
+        let report = longer.verified();
+        assert_eq!((report.ok, report.broken), (true, None), "{story}: the forgery is not good enough");
+        let replayed = longer.replayed();
+        let divergence = replayed.divergence.unwrap_or_else(|| panic!("{story}: replay saw nothing"));
+        let fields: Vec<&str> = divergence.fields.iter().map(|it| it.field.as_str()).collect();
+        assert_eq!((divergence.seq, fields), (Seq(report.entries - 1), vec![field]), "{story}");
+        assert_eq!(replayed.verified.broken.map(|broken| broken.code), Some(Code::ReplayDiverged), "{story}");
     }
 }
 

@@ -18,6 +18,8 @@ mod ledgers;
 mod forged;
 mod tampered;
 mod loss;
+mod planted;
+mod unreadable;
 mod regress;
 mod scene;
 mod bad_input;

@@ -130,8 +130,9 @@ impl Model {
     }
 
     /// Whether an execution can end so: expired is what was never dispatched.
-    pub(crate) fn can_end(&self, decision: Seq, status: Status) -> bool {
-        self.runs.get(&decision).is_some_and(|run| run.dispatched != (status == Status::Expired))
+    pub(crate) fn can_end(&self, ending: &Ending) -> bool {
+        let fits = |run: &Run| run.dispatched != (ending.status == Status::Expired) && ending.is_possible();
+        self.runs.get(&ending.decision).is_some_and(fits)
     }
 
     /// An execution ends with this receipt, which charges this much.

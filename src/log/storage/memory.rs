@@ -18,8 +18,8 @@ const SECTOR: usize = 512;
 pub enum Fault {
     /// The operation is carried out, but its caller never hears of it: the process is gone, and everything after fails.
     Die,
-    /// The operation fails with an I/O error. Of a write, the first half of the bytes is written, wherever that ends; after a
-    /// sync, everything that was to be synced may or may not be on disk.
+    /// The operation fails with an I/O error. Of a write, the sectors of the first half are written; after a sync, everything
+    /// that was to be synced may or may not be on disk.
     Error,
 }
 
@@ -242,12 +242,15 @@ impl Storage for MemStorage {
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.disk();
         let fault = disk.begin()?;
+        let from = span(offset);
         let bytes = match fault {
-            Some(Fault::Error) => bytes.get(..bytes.len() / 2).unwrap_or_default(),
+            Some(Fault::Error) => {
+                let end = (from + bytes.len() / 2) / SECTOR * SECTOR;
+                bytes.get(..end.saturating_sub(from)).unwrap_or_default()
+            }
             Some(Fault::Die) | None => bytes,
         };
         let file = disk.content(name)?;
-        let from = span(offset);
         let to = from.saturating_add(bytes.len());
         file.cache.get_mut(from..to).ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(bytes);
         file.dirty.extend(from / SECTOR..to.div_ceil(SECTOR));
