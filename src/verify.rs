@@ -497,7 +497,10 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
         // What is neither an act nor named above has signatures that nobody looked at.
         other => match other.act() {
             Some(act) => quorum(act, genesis),
-            None => Err(format!("{} is not verified yet", other.kind().as_str())),
+            None => {
+                let why = format!("{} is not verified yet", other.kind().as_str());
+                Err(Failure::new(Code::LogDamaged, why))
+            }
         },
     }
 }
