@@ -58,7 +58,7 @@ pub fn replay(folder: &Folder, pins: &Pins, until: Option<Seq>, progress: &mut d
     })?;
     let mut verified = audit.report();
     // A walk that was cut short on purpose, or by something broken, may end anywhere.
-    if verified.ok && until.is_none_or(|until| until.0 >= verified.entries) {
+    if verified.ok && until.is_none_or(|until| until.next().0 >= verified.entries) {
         fold.divergence = fold.derivation.check_end().err();
     }
     if let Some(divergence) = &fold.divergence {

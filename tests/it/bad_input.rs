@@ -39,7 +39,7 @@ enum After {
     Sound,
     /// The row damaged it, and verification says so.
     Broken,
-    /// Nothing is left of it.
+    /// Nothing is left of it that can be read, so verification cannot say either.
     Gone,
 }
 

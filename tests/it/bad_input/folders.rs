@@ -89,11 +89,16 @@ pub(super) const ROWS: &[Row] = &[
         fs::write(it.inside(CHECKPOINT), [0xff; 5000]).expect("written");
         submit(it)
     }),
-    damage("a checkpoint that is a folder", Code::Io, |it| {
-        fs::remove_file(it.inside(CHECKPOINT)).expect("removed");
-        fs::create_dir(it.inside(CHECKPOINT)).expect("a folder");
-        submit(it)
-    }),
+    Row {
+        name: "a checkpoint that is a folder",
+        code: Code::Io,
+        after: After::Gone,
+        how: |it| {
+            fs::remove_file(it.inside(CHECKPOINT)).expect("removed");
+            fs::create_dir(it.inside(CHECKPOINT)).expect("a folder");
+            submit(it)
+        },
+    },
     damage("a truncated segment", Code::LogDamaged, |it| {
         let file = fs::OpenOptions::new().write(true).open(it.inside(SEGMENT)).expect("a segment");
         file.set_len(1500).expect("cut");
