@@ -41,8 +41,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The publisher of one ledger.
 pub struct Outlet {
     producer: BaseProducer,
+    bootstrap: String,
     ledger: LedgerId,
     at: Published,
+    /// What the last progress record says: entries after it had nothing to publish.
+    recorded: Published,
 }
 
 /// How far a ledger has published.
@@ -61,6 +64,8 @@ enum Ended {
     Committed,
     /// The process is ending, and the broker is away.
     NotNow,
+    /// What became of it is not known, and this producer will never find out.
+    Unknown,
 }
 
 /// Something to publish.
@@ -87,7 +92,7 @@ impl Outlet {
             .map_err(|e| failure("producer", &e))?;
         producer.init_transactions(PATIENCE).map_err(|e| failure("fencing", &e))?;
         let at = read_progress(bootstrap, ledger)?;
-        Ok(Outlet { producer, ledger, at })
+        Ok(Outlet { producer, bootstrap: bootstrap.to_owned(), ledger, at, recorded: at })
     }
 
     /// How far this ledger has published.
@@ -118,10 +123,17 @@ impl Outlet {
                     telemetry::kafka_lag(progress.next().0.saturating_sub(self.at.next.0));
                     !stop.load(Ordering::Relaxed)
                 };
-                if !outputs.is_empty() && self.publish_until_done(&outputs, at, &waits)? == Ended::NotNow {
-                    return Ok(());
+                let ended =
+                    if outputs.is_empty() { None } else { Some(self.publish_until_done(&outputs, at, &waits)?) };
+                match ended {
+                    None => self.at = at,
+                    Some(Ended::Committed) => (self.at, self.recorded) = (at, at),
+                    Some(Ended::NotNow) => return Ok(()),
+                    Some(Ended::Unknown) => match self.again(at, &waits)? {
+                        Some(again) => *self = again,
+                        None => return Ok(()),
+                    },
                 }
-                self.at = at;
             }
             telemetry::kafka_lag(progress.next().0.saturating_sub(self.at.next.0));
         }
@@ -204,16 +216,54 @@ impl Outlet {
                     return Ok(Ended::Committed);
                 }
                 Err(None) => return Ok(Ended::NotNow),
-                Err(Some(error)) if is_final(&error) => return Err(failure("publishing", &error)),
-                Err(Some(error)) => warn!(%error, "a transaction cannot be committed; it is aborted and tried again"),
+                Err(Some(error)) => {
+                    self.survive(&error)?;
+                    warn!(%error, "a transaction cannot be committed; it is aborted and tried again");
+                }
             }
             match self.until_known(waits, || self.producer.abort_transaction(PATIENCE)) {
                 Ok(()) if !waits() => return Ok(Ended::NotNow),
                 Ok(()) => std::thread::sleep(PAUSE),
                 Err(None) => return Ok(Ended::NotNow),
-                Err(Some(error)) => return Err(failure("publishing", &error)),
+                Err(Some(error)) => {
+                    self.survive(&error)?;
+                    warn!(%error, "a transaction cannot be aborted; a new producer finds out what became of it");
+                    return Ok(Ended::Unknown);
+                }
             }
         }
+    }
+
+    /// Another outlet in the place of this one, once the broker answers. A transaction that is still open ends when it
+    /// connects, and what is recorded then is what was recorded before, or what this one `attempted`.
+    fn again(&self, attempted: Published, waits: &dyn Fn() -> bool) -> Result<Option<Outlet>> {
+        while waits() {
+            match Outlet::connect(&self.bootstrap, self.ledger) {
+                Ok(again) if [self.recorded, attempted].contains(&again.recorded) => return Ok(Some(again)),
+                Ok(_) => return Err(Failure::new(Code::KafkaFenced, "another process has published for this ledger")),
+                Err(failure) if failure.code == Code::KafkaUnavailable => warn!(%failure, "the broker does not answer"),
+                Err(failure) => return Err(failure),
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(None)
+    }
+
+    /// Fails if neither an abort nor another producer mends it: this one is fenced, or Kafka refuses for good. What made a
+    /// producer unusable hides behind later errors, so it is asked for.
+    fn survive(&self, error: &KafkaError) -> Result<()> {
+        use RDKafkaErrorCode::{
+            MessageSizeTooLarge, TopicAuthorizationFailed, TransactionalIdAuthorizationFailed, UnknownTopic,
+        };
+        let refused = [TopicAuthorizationFailed, TransactionalIdAuthorizationFailed, UnknownTopic, MessageSizeTooLarge];
+        let root = self.producer.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
+        for error in root.iter().chain([error]) {
+            let failure = failure("publishing", error);
+            if failure.code == Code::KafkaFenced || error.rdkafka_error_code().is_some_and(|it| refused.contains(&it)) {
+                return Err(failure);
+            }
+        }
+        Ok(())
     }
 
     /// Repeats the end of a transaction while the broker does not answer. No error in hand means that the process ends
@@ -268,26 +318,6 @@ impl Outlet {
             }
         }
     }
-}
-
-/// What no abort mends: the producer is fenced or must not be used any more, or Kafka refuses for good.
-fn is_final(error: &KafkaError) -> bool {
-    if let KafkaError::Transaction(error) = error
-        && error.is_fatal()
-    {
-        return true;
-    }
-    failure("", error).code == Code::KafkaFenced
-        || matches!(
-            error.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::Fatal
-                    | RDKafkaErrorCode::TopicAuthorizationFailed
-                    | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-                    | RDKafkaErrorCode::UnknownTopic
-                    | RDKafkaErrorCode::MessageSizeTooLarge
-            )
-        )
 }
 
 /// How far the ledger has published: the last committed progress record of its id. "To the end" is the partition's end of

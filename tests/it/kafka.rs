@@ -2,10 +2,12 @@
 //!
 //! The Kafka is librdkafka's mock, in this process: it keeps records, and has no real transactions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use writ::clock::{Clock, Stopwatch};
 use writ::error::Result;
@@ -43,7 +45,7 @@ fn intents(ids: &[&'static str]) -> Vec<Submitted> {
 struct World {
     kept: Kept,
     kafka: String,
-    _mock: MockCluster<'static, DefaultProducerContext>,
+    mock: MockCluster<'static, DefaultProducerContext>,
 }
 
 impl World {
@@ -61,14 +63,14 @@ impl World {
             Submitted::Act(Box::new(act))
         });
         work(&kept.folder, None, acts.into());
-        World { kept, kafka, _mock: mock }
+        World { kept, kafka, mock }
     }
 }
 
 /// A folder that is an older copy and went another way since must dispatch nothing, however long it has grown.
 #[test]
 fn a_longer_log_of_another_history_is_refused() {
-    let World { kept, kafka, _mock } = World::new();
+    let World { kept, kafka, mock: _mock } = World::new();
     let older = kept.copy();
     work(&kept.folder, Some(&kafka), intents(&["one"]));
     let forked = |kept: &Kept| {
@@ -85,7 +87,7 @@ fn a_longer_log_of_another_history_is_refused() {
 /// Two contents under one id; the second comes as its producer likes to write JSON, which is not how we would.
 #[test]
 fn a_refusal_names_the_bytes_that_were_sent() {
-    let World { kept, kafka, _mock } = World::new();
+    let World { kept, kafka, mock: _mock } = World::new();
     let envelope = |size| ask("one", Who::Agent, "note", size).intent(&[]).to_envelope();
     let second: serde_json::Value = serde_json::from_slice(&envelope(6)).expect("JSON");
     let second = serde_json::to_vec_pretty(&second).expect("JSON");
@@ -108,4 +110,20 @@ fn a_refusal_names_the_bytes_that_were_sent() {
     assert_eq!(refused.digest, Digest::of(&second));
     assert_eq!(refused.length, u64::try_from(second.len()).expect("small"));
     assert_eq!(refused.prefix, second[..refused.prefix.len()]);
+}
+
+/// A broker that never heard of a transaction refuses to end it, and the producer is of no use any more.
+#[test]
+fn a_producer_that_cannot_go_on_is_replaced() {
+    let World { kept, kafka, mock } = World::new();
+    let service = open(&kept.folder, Some(&kafka)).expect("starts");
+    mock.request_errors(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE]);
+    for id in ["one", "two"] {
+        let intents = intents(&[id]).into_iter().map(|it| (it, 1)).collect();
+        service.handle().submit_all(intents).expect("answers");
+        let wanted = BTreeSet::from([ask(id, Who::Agent, "note", 5).intent(&[]).digest()]);
+        producer::wait_for_decisions(&kafka, wanted, Duration::from_secs(60), |_| ()).expect("it is published");
+    }
+    service.stop().expect("stops");
+    work(&kept.folder, Some(&kafka), intents(&["three"]));
 }
