@@ -42,7 +42,8 @@ struct Pressed {
 fn put(queue: &Queue<Input>, intent: Signed<Intent>) -> oneshot::Receiver<Answer> {
     let (reply, answer) = oneshot::channel();
     let what = Submitted::Intent(Box::new(intent));
-    let input = Input::Submit(Submission { what, raw: Vec::new(), source: Source::Local, trace: None, reply: Some(reply) });
+    let input =
+        Input::Submit(Submission { what, raw: Vec::new(), source: Source::Local, trace: None, reply: Some(reply) });
     queue.put(input, 1).expect("it takes it");
     answer
 }
