@@ -8,16 +8,17 @@ use writ::clock::Clock;
 use writ::error::Failure;
 use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS};
 use writ::ledger::{self, Opened};
-use writ::sequencer::{Passed, chain_up};
+use writ::sequencer::Passed;
 use writ::service::Service;
-use writ_log::{Covered, DirStorage, Log, LogError, Options};
 use writ_schemas::act::Statement;
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, EventKind};
+use writ_schemas::ids::UnixMicros;
 
 use super::{Far, TIMEOUT_MAX_US, call, ends, founded, open, pass, sealed};
 use crate::ledgers::{Kept, Who, sign};
+use crate::planted::appended;
 
 /// librdkafka's mock cluster, in this process, with the topics of a ledger.
 fn kafka() -> MockCluster<'static, DefaultProducerContext> {
@@ -60,26 +61,18 @@ fn a_rewound_folder_whose_outputs_were_published_serves_nobody_and_dispatches_no
     assert_eq!(far.calls(), 3);
 }
 
-/// Appends a batch as somebody does who can write the folder and has no key: the chain needs none.
-fn append(kept: &Kept, events: &[Event]) {
-    let storage = DirStorage::writing(kept.folder.log());
-    let nothing = &mut |_: &_| Ok::<(), LogError>(());
-    let mut log = Log::open(storage, None, Covered::NONE, Options::default(), nothing).expect("opens").log;
-    let at = kept.entries().last().expect("an entry").entry.header.recorded_at.plus(1);
-    let payloads = events.iter().map(|event| (event.kind(), event.to_payload().expect("encodes"))).collect();
-    let entries = chain_up(&mut log.chain().clone(), at, payloads).expect("random bytes");
-    log.append(&entries).expect("appends");
-}
-
-/// What a ledger adds to this folder when the connector is called once: intent, decision, dispatch, receipt.
-fn one_call(closed: &Kept) -> Vec<Event> {
+/// What a ledger adds to this folder when the connector is called once: intent, decision, dispatch, receipt; and when it
+/// decided.
+fn one_call(closed: &Kept) -> (Vec<Event>, UnixMicros) {
     let goes_on = closed.copy();
     let ledger = open(&goes_on);
     pass(&ledger.handle(), "called");
     ledger.finish().expect("finishes");
+    let added = goes_on.entries().split_off(closed.entries().len());
+    let at = added.first().expect("the intent").entry.header.recorded_at;
     let named = |event: &Event| event.kind() == EventKind::CheckpointSigned;
-    let events: Vec<Event> = goes_on.events().split_off(closed.entries().len());
-    events.into_iter().filter(|event| !named(event)).take(4).collect()
+    let events = added.iter().map(|located| located.entry.event().expect("an event"));
+    (events.filter(|event| !named(event)).take(4).collect(), at)
 }
 
 #[test]
@@ -88,7 +81,7 @@ fn what_no_checkpoint_covers_is_refused_unless_those_signed_it_who_must() {
     let far = Far::silent(1);
     far.answer();
     let closed = founded(&far, 1, TIMEOUT_MAX_US);
-    let genuine = one_call(&closed);
+    let (genuine, at) = one_call(&closed);
     let [IntentAdmitted(admitted), DecisionMade(decision), dispatch, ReceiptIssued(issued)] = &genuine[..] else {
         panic!("{genuine:?}")
     };
@@ -122,8 +115,7 @@ fn what_no_checkpoint_covers_is_refused_unless_those_signed_it_who_must() {
         ("a key that no operator trusts", vec![KeyTrusted(act(Who::Stranger.trust()))]),
         ("a freeze that no operator ordered", vec![Frozen(act(Statement::Freeze { reason: "mine".to_owned() }))]),
     ] {
-        let forged = closed.copy();
-        append(&forged, &events);
+        let forged = appended(&closed, at, &[events]);
         let before = forged.entries().len();
         let refused = Opened::open(&forged.folder, Clock::Wall).err().map(|failure| failure.code);
         // What is not signed as it must be is damage; what is signed and does not follow from the log diverges.
@@ -134,8 +126,7 @@ fn what_no_checkpoint_covers_is_refused_unless_those_signed_it_who_must() {
     assert_eq!(believed, [], "what was not refused for what it is");
 
     // The same hand, with what was really signed: it is believed, and what waits is dispatched.
-    let honest = closed.copy();
-    append(&honest, &genuine[..2]);
+    let honest = appended(&closed, at, &[genuine[..2].to_vec()]);
     open(&honest).finish().expect("finishes");
     assert_eq!(far.calls(), calls + 1);
     assert!(honest.verified().ok);
