@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::strict::INTEGER_MAX;
 
+/// Room for nearly every document, so that it does not grow while it is written.
+const USUAL_LEN: usize = 2048;
+
 /// The RFC 8785 bytes of `value`.
 ///
 /// Sorting is slow, and most of what is written here stands in order as it is. Floats occur only inside of JSON values,
@@ -12,7 +15,8 @@ use crate::strict::INTEGER_MAX;
 /// # Errors
 /// A value that JSON cannot say (a map with keys that are not strings).
 pub fn bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
-    let plain = serde_json::to_vec(value)?;
+    let mut plain = Vec::with_capacity(USUAL_LEN);
+    serde_json::to_writer(&mut plain, value)?;
     if !stands_in_order(&plain) {
         return serde_json_canonicalizer::to_vec(value);
     }

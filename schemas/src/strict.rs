@@ -60,7 +60,8 @@ pub fn parse<T: DeserializeOwned + Serialize>(bytes: &[u8], bytes_max: usize) ->
 /// changed, and no other shape. `None` says nothing: other bytes may be strict, too.
 fn as_written<T: DeserializeOwned + Serialize>(text: &str) -> Option<T> {
     let parsed: T = serde_json::from_str(text).ok()?;
-    let again = serde_json::to_vec(&parsed).ok()?;
+    let mut again = Vec::with_capacity(text.len());
+    serde_json::to_writer(&mut again, &parsed).ok()?;
     (again == text.as_bytes()).then_some(parsed)
 }
 
