@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::store::{Batch, Pairs, Store, StoreError};
 
-/// What sled may keep in memory unless told otherwise: 64 MiB. Its own default is 1 GiB.
-pub const CACHE_BYTES: u64 = 64 << 20;
+/// What sled may keep in memory unless told otherwise: 8 MiB of pages, which take two to three times as much. Views are
+/// written in the order of the log, so more would only hold what nobody asks for; its own default is 1 GiB.
+pub const CACHE_BYTES: u64 = 8 << 20;
 
 /// How often sled writes what it holds back, in milliseconds.
 const FLUSH_EVERY_MS: u64 = 500;
