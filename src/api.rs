@@ -145,8 +145,7 @@ async fn intents(State(api): State<Api>, request: Request) -> Result<Response, F
     }
     let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
     let all: Vec<(Submitted, usize)> = read_off_thread(records).await?.into_iter().zip(sizes).collect();
-    let (ledger, source) = (api.ledger.clone(), api.source.clone());
-    let answers = blocking(move || ledger.offer_all(all, &source, trace.as_ref())).await?;
+    let answers = api.ledger.offer_all(all, &api.source, trace.as_ref()).await?;
     let mut out = String::new();
     for answer in answers {
         out.push_str(&query::line(&api.answer(answer).await?));

@@ -437,49 +437,63 @@ impl Handle {
     /// `ERR_STOPPING` if the ledger ends first.
     pub fn submit_all(&self, all: Vec<(Submitted, usize)>) -> Result<Vec<Answer>> {
         let put = |input, bytes| self.queue.put(input, bytes).map_err(NotTaken::reason);
-        self.submit_each(all, &Source::Local, None, put)
+        let waiting = queue_each(all, &Source::Local, None, put)?;
+        waiting
+            .into_iter()
+            .map(|answer| answer.map_or_else(overloaded, |it| it.blocking_recv().map_err(stopping)))
+            .collect()
     }
 
     /// The same for things from `source`, not waiting for room: what finds the queue full is refused as `ERR_OVERLOADED`,
-    /// each by itself.
+    /// each by itself. No thread waits for the answers: operators need threads, however many clients wait.
     ///
     /// # Errors
     /// `ERR_STOPPING` if the ledger ends first.
-    pub fn offer_all(
+    pub async fn offer_all(
         &self,
         all: Vec<(Submitted, usize)>,
         source: &Source,
         trace: Option<&String>,
     ) -> Result<Vec<Answer>> {
         let offer = |input, bytes| self.queue.offer(input, bytes).map_err(NotTaken::reason);
-        self.submit_each(all, source, trace, offer)
+        let mut answers = Vec::with_capacity(all.len());
+        for answer in queue_each(all, source, trace, offer)? {
+            answers.push(match answer {
+                Some(answer) => answer.await.map_err(stopping)?,
+                None => overloaded()?,
+            });
+        }
+        Ok(answers)
     }
+}
 
-    fn submit_each(
-        &self,
-        all: Vec<(Submitted, usize)>,
-        source: &Source,
-        trace: Option<&String>,
-        queue: impl Fn(Input, usize) -> std::result::Result<(), NotTaken<()>>,
-    ) -> Result<Vec<Answer>> {
-        let stopping = || Failure::new(Code::Stopping, "the ledger ended first");
-        let overloaded = || Answer::Refused(Refusal::new(Code::Overloaded, "the writer's queue"));
-        let mut waiting = Vec::with_capacity(all.len());
-        for (what, bytes) in all {
+/// Puts each into the queue; nothing to wait for where it was full.
+fn queue_each(
+    all: Vec<(Submitted, usize)>,
+    source: &Source,
+    trace: Option<&String>,
+    queue: impl Fn(Input, usize) -> std::result::Result<(), NotTaken<()>>,
+) -> Result<Vec<Option<oneshot::Receiver<Answer>>>> {
+    all.into_iter()
+        .map(|(what, bytes)| {
             let (reply, answer) = oneshot::channel();
             let (source, trace) = (source.clone(), trace.cloned());
             let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
-            waiting.push(match queue(input, bytes) {
-                Ok(()) => Some(answer),
-                Err(NotTaken::Full(_)) => None,
-                Err(NotTaken::Closed(_)) => return Err(stopping()),
-            });
-        }
-        waiting
-            .into_iter()
-            .map(|answer| answer.map_or_else(|| Ok(overloaded()), |it| it.blocking_recv().map_err(|_| stopping())))
-            .collect()
-    }
+            match queue(input, bytes) {
+                Ok(()) => Ok(Some(answer)),
+                Err(NotTaken::Full(_)) => Ok(None),
+                Err(NotTaken::Closed(_)) => Err(stopping(())),
+            }
+        })
+        .collect()
+}
+
+fn stopping<T>(_: T) -> Failure {
+    Failure::new(Code::Stopping, "the ledger ended first")
+}
+
+fn overloaded() -> Result<Answer> {
+    Ok(Answer::Refused(Refusal::new(Code::Overloaded, "the writer's queue")))
 }
 
 /// A statement as an act that the operator of this folder signs.

@@ -100,7 +100,15 @@ fn a_freeze_is_heard_while_the_queue_is_held_back_and_counts_before_what_waits()
         let freeze = Statement::Freeze { reason: "enough".to_owned() };
         let act = ledger::act(&handle.folder, &handle.genesis, freeze, &Clock::Wall).expect("an act");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let answer = runtime.block_on(handle.submit(Submitted::Act(Box::new(act)), Source::Local, None, 1));
+        // One thread for both: whoever waits for the answers to many lines must not hold it.
+        let line = vec![(Submitted::Intent(Box::new(call("one-line"))), 1)];
+        let answer = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                answers = handle.offer_all(line, &Source::Http, None) => panic!("{answers:?} is what waits behind the load"),
+                answer = handle.submit(Submitted::Act(Box::new(act)), Source::Local, None, 1) => answer,
+            }
+        });
         let Ok(Answer::Recorded(frozen)) = answer else { panic!("{answer:?}") };
         far.answer();
         let (_, heard) = pressed.stop();
