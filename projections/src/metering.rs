@@ -206,7 +206,7 @@ fn receipt_key(digest: &Digest) -> Vec<u8> {
 }
 
 /// The receipts of a line among this many consecutive entries share a key: a key costs the store more than a receipt does.
-const BLOCK: u64 = 256;
+const BLOCK: u64 = 1024;
 
 /// The receipts of one line and block, by their offset in the block.
 pub(crate) type Shares = BTreeMap<u64, Share>;

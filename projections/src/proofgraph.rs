@@ -5,9 +5,9 @@
 //! there what a node says of itself. So the view is small, and a payload that is erased from the log is not kept here.
 //!
 //! Keys: `n/` block (the nodes of a few consecutive entries, each with its first children) - `c/` parent, run (its further
-//! children) - `i/` tenant, id (case) - `k/` key (seq of its trust) - `q/` tenant, principal (sequence) - `s/` tenant, session
-//! (its last receipt) - `u/` digest (a receipt that waits for its reconciliation) - `x/policy`, `x/freeze`, `x/checkpoint`
-//! (seq of the last one).
+//! children) - `i/` tenant, id but for its last letter (cases) - `k/` key (seq of its trust) - `q/` tenant, principal
+//! (sequence) - `s/` tenant, session (its last receipt) - `u/` digest (a receipt that waits for its reconciliation) -
+//! `x/policy`, `x/freeze`, `x/checkpoint` (seq of the last one).
 
 use bincode::{Decode, Encode};
 use writ_schemas::act::{Act, Statement};
@@ -32,6 +32,7 @@ pub use node::{Node, NodeKind, Parent, Relation};
 pub use query::{Graph, Limits, Log, Subgraph};
 pub use tree::{Shown, Tree};
 
+use case::Cases;
 use node::{Block, Placed};
 
 /// The fold of the ProofGraph.
@@ -165,16 +166,31 @@ fn decision_node(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(
 
 /// A stranger may answer to anybody's id with an intent that is refused; it must not hide the case that the id stands for.
 fn open_case(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(), FoldError> {
-    let key = node::case_key(&decision.tenant, &decision.id);
+    let (key, letter) = node::case_of(&decision.tenant, &decision.id);
+    let mut cases: Cases = view.read(&key)?.unwrap_or_default();
     let standing = standing(decision);
-    match view.read::<Case>(&key)? {
-        Some(before) if before.standing > standing => Ok(()),
-        Some(_) | None => {
-            let case =
-                Case { intent: decision.intent_seq, decision: seq, standing, receipts: Vec::new(), reconciled: None };
-            view.write(key, &case)
-        }
+    if cases.get(&letter).is_some_and(|before| before.standing > standing) {
+        return Ok(());
     }
+    let case = Case { intent: decision.intent_seq, decision: seq, standing, receipts: Vec::new(), reconciled: None };
+    cases.insert(letter, case);
+    view.write(key, &cases)
+}
+
+/// Changes the case of an id, if it has one that `fits`.
+fn change_case(
+    (tenant, id): (&Name, &Name),
+    view: &mut View<'_>,
+    fits: impl FnOnce(&Case) -> bool,
+    change: impl FnOnce(&mut Case),
+) -> Result<(), FoldError> {
+    let (key, letter) = node::case_of(tenant, id);
+    let mut cases: Cases = view.read(&key)?.unwrap_or_default();
+    match cases.get_mut(&letter).filter(|case| fits(case)) {
+        Some(case) => change(case),
+        None => return Ok(()),
+    }
+    view.write(key, &cases)
 }
 
 fn standing(decision: &Decision) -> Standing {
@@ -226,14 +242,8 @@ fn receipt_node(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Resu
         let (tenant, id) = (receipt.tenant.clone(), receipt.id.clone());
         view.write(node::uncertain_key(&digest), &Uncertain { seq, tenant, id })?;
     }
-    let key = node::case_key(&receipt.tenant, &receipt.id);
-    match view.read::<Case>(&key)? {
-        Some(mut case) if case.decision == receipt.decision_seq => {
-            case.receipts.push(seq);
-            view.write(key, &case)
-        }
-        Some(_) | None => Ok(()),
-    }
+    let id = (&receipt.tenant, &receipt.id);
+    change_case(id, view, |case| case.decision == receipt.decision_seq, |case| case.receipts.push(seq))
 }
 
 fn reconciliation_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), FoldError> {
@@ -242,11 +252,8 @@ fn reconciliation_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), F
         let uncertain: Option<Uncertain> = view.read(&node::uncertain_key(digest))?;
         let Uncertain { seq: receipt, tenant, id } = uncertain.ok_or(FoldError::UnknownDocument(*digest))?;
         draft = draft.parent(Relation::Reconciles, Some(receipt));
-        let key = node::case_key(&tenant, &id);
-        if let Some(mut case) = view.read::<Case>(&key)?.filter(|case| case.receipts.contains(&receipt)) {
-            case.reconciled = Some(seq);
-            view.write(key, &case)?;
-        }
+        let of = |case: &Case| case.receipts.contains(&receipt);
+        change_case((&tenant, &id), view, of, |case| case.reconciled = Some(seq))?;
     }
     draft.parent(Relation::RootedIn, Some(GENESIS)).place(seq, view)
 }

@@ -1,5 +1,7 @@
 //! A case: what became of one tenant's id, by seq.
 
+use std::collections::BTreeMap;
+
 use bincode::{Decode, Encode};
 use serde::Serialize;
 use writ_schemas::ids::Seq;
@@ -18,6 +20,9 @@ pub struct Case {
     /// The act that settled an uncertain receipt.
     pub reconciled: Option<Seq>,
 }
+
+/// The cases that share a key, by the last letter of their ids.
+pub(crate) type Cases = BTreeMap<u8, Case>;
 
 /// How far an intent got with its claim to an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Encode, Decode)]

@@ -185,9 +185,12 @@ pub(crate) fn trust_key(key: &KeyId) -> Vec<u8> {
     [b"k/".as_slice(), &key.0].concat()
 }
 
-/// Where the case of an id lies. No name holds a zero byte.
-pub(crate) fn case_key(tenant: &Name, id: &Name) -> Vec<u8> {
-    pair_key("i/", tenant, id)
+/// Where the case of an id lies, and under which last letter. Ids that differ in it alone share a key: producers count, and a
+/// key costs the store more than a case does.
+pub(crate) fn case_of(tenant: &Name, id: &Name) -> (Vec<u8>, u8) {
+    let mut key = pair_key("i/", tenant, id);
+    let letter = key.pop().unwrap_or_default(); // ASCII, and no name is empty
+    (key, letter)
 }
 
 /// Where the sequence of a principal lies.
@@ -200,6 +203,7 @@ pub(crate) fn session_key(tenant: &Name, session: &Name) -> Vec<u8> {
     pair_key("s/", tenant, session)
 }
 
+/// No name holds a zero byte.
 fn pair_key(area: &str, first: &Name, second: &Name) -> Vec<u8> {
     [area.as_bytes(), first.as_str().as_bytes(), &[0], second.as_str().as_bytes()].concat()
 }

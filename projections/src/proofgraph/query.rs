@@ -7,7 +7,7 @@ use writ_schemas::event::Event;
 use writ_schemas::ids::{Name, Seq};
 use writ_schemas::strict::Refusal;
 
-use super::case::Case;
+use super::case::{Case, Cases};
 use super::label::Words;
 use super::node::{self, Block, Node, Placed, Relation};
 use super::tree::Tree;
@@ -91,7 +91,8 @@ impl<'a> Graph<'a> {
     /// # Errors
     /// The view did not answer.
     pub fn case(&self, tenant: &Name, id: &Name) -> Result<Option<Case>, ReadError> {
-        value::read(self.store, &node::case_key(tenant, id))
+        let (key, letter) = node::case_of(tenant, id);
+        Ok(value::read::<Cases>(self.store, &key)?.and_then(|mut cases| cases.remove(&letter)))
     }
 
     /// The node and everything that it stands on; `None` if the entry is no node.
