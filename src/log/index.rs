@@ -12,7 +12,7 @@ use crate::scan::Position;
 /// One place every so many bytes: what is read to find an entry from the nearest place before it.
 const EVERY: u64 = 64 << 10;
 
-/// The most places held: about 1.5 MiB, and every reader has its own. When there are more, every second one is given up and
+/// The most places held: about 2 MiB, and every reader has its own. When there are more, every second one is given up and
 /// the distance doubles: in 100 GiB of log a walk towards an entry passes 12 MiB.
 const POINTS_MAX: usize = 1 << 13;
 
