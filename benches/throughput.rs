@@ -20,6 +20,10 @@ use writ_schemas::errors::Code;
 
 use measure::{Disk, Round, measured, median};
 
+/// As in the binary: what is measured is what runs.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const USAGE: &str = "cargo bench --bench throughput -- [--intents N] [--rounds N] [--json]\n       \
      cargo bench --bench throughput -- --memory [--views] [--intents N] [--json]";
 

@@ -21,6 +21,7 @@ use writ_schemas::receipt::{Receipt, Status};
 use crate::projection::{FoldError, Place, Projection, View};
 
 pub mod node;
+mod block;
 pub mod case;
 pub mod query;
 pub mod tree;
@@ -32,8 +33,9 @@ pub use node::{Node, NodeKind, Parent, Relation};
 pub use query::{Graph, Limits, Log, Subgraph};
 pub use tree::{Shown, Tree};
 
+use block::Block;
 use case::Cases;
-use node::{Block, Placed};
+use node::Placed;
 
 /// The fold of the ProofGraph.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +53,7 @@ const GENESIS: Seq = Seq(0);
 
 impl Projection for ProofGraph {
     const NAME: &'static str = "proofgraph";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     fn fold(&self, place: &Place, event: &Event, view: &mut View<'_>) -> Result<(), FoldError> {
         let seq = place.seq;
@@ -107,32 +109,29 @@ impl Draft {
             let after = adopt(parent.seq, seq, view)?.checked_add(1).ok_or(FoldError::Overflow("a Lamport clock"))?;
             lamport = after.max(lamport);
         }
-        let (key, at) = node::block_of(seq);
-        let mut block: Block = view.read(&key)?.unwrap_or_default();
-        block.resize(block.len().max(at.saturating_add(1)), None);
-        if let Some(place) = block.get_mut(at) {
-            *place = Some(Placed { kind, lamport, principal_seq, parents, children: Vec::new() });
-        }
-        view.write(key, &block)
+        let (key, at) = block::place_of(seq);
+        let mut block = Block(view.get(&key)?.unwrap_or_default());
+        block.set(at, &Placed { kind, lamport, principal_seq, parents, children: Vec::new() })?;
+        view.put(key, block.0)
     }
 }
 
 /// Makes one node the child of another, and tells the parent's Lamport clock.
 fn adopt(parent: Seq, child: Seq, view: &mut View<'_>) -> Result<u64, FoldError> {
-    let (key, at) = node::block_of(parent);
-    let mut block: Block = view.read(&key)?.unwrap_or_default();
-    let placed = block.get_mut(at).and_then(Option::as_mut).ok_or(FoldError::UnknownEntry(parent))?;
-    let lamport = placed.lamport;
+    let (key, at) = block::place_of(parent);
+    let mut block = Block(view.get(&key)?.unwrap_or_default());
+    let mut placed = block.node(at)?.ok_or(FoldError::UnknownEntry(parent))?;
     if placed.children.len() < node::CHILDREN_HERE {
         placed.children.push(child);
-        view.write(key, &block)?;
+        block.set(at, &placed)?;
+        view.put(key, block.0)?;
     } else {
         let (key, offset) = node::run_of(parent, child);
         let mut run = view.get(&key)?.unwrap_or_default();
         run.extend_from_slice(&offset.to_be_bytes());
         view.put(key, run)?;
     }
-    Ok(lamport)
+    Ok(placed.lamport)
 }
 
 fn trust_of(key: Option<KeyId>, view: &View<'_>) -> Result<Option<Seq>, FoldError> {

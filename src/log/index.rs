@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the index is a hint. Losing it costs time, nothing else.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use writ_schemas::ids::Seq;
@@ -12,23 +11,24 @@ use crate::scan::Position;
 /// One place every so many bytes: what is read to find an entry from the nearest place before it.
 const EVERY: u64 = 64 << 10;
 
-/// The most places held: about 2 MiB, and every reader has its own. When there are more, every second one is given up and
-/// the distance doubles: in 100 GiB of log a walk towards an entry passes 12 MiB.
-const POINTS_MAX: usize = 1 << 13;
+/// The most places held: about 700 KiB, and every reader has its own. When there are more, every second one is given up and
+/// the distance doubles: in 100 GiB of log a walk towards an entry passes 24 MiB.
+const POINTS_MAX: usize = 1 << 12;
 
-/// Places by the seq of the entry that follows. A clone is another handle to the same index.
+/// Places in the order of the log. A clone is another handle to the same index.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index(Arc<Mutex<Points>>);
 
 #[derive(Debug)]
 struct Points {
-    places: BTreeMap<Seq, Position>,
+    /// By the seq of the entry that follows.
+    places: Vec<Position>,
     every: u64,
 }
 
 impl Default for Points {
     fn default() -> Points {
-        Points { places: BTreeMap::new(), every: EVERY }
+        Points { places: Vec::new(), every: EVERY }
     }
 }
 
@@ -36,17 +36,19 @@ impl Index {
     /// Keeps a place that a walk passed, if none is near.
     pub(crate) fn pass(&self, position: &Position) {
         let mut points = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let near = points.places.range(..=position.chain.next).next_back().is_some_and(|(_, before)| {
-            before.segment.first == position.segment.first && position.offset - before.offset < points.every
+        let near = points.before(position.chain.next).is_some_and(|before| {
+            let same_segment = before.segment.first == position.segment.first;
+            before.chain.next == position.chain.next || same_segment && position.offset - before.offset < points.every
         });
         if near {
             return;
         }
-        points.places.insert(position.chain.next, *position);
+        let at = points.places.partition_point(|place| place.chain.next <= position.chain.next);
+        points.places.insert(at, *position);
         if points.places.len() > POINTS_MAX {
             points.every = points.every.saturating_mul(2);
             let mut keep = false;
-            points.places.retain(|_, _| {
+            points.places.retain(|_| {
                 keep = !keep;
                 keep
             });
@@ -56,7 +58,14 @@ impl Index {
     /// The nearest known place at or before `seq`.
     pub(crate) fn before(&self, seq: Seq) -> Option<Position> {
         let points = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        points.places.range(..=seq).next_back().map(|(_, position)| *position)
+        points.before(seq).copied()
+    }
+}
+
+impl Points {
+    fn before(&self, seq: Seq) -> Option<&Position> {
+        let after = self.places.partition_point(|place| place.chain.next <= seq);
+        self.places.get(..after)?.last()
     }
 }
 

@@ -140,21 +140,8 @@ pub(crate) struct Placed {
 /// Most nodes have a child or two. What has more - a key, a policy - has as many as there are decisions.
 pub(crate) const CHILDREN_HERE: usize = 4;
 
-/// The nodes of this many consecutive entries share a key: neighbours are written together, and a key costs the store more
-/// than a node does.
-const BLOCK: u64 = 16;
-
-/// Nodes by their place in a block.
-pub(crate) type Block = Vec<Option<Placed>>;
-
 /// Children beyond the first, by runs of this many consecutive entries: an offset in its run is 16 bits.
 const RUN: u64 = 1024;
-
-/// Where the block of a node lies, and its place there.
-pub(crate) fn block_of(seq: Seq) -> (Vec<u8>, usize) {
-    let key = [b"n/".as_slice(), &(seq.0 / BLOCK).to_be_bytes()].concat();
-    (key, usize::try_from(seq.0 % BLOCK).unwrap_or(usize::MAX))
-}
 
 /// Where a further child of a node lies, and its offset there.
 pub(crate) fn run_of(parent: Seq, child: Seq) -> (Vec<u8>, u16) {

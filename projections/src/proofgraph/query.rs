@@ -7,9 +7,10 @@ use writ_schemas::event::Event;
 use writ_schemas::ids::{Name, Seq};
 use writ_schemas::strict::Refusal;
 
+use super::block::{self, Block};
 use super::case::{Case, Cases};
 use super::label::Words;
-use super::node::{self, Block, Node, Placed, Relation};
+use super::node::{self, Node, Placed, Relation};
 use super::tree::Tree;
 use crate::store::Store;
 use crate::value::{self, ReadError};
@@ -70,9 +71,8 @@ impl<'a> Graph<'a> {
     }
 
     fn placed(&self, seq: Seq) -> Result<Option<Placed>, ReadError> {
-        let (key, at) = node::block_of(seq);
-        let block: Option<Block> = value::read(self.store, &key)?;
-        Ok(block.unwrap_or_default().into_iter().nth(at).flatten())
+        let (key, at) = block::place_of(seq);
+        Block(self.store.get(&key)?.unwrap_or_default()).node(at)
     }
 
     fn describe(&self, seq: Seq, placed: Placed) -> Result<Node, ReadError> {
