@@ -68,8 +68,11 @@ impl Block {
     }
 }
 
-/// The node of the first place, and what comes after it; `None` at the end.
-fn take(rest: &[u8]) -> Result<Option<(&[u8], &[u8])>, ReadError> {
+/// The bytes of a place, and those that come after it.
+type Taken<'a> = (&'a [u8], &'a [u8]);
+
+/// The first place; `None` at the end.
+fn take(rest: &[u8]) -> Result<Option<Taken<'_>>, ReadError> {
     if rest.is_empty() {
         return Ok(None);
     }
