@@ -85,15 +85,15 @@ mod tests {
     use super::*;
     use crate::proofgraph::NodeKind;
 
-    fn node(lamport: u64, children: usize) -> Placed {
-        let children = (0..children).map(|child| Seq(child as u64 * 1000)).collect();
+    fn node(lamport: u64, children: u64) -> Placed {
+        let children = (0..children).map(|child| Seq(child * 1000)).collect();
         Placed { kind: NodeKind::Intent, lamport, principal_seq: None, parents: Vec::new(), children }
     }
 
     #[test]
     fn a_node_is_read_as_it_was_set_and_leaves_the_others_alone() {
         let mut block = Block::default();
-        let mut expected = vec![None; ENTRIES as usize];
+        let mut expected = vec![None; 64];
         // Out of order, over each other, longer and shorter than before.
         for (at, lamport, children) in [(5, 1, 0), (0, 2, 1), (63, 3, 0), (5, 4, 4), (0, 5, 0), (62, 6, 2), (5, 7, 1)] {
             block.set(at, &node(lamport, children)).unwrap();
