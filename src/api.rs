@@ -78,6 +78,7 @@ pub fn private(api: Api) -> Router {
 fn questions() -> Router<Api> {
     Router::new()
         .route("/v1/decisions/{tenant}/{id}", get(case))
+        .route("/v1/explanations/{tenant}/{id}", get(explanation))
         .route("/v1/entries/{seq}", get(entry))
         .route("/v1/usage", get(usage))
         .route("/v1/graph/{tenant}/{id}", get(graph))
@@ -234,6 +235,11 @@ fn name(text: &str) -> Result<Name, Failure> {
 async fn case(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>) -> Answered {
     let (tenant, id) = (name(&tenant)?, name(&id)?);
     Ok(Json(api.ask(move |library| library.case(&tenant, &id)).await?))
+}
+
+async fn explanation(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>) -> Answered {
+    let (tenant, id) = (name(&tenant)?, name(&id)?);
+    Ok(Json(api.ask(move |library| library.explanation(&tenant, &id)).await?))
 }
 
 async fn entry(State(api): State<Api>, Path(seq): Path<String>) -> Answered {

@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use writ_kernel::requirement::{self, Explained};
 use writ_log::Reader;
 use writ_projections::metering::Meter;
-use writ_projections::proofgraph::{Graph, Limits};
+use writ_projections::proofgraph::{Graph, Limits, Relation};
+use writ_schemas::act::Statement;
 use writ_schemas::canonical;
+use writ_schemas::decision::{Answer, Decision, Gate, GateAnswer};
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
-use writ_schemas::ids::{Name, Seq, hex};
+use writ_schemas::ids::{Digest, Name, Seq, hex};
+use writ_schemas::intent::Intent;
+use writ_schemas::policy::{Bundle, Requires};
 use writ_schemas::strict::Refusal;
 
 use crate::error::{Failure, Result};
@@ -141,6 +146,37 @@ impl Library {
         }))
     }
 
+    /// The decision of an intent, and its rule's requirement with what was found of each part. Null where the gate of proof
+    /// requirements was not asked.
+    ///
+    /// # Errors
+    /// As [`Library::case`].
+    pub fn explanation(&self, tenant: &Name, id: &Name) -> Result<Value> {
+        let log = |seq| self.event(seq);
+        let graph = Graph::new(&self.views.graph, &log);
+        let case = graph.case(tenant, id).map_err(view)?;
+        let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
+        let (Event::IntentAdmitted(admitted), Event::DecisionMade(decision)) =
+            (self.event(case.intent)?, self.event(case.decision)?)
+        else {
+            return Err(Failure::new(Code::ViewDamaged, "a case that points to other entries"));
+        };
+        let (intent, decision) = (admitted.intent.value(), decision.value());
+        let parents = graph.node(case.decision).map_err(view)?.map(|node| node.parents).unwrap_or_default();
+        let policy = parents.iter().find(|parent| parent.relation == Relation::Under);
+        let explained = match policy.map(|parent| self.event(parent.seq)).transpose()? {
+            Some(Event::PolicyActivated(act)) => match &act.value().statement {
+                Statement::ActivatePolicy { bundle } => explain(bundle, intent, decision),
+                _ => None,
+            },
+            _ => None,
+        };
+        Ok(json!({
+            "because": decision.because, "code": decision.code, "decision": case.decision, "gates": decision.gates, "id": id,
+            "requirement": explained, "tenant": tenant, "verdict": decision.verdict,
+        }))
+    }
+
     /// What the graph's nodes say of themselves.
     fn event(&self, seq: Seq) -> std::result::Result<Event, Refusal> {
         let found = self.reader.get(seq).map_err(|e| Refusal::new(e.code(), e))?;
@@ -205,6 +241,21 @@ impl Library {
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         Ok(case.reconciled.or(case.receipts.last().copied()).unwrap_or(case.decision))
     }
+}
+
+/// The requirement of a decision, if the gate was asked, held against what the decision says was found.
+fn explain(bundle: &Bundle, intent: &Intent, decision: &Decision) -> Option<Explained> {
+    let asked = |gate: &GateAnswer| gate.gate == Gate::Proof && matches!(gate.answer, Answer::Passed | Answer::Refused);
+    let rule = bundle.rules.iter().find(|rule| rule.action == intent.action && decision.gates.iter().any(asked))?;
+    let Requires::Requirement(name) = &rule.requires else { return None };
+    let found = requirement::Found {
+        facts: &decision.facts,
+        effect: Digest::of(&intent.effect().ok()?),
+        signer: decision.signer,
+        principal: &intent.principal,
+        now: decision.now,
+    };
+    Some(Explained::of(bundle.requirements.get(name)?, &found))
 }
 
 /// JSON as one canonical line: stable from run to run.

@@ -25,7 +25,7 @@ use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::policy::{
-    Budget, Bundle, Connector, ConnectorKind, Cost, GateModes, Mode, Requirement, Requires, Rule, Spends,
+    Budget, Bundle, Connector, ConnectorKind, Cost, EvidenceNeed, GateModes, Mode, Requirement, Requires, Rule, Spends,
 };
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::{INTEGER_MAX, Refusal};
@@ -230,7 +230,17 @@ impl BundleSpec {
         let mode = |bit: u8| if self.gates & (1 << bit) == 0 { Mode::Enforced } else { off("not today") };
         let rare = if self.gates == 0xff { Mode::Enforced } else { off("not built") };
         let [first, second, third, fourth] = self.requirement;
-        let leaf = |it: u8| Requirement::Evidence { kind: kind(it), role: role(it >> 1), about_effect: it & 4 != 0 };
+        let leaf = |it: u8| {
+            Requirement::Evidence(EvidenceNeed {
+                kind: kind(it),
+                role: Some(role(it >> 1)),
+                key: None,
+                about_effect: it & 4 != 0,
+                max_age_us: None,
+                not_submitter: it & 8 != 0,
+                signers: if it & 16 == 0 { 1 } else { 2 },
+            })
+        };
         let set = |it: u8, parts| if it & 1 == 0 { Requirement::AllOf(parts) } else { Requirement::AnyOf(parts) };
         let inner = set(third, vec![leaf(first), leaf(second)]);
         let needs = set(third >> 1, vec![inner, if third & 4 == 0 { leaf(fourth) } else { set(fourth, Vec::new()) }]);

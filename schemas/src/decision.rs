@@ -138,6 +138,19 @@ pub struct Facts {
     pub frozen: bool,
     /// What was known of the signing key.
     pub key: Option<KeyFact>,
+    /// Receipts of the session that the requirement asks for; absent where it asks for none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receipts: Vec<ReceiptFact>,
+}
+
+/// What was known of an action in the intent's session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptFact {
+    /// The action.
+    pub action: Name,
+    /// The last receipt `SUCCEEDED` of it; nothing if there is none.
+    pub seq: Option<Seq>,
 }
 
 /// What was known of a key.
@@ -170,8 +183,14 @@ pub struct EvidenceKnown {
     pub effect: Option<Digest>,
     /// When it ends.
     pub expires_at: UnixMicros,
+    /// When it says that it was made, where the requirement asks how old it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<UnixMicros>,
     /// Its kind.
     pub kind: Name,
+    /// The principal as which its signer is trusted now, where the requirement asks who signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<Name>,
     /// The roles in which the signer is trusted now; none once it is revoked.
     pub roles: BTreeSet<Name>,
     /// The entry that registered it.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::Name;
+use crate::ids::{KeyId, Name};
 
 /// Everything that decisions follow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,22 +106,75 @@ pub enum Cost {
 }
 
 /// What must be shown before an action may happen. Empty sets do not pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Requirement {
     /// Each of these.
     AllOf(Vec<Requirement>),
     /// At least one of these.
     AnyOf(Vec<Requirement>),
-    /// A piece of evidence that the intent names.
-    Evidence {
-        /// The sort of artifact.
-        kind: Name,
-        /// A role in which its signer is trusted.
-        role: Name,
-        /// Whether it must speak of this very effect.
-        about_effect: bool,
+    /// At least so many of these.
+    AtLeast {
+        /// How many.
+        count: u32,
+        /// Of what.
+        of: Vec<Requirement>,
     },
+    /// Not this. Where this cannot be told, its opposite cannot be told either.
+    Not(Box<Requirement>),
+    /// Evidence that the intent names.
+    Evidence(EvidenceNeed),
+    /// A receipt `SUCCEEDED` of another action, earlier in the intent's session.
+    Receipt {
+        /// The action that it is of.
+        action: Name,
+    },
+}
+
+/// Which evidence counts. It was registered, has not expired, and its signer is trusted for the tenant now.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceNeed {
+    /// Whether it must speak of this very effect.
+    pub about_effect: bool,
+    /// The key that signed it; this or a role is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
+    /// The sort of artifact.
+    pub kind: Name,
+    /// How long ago it may have been issued, in microseconds. What claims to be issued in the future is not fresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_us: Option<u64>,
+    /// Whether evidence by the intent's own principal counts for nothing (separation of duties).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub not_submitter: bool,
+    /// A role in which its signer is trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Name>,
+    /// How many principals must have signed such evidence: several keys of one principal count once.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub signers: u32,
+}
+
+impl EvidenceNeed {
+    /// Whether it matters as which principal a signer is trusted.
+    #[must_use]
+    pub fn asks_principal(&self) -> bool {
+        self.key.is_some() || self.not_submitter || self.signers != 1
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_one(signers: &u32) -> bool {
+    *signers == 1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How much a tenant may spend in total.

@@ -1,6 +1,7 @@
 //! `writ init`: a new ledger.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -20,6 +21,9 @@ use crate::ledger;
 
 const EXAMPLE_POLICY: &str = include_str!("example_policy.json");
 
+/// Its cases, for `writ policy test`.
+const EXAMPLE_CASES: &str = include_str!("example_cases.json");
+
 /// Arguments of `writ init`.
 #[derive(clap::Args)]
 #[command(
@@ -36,7 +40,7 @@ pub(super) struct Args {
     origin: Option<String>,
     /// The policy bundle to activate, instead of the example
     #[arg(long, value_name = "DIR")]
-    policy: Option<std::path::PathBuf>,
+    policy: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -98,12 +102,16 @@ pub(super) fn run(args: &Args) -> Result<Found> {
 /// Writes what is not the ledger's own: configuration, policy, the example keys, whose ids it returns.
 fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<(KeyId, KeyId)> {
     let config = Config { kafka: args.kafka.clone(), ..Config::default() };
-    let text = match &args.policy {
-        None => EXAMPLE_POLICY.to_owned(),
-        Some(_) => serde_json::to_string_pretty(bundle).unwrap_or_default(),
-    };
-    for (path, text) in [(folder.config_file(), config.to_toml()), (folder.policy().join("policy.json"), text)] {
-        std::fs::write(&path, text).map_err(|e| Failure::io(&path, &e))?;
+    let write = |path: PathBuf, text: String| std::fs::write(&path, text).map_err(|e| Failure::io(&path, &e));
+    write(folder.config_file(), config.to_toml())?;
+    let policy = folder.policy().join("policy.json");
+    if args.policy.is_some() {
+        write(policy, serde_json::to_string_pretty(bundle).unwrap_or_default())?;
+    } else {
+        write(policy, EXAMPLE_POLICY.to_owned())?;
+        let cases = folder.policy().join("cases");
+        std::fs::create_dir(&cases).map_err(|e| Failure::io(&cases, &e))?;
+        write(cases.join("example.json"), EXAMPLE_CASES.to_owned())?;
     }
     let producer = folder::make_key(&folder.key(KeyRole::Producer))?.id();
     let approver = folder::make_key(&folder.key(KeyRole::Approver))?.id();

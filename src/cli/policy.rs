@@ -1,9 +1,9 @@
-//! `writ policy`: check, sign and activate bundles.
+//! `writ policy`: check, test, sign and activate bundles, and explain what they decided.
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use writ_kernel::policy::Policy;
 use writ_schemas::act::{Act, Statement};
@@ -12,12 +12,16 @@ use writ_schemas::errors::Code;
 use writ_schemas::policy::Bundle;
 use writ_schemas::strict;
 
-use super::session::Session;
+use super::init::name;
+use super::session::{self, Session};
+use super::show::encode;
 use super::{Data, Found, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::executor::contract;
 use crate::ledger;
+
+mod cases;
 
 /// `writ policy ...`
 #[derive(Subcommand)]
@@ -27,6 +31,33 @@ pub(super) enum Command {
     Check {
         /// The bundle: a directory with policy.json
         dir: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a bundle to the cases that its author wrote down
+    #[command(
+        after_help = "Example:  writ policy test ./ledger/policy        (its cases are in ./ledger/policy/cases)"
+    )]
+    Test {
+        /// The bundle: a directory with policy.json and cases/*.json
+        dir: PathBuf,
+        /// The cases: a directory or a file
+        #[arg(long, value_name = "PATH")]
+        cases: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show which requirement of a decision was met, and what would meet those that were not
+    #[command(after_help = "Example:  writ policy explain --data ./ledger acme r-2")]
+    Explain {
+        #[command(flatten)]
+        data: Data,
+        /// The tenant
+        tenant: String,
+        /// The intent's id
+        id: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -57,6 +88,11 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> Result<Found> {
     match command {
         Command::Check { dir, json } => check(dir, *json),
+        Command::Test { dir, cases: at, json } => {
+            let policy = Policy::compile(&read(dir)?)?;
+            cases::run(&policy, at.as_deref().unwrap_or(&dir.join("cases")), *json)
+        }
+        Command::Explain { data, tenant, id, json } => explain(data, tenant, id, *json),
         Command::Sign { data, bundle, out } => {
             std::fs::write(out, sign(data, bundle)?.to_envelope()).map_err(|e| Failure::io(out, &e))?;
             output::line(format!("signed    {}", out.display()));
@@ -105,6 +141,35 @@ fn check(dir: &Path, json: bool) -> Result<Found> {
     }
     output::line(table);
     Ok(Found::Yes)
+}
+
+fn explain(data: &Data, tenant: &str, id: &str, json: bool) -> Result<Found> {
+    let (tenant, id) = (name(tenant)?, name(id)?);
+    let path = format!("/v1/explanations/{}/{}", encode(tenant.as_str()), encode(id.as_str()));
+    let told = session::ask(&data.folder(), &path, |library| library.explanation(&tenant, &id))?;
+    if json {
+        output::json(&told);
+        return Ok(Found::Yes);
+    }
+    let (verdict, code) = (output::text(&told, "/verdict"), output::text(&told, "/code"));
+    output::line(format!("{} {code}  {}", output::verdict(verdict), output::text(&told, "/because")));
+    match &told["requirement"] {
+        Value::Null => output::line("the gate of proof requirements was not reached, or asks for nothing"),
+        requirement => print_tree(requirement, 1),
+    }
+    Ok(Found::Yes)
+}
+
+fn print_tree(node: &Value, depth: usize) {
+    let met = if node["met"] == true { "yes" } else { "NO" };
+    output::line(format!(
+        "{:indent$}{:<3} {}",
+        "",
+        output::verdict(met),
+        output::text(node, "/asks"),
+        indent = depth * 2
+    ));
+    node["parts"].as_array().into_iter().flatten().for_each(|part| print_tree(part, depth + 1));
 }
 
 fn sign(data: &Data, dir: &Path) -> Result<Signed<Act>> {

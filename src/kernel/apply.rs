@@ -1,5 +1,7 @@
 //! The only place where state changes: an event in its place is folded in.
 
+use std::collections::BTreeMap;
+
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::{Decision, Verdict};
 use writ_schemas::dsse::Signed;
@@ -89,7 +91,7 @@ impl State {
                 let open = self.open.get_mut(decision).filter(|open| open.dispatched_at.is_none());
                 open.ok_or(Fault::Execution)?.dispatched_at = Some(at);
             }
-            Event::ReceiptIssued(issued) => self.concluded(&issued.receipt)?,
+            Event::ReceiptIssued(issued) => self.concluded(seq, &issued.receipt)?,
             Event::OutcomeReconciled(act) => self.reconciled(act)?,
             Event::EvidenceRegistered(evidence) => {
                 let (digest, it) = (evidence.digest(), evidence.value());
@@ -100,6 +102,7 @@ impl State {
                     signer: evidence.signer().ok_or(Fault::Statement)?,
                     effect: it.effect,
                     expires_at: it.expires_at,
+                    issued_at: it.issued_at,
                 };
                 self.expiries.insert((it.expires_at, Expiring::Evidence(digest)));
                 self.evidence.insert(digest, registered);
@@ -220,7 +223,7 @@ impl State {
         Ok(())
     }
 
-    fn concluded(&mut self, signed: &Signed<Receipt>) -> Result<(), Fault> {
+    fn concluded(&mut self, seq: Seq, signed: &Signed<Receipt>) -> Result<(), Fault> {
         let receipt = signed.value();
         let open = self.open.remove(&receipt.decision_seq).ok_or(Fault::Execution)?;
         let digest = signed.digest();
@@ -236,10 +239,16 @@ impl State {
         }
         if let Some(session) = open.session {
             let key = (open.tenant, session);
-            let before = self.sessions.get(&key).map_or(UnixMicros(0), |session| session.expires_at);
+            let (before, mut succeeded) = match self.sessions.remove(&key) {
+                Some(session) => (session.expires_at, session.succeeded),
+                None => (UnixMicros(0), BTreeMap::new()),
+            };
+            if receipt.status == Status::Succeeded {
+                succeeded.insert(receipt.action.clone(), seq);
+            }
             let expires_at = before.max(open.expires_at).max(self.last_at);
             self.expiries.insert((expires_at, Expiring::Session(key.0.clone(), key.1.clone())));
-            self.sessions.insert(key, Session { receipt: digest, lamport: receipt.lamport, expires_at });
+            self.sessions.insert(key, Session { receipt: digest, lamport: receipt.lamport, expires_at, succeeded });
         }
         Ok(())
     }

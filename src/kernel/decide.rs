@@ -8,17 +8,17 @@ use serde_json::Value;
 
 use writ_schemas::decision::{
     Amount, Answer, BudgetFact, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts, Gate, GateAnswer,
-    KeyFact, SEMANTICS, Verdict,
+    KeyFact, ReceiptFact, SEMANTICS, Verdict,
 };
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::ids::{Digest, KeyId, LedgerId, Seq, UnixMicros};
+use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, Seq, UnixMicros};
 use writ_schemas::intent::{EVIDENCE_MAX, EXPIRY_AHEAD_MAX, Intent};
 use writ_schemas::policy::{Cost, Mode, Requires, Rule, Spends};
 use writ_schemas::strict::Refusal;
 
 use crate::policy::Policy;
-use crate::requirement;
+use crate::requirement::{self, Asks, Found};
 use crate::state::State;
 
 /// What is known of an intent before any gate is asked.
@@ -55,47 +55,53 @@ pub fn decide(
     intent_seq: Seq,
     now: UnixMicros,
 ) -> Decision {
-    let case = Case::new(state, intent.value(), signer, now);
-    let mut gates = Vec::with_capacity(GATES.len());
-    let mut refused: Option<Refusal> = None;
-    for (gate, ask) in GATES {
-        let answer = match refused {
-            Some(_) => Answer::NotReached,
-            None => ask(&case).unwrap_or_else(|refusal| {
-                refused = Some(refusal);
-                Answer::Refused
-            }),
-        };
-        gates.push(GateAnswer { gate: *gate, answer });
-    }
-    let execution = match (&refused, case.rule, case.effect) {
-        (None, Some(rule), Some(effect)) => Some(case.execution(ledger, rule, effect)),
+    let policy = state.policy.as_ref();
+    let case = Case::of(policy, intent.value(), signer, now);
+    let facts = case.look_up(state);
+    let Case { effect, rule, .. } = case;
+    let Judged { gates, verdict, code, because } = case.judge(&facts);
+    let execution = match (verdict, rule, effect) {
+        (Verdict::Pass, Some(rule), Some(effect)) => Some(case.execution(ledger, rule, effect, &facts)),
         _ => None,
     };
-    let (verdict, code, because) = match (refused, &execution) {
-        (Some(refusal), _) => (Verdict::Fail, refusal.code, refusal.detail),
-        (None, Some(_)) => (Verdict::Pass, Code::Ok, String::new()),
-        // The policy gate does not pass without a rule, nor the envelope gate without an effect.
-        (None, None) => (Verdict::Fail, Code::PolicyNone, "nothing to execute".to_owned()),
-    };
+    let Intent { tenant, id, .. } = intent.value();
     Decision {
         ledger,
         semantics: SEMANTICS,
         intent_seq,
         intent_digest: intent.digest(),
         signer,
-        tenant: case.intent.tenant.clone(),
-        id: case.intent.id.clone(),
+        tenant: tenant.clone(),
+        id: id.clone(),
         round: 0,
         now,
-        policy: state.policy.as_ref().map(Policy::digest),
+        policy: policy.map(Policy::digest),
         gates,
-        facts: case.facts,
+        facts,
         verdict,
         code,
         because,
         execution,
     }
+}
+
+/// What the gates answered, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Every gate in its order, and how it answered.
+    pub gates: Vec<GateAnswer>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// `OK`, or the code of the first gate that refused.
+    pub code: Code,
+    /// What is missing, for a person.
+    pub because: String,
+}
+
+/// Asks the gates about an intent under these facts, wherever they are from: a policy author asks "what if".
+#[must_use]
+pub fn judge(policy: Option<&Policy>, intent: &Intent, signer: KeyId, facts: &Facts, now: UnixMicros) -> Judged {
+    Case::of(policy, intent, signer, now).judge(facts)
 }
 
 /// Whether a decision's intent claimed its id: it got past trust and envelope. Earlier refusals are keyed by their source,
@@ -108,16 +114,17 @@ pub fn claims_id(decision: &Decision) -> bool {
 }
 
 /// One intent before the gates.
+#[derive(Clone, Copy)]
 struct Case<'a> {
     intent: &'a Intent,
     effect: Option<Digest>,
+    signer: KeyId,
     now: UnixMicros,
     policy: Option<&'a Policy>,
     rule: Option<&'a Rule>,
-    facts: Facts,
 }
 
-type Ask = fn(&Case<'_>) -> Result<Answer, Refusal>;
+type Ask = fn(&Case<'_>, &Facts) -> Result<Answer, Refusal>;
 
 /// The gates, in the order in which they are asked.
 const GATES: &[(Gate, Ask)] = &[
@@ -131,15 +138,15 @@ const GATES: &[(Gate, Ask)] = &[
     (Gate::Escalation, escalation),
 ];
 
-fn freeze(case: &Case<'_>) -> Result<Answer, Refusal> {
-    if case.facts.frozen {
+fn freeze(_: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
+    if facts.frozen {
         return Err(Refusal::new(Code::Frozen, "frozen by operators"));
     }
     Ok(Answer::Passed)
 }
 
-fn trust(case: &Case<'_>) -> Result<Answer, Refusal> {
-    let Some(key) = &case.facts.key else {
+fn trust(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
+    let Some(key) = &facts.key else {
         return Err(Refusal::new(Code::KeyUnknown, "the signing key was never trusted"));
     };
     if let Some(seq) = key.revoked {
@@ -151,7 +158,7 @@ fn trust(case: &Case<'_>) -> Result<Answer, Refusal> {
     Ok(Answer::Passed)
 }
 
-fn envelope(case: &Case<'_>) -> Result<Answer, Refusal> {
+fn envelope(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
     if case.intent.expires_at <= case.now {
         return Err(Refusal::new(Code::IntentExpired, format!("expired at {}", case.intent.expires_at.0)));
     }
@@ -167,7 +174,7 @@ fn envelope(case: &Case<'_>) -> Result<Answer, Refusal> {
     Ok(Answer::Passed)
 }
 
-fn policy(case: &Case<'_>) -> Result<Answer, Refusal> {
+fn policy(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
     if case.policy.is_none() {
         return Err(Refusal::new(Code::PolicyNone, "no policy was activated"));
     }
@@ -177,11 +184,11 @@ fn policy(case: &Case<'_>) -> Result<Answer, Refusal> {
     Ok(Answer::Passed)
 }
 
-fn temporal(case: &Case<'_>) -> Result<Answer, Refusal> {
+fn temporal(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
     not_built(case.policy.map(|policy| &policy.bundle().gates.temporal))
 }
 
-fn escalation(case: &Case<'_>) -> Result<Answer, Refusal> {
+fn escalation(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
     not_built(case.policy.map(|policy| &policy.bundle().gates.escalation))
 }
 
@@ -195,7 +202,7 @@ fn not_built(mode: Option<&Mode>) -> Result<Answer, Refusal> {
     }
 }
 
-fn proof(case: &Case<'_>) -> Result<Answer, Refusal> {
+fn proof(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let (policy, rule) = case.rules()?;
     if let Mode::Disabled(why) = &policy.bundle().gates.proof {
         return Ok(Answer::Disabled(why.clone()));
@@ -210,13 +217,14 @@ fn proof(case: &Case<'_>) -> Result<Answer, Refusal> {
     let Some(effect) = case.effect else {
         return Err(Refusal::new(Code::Schema, "action and args have no canonical form"));
     };
-    match requirement::missing(requirement, &case.facts.evidence, effect) {
+    let found = Found { facts, effect, signer: case.signer, principal: &case.intent.principal, now: case.now };
+    match requirement::missing(requirement, &found) {
         Some(what) => Err(Refusal::new(Code::ProofMissing, what)),
         None => Ok(Answer::Passed),
     }
 }
 
-fn budget(case: &Case<'_>) -> Result<Answer, Refusal> {
+fn budget(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let (policy, rule) = case.rules()?;
     if let Mode::Disabled(why) = &policy.bundle().gates.budget {
         return Ok(Answer::Disabled(why.clone()));
@@ -224,7 +232,7 @@ fn budget(case: &Case<'_>) -> Result<Answer, Refusal> {
     if let Spends::Exempt(why) = &rule.spends {
         return Ok(Answer::Exempt(why.clone()));
     }
-    let Some(fact) = &case.facts.budget else {
+    let Some(fact) = &facts.budget else {
         return Err(Refusal::new(Code::BudgetError, "the budget is not in the policy"));
     };
     let Some(cost) = fact.cost else {
@@ -242,53 +250,66 @@ fn budget(case: &Case<'_>) -> Result<Answer, Refusal> {
 }
 
 impl<'a> Case<'a> {
-    fn new(state: &'a State, intent: &'a Intent, signer: KeyId, now: UnixMicros) -> Case<'a> {
-        let policy = state.policy.as_ref();
+    fn of(policy: Option<&'a Policy>, intent: &'a Intent, signer: KeyId, now: UnixMicros) -> Case<'a> {
         let rule = policy.and_then(|policy| policy.rule(&intent.action));
-        let key = state.keys.get(&signer).map(|key| KeyFact {
+        let effect = intent.effect().ok().map(|bytes| Digest::of(&bytes));
+        Case { intent, effect, signer, now, policy, rule }
+    }
+
+    fn judge(&self, facts: &Facts) -> Judged {
+        let mut gates = Vec::with_capacity(GATES.len());
+        let mut refused: Option<Refusal> = None;
+        for (gate, ask) in GATES {
+            let answer = match refused {
+                Some(_) => Answer::NotReached,
+                None => ask(self, facts).unwrap_or_else(|refusal| {
+                    refused = Some(refusal);
+                    Answer::Refused
+                }),
+            };
+            gates.push(GateAnswer { gate: *gate, answer });
+        }
+        let (verdict, code, because) = match (refused, self.rule.zip(self.effect)) {
+            (Some(refusal), _) => (Verdict::Fail, refusal.code, refusal.detail),
+            (None, Some(_)) => (Verdict::Pass, Code::Ok, String::new()),
+            // The policy gate does not pass without a rule, nor the envelope gate without an effect.
+            (None, None) => (Verdict::Fail, Code::PolicyNone, "nothing to execute".to_owned()),
+        };
+        Judged { gates, verdict, code, because }
+    }
+
+    /// The facts, from the state.
+    fn look_up(&self, state: &State) -> Facts {
+        let Case { intent, now, .. } = *self;
+        let key = state.keys.get(&self.signer).map(|key| KeyFact {
             tenant: key.tenant.clone(),
             principal: key.principal.clone(),
             revoked: key.revoked,
         });
-        let mut facts = Facts { frozen: state.frozen, key, evidence: Vec::new(), budget: None };
-        let effect = intent.effect().ok().map(|bytes| Digest::of(&bytes));
-        let mut case = Case { intent, effect, now, policy, rule, facts: Facts::default() };
+        let mut facts = Facts { frozen: state.frozen, key, ..Facts::default() };
         // A stranger's decision must not tell it what the tenant has: no facts about the tenant before trust is clear.
-        std::mem::swap(&mut case.facts, &mut facts);
-        if trust(&case).is_ok() {
-            case.facts.evidence =
-                intent.evidence.iter().take(EVIDENCE_MAX).map(|digest| known(state, intent, *digest, now)).collect();
-            case.facts.budget = case.budget_fact(state);
+        if trust(self, &facts).is_ok() {
+            let asks = self.policy.zip(self.rule).and_then(|(policy, rule)| policy.asks(rule));
+            let evidence = intent.evidence.iter().take(EVIDENCE_MAX);
+            facts.evidence = evidence.map(|digest| known(state, intent, *digest, now, asks)).collect();
+            let receipts = asks.iter().flat_map(|asks| &asks.receipts);
+            facts.receipts = receipts.map(|action| receipt(state, intent, action)).collect();
+            facts.budget = self.policy.and_then(|policy| {
+                let account = |budget: &Name| state.accounts.get(&(intent.tenant.clone(), budget.clone()));
+                budget_fact(policy, intent, |budget| account(budget).map_or((0, 0), |it| (it.reserved, it.committed)))
+            });
         }
-        case
+        facts
     }
 
     fn rules(&self) -> Result<(&'a Policy, &'a Rule), Refusal> {
         self.policy.zip(self.rule).ok_or_else(|| Refusal::new(Code::PolicyNone, "no policy was activated"))
     }
 
-    fn budget_fact(&self, state: &State) -> Option<BudgetFact> {
-        let (policy, rule) = self.policy.zip(self.rule)?;
-        let Spends::Budget { name, cost } = &rule.spends else { return None };
-        let budget = policy.bundle().budgets.get(name)?;
-        let account = state.accounts.get(&(self.intent.tenant.clone(), name.clone())).copied().unwrap_or_default();
-        Some(BudgetFact {
-            name: name.clone(),
-            unit: budget.unit.clone(),
-            limit: budget.tenants.get(&self.intent.tenant).copied().unwrap_or(budget.limit),
-            reserved: account.reserved,
-            committed: account.committed,
-            cost: match cost {
-                Cost::Fixed(cost) => Some(*cost),
-                Cost::Arg(key) => self.intent.args.get(key).and_then(Value::as_u64),
-            },
-        })
-    }
-
-    fn execution(&self, ledger: LedgerId, rule: &Rule, effect_digest: Digest) -> ExecutionIntent {
+    fn execution(&self, ledger: LedgerId, rule: &Rule, effect_digest: Digest, facts: &Facts) -> ExecutionIntent {
         let enforced = self.policy.is_some_and(|policy| policy.bundle().gates.budget == Mode::Enforced);
         let reservation =
-            self.facts.budget.as_ref().filter(|_| enforced).and_then(|fact| {
+            facts.budget.as_ref().filter(|_| enforced).and_then(|fact| {
                 Some(Amount { budget: fact.name.clone(), unit: fact.unit.clone(), amount: fact.cost? })
             });
         ExecutionIntent {
@@ -302,12 +323,31 @@ impl<'a> Case<'a> {
     }
 }
 
+/// The budget that an intent spends, if its rule names one. `spent` says what is reserved and what is committed of it.
+#[must_use]
+pub fn budget_fact(policy: &Policy, intent: &Intent, spent: impl FnOnce(&Name) -> (u64, u64)) -> Option<BudgetFact> {
+    let Spends::Budget { name, cost } = &policy.rule(&intent.action)?.spends else { return None };
+    let budget = policy.bundle().budgets.get(name)?;
+    let (reserved, committed) = spent(name);
+    Some(BudgetFact {
+        name: name.clone(),
+        unit: budget.unit.clone(),
+        limit: budget.tenants.get(&intent.tenant).copied().unwrap_or(budget.limit),
+        reserved,
+        committed,
+        cost: match cost {
+            Cost::Fixed(cost) => Some(*cost),
+            Cost::Arg(key) => intent.args.get(key).and_then(Value::as_u64),
+        },
+    })
+}
+
 /// One key for one run of one effect: the digest of ledger, tenant, id, round and effect, a line each.
 fn idempotency_key(ledger: LedgerId, intent: &Intent, effect: Digest) -> Digest {
     Digest::of(format!("{ledger}\n{}\n{}\n0\n{effect}\n", intent.tenant, intent.id).as_bytes())
 }
 
-fn known(state: &State, intent: &Intent, digest: Digest, now: UnixMicros) -> EvidenceFact {
+fn known(state: &State, intent: &Intent, digest: Digest, now: UnixMicros, asks: Option<&Asks>) -> EvidenceFact {
     let known = state.evidence.get(&digest).filter(|it| it.tenant == intent.tenant && it.expires_at > now).map(|it| {
         let signer = state.keys.get(&it.signer).filter(|key| key.revoked.is_none() && key.tenant == it.tenant);
         EvidenceKnown {
@@ -315,9 +355,17 @@ fn known(state: &State, intent: &Intent, digest: Digest, now: UnixMicros) -> Evi
             kind: it.kind.clone(),
             signer: it.signer,
             roles: signer.map(|key| key.roles.clone()).unwrap_or_default(),
+            principal: signer.filter(|_| asks.is_some_and(|it| it.principal)).map(|key| key.principal.clone()),
             effect: it.effect,
+            issued_at: asks.is_some_and(|it| it.age).then_some(it.issued_at),
             expires_at: it.expires_at,
         }
     });
     EvidenceFact { digest, known }
+}
+
+/// What the intent's session knows of an action.
+fn receipt(state: &State, intent: &Intent, action: &Name) -> ReceiptFact {
+    let session = intent.session.as_ref().and_then(|id| state.sessions.get(&(intent.tenant.clone(), id.clone())));
+    ReceiptFact { action: action.clone(), seq: session.and_then(|session| session.succeeded.get(action).copied()) }
 }

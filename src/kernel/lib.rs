@@ -5,7 +5,8 @@
 //! - [`state`]: what deciding needs to remember, and for how long; its hash
 //! - [`policy`]: a bundle, checked and ready to be asked
 //! - [`decide`]: the staircase of gates; a new gate goes there
-//! - [`requirement`]: proof requirements over verified evidence
+//! - [`requirement`]: proof requirements over verified evidence and receipts
+//! - [`soundness`]: what is wrong with a requirement before anything is shown
 //! - [`execution`]: whether a decision may be dispatched, and the receipt of an ending
 //! - [`admission`]: whether an administrative act or a piece of evidence becomes an event
 //! - [`apply`]: the only place where state changes
@@ -19,6 +20,7 @@ pub mod state;
 pub mod policy;
 pub mod decide;
 pub mod requirement;
+pub mod soundness;
 pub mod execution;
 pub mod admission;
 pub mod apply;

@@ -9,11 +9,11 @@ use std::fmt;
 use writ_schemas::canonical;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Name};
-use writ_schemas::policy::{Bundle, Connector, ConnectorKind, Cost, Mode, Requirement, Requires, Rule, Spends};
+use writ_schemas::policy::{Bundle, Connector, ConnectorKind, Cost, Mode, Requires, Rule, Spends};
 use writ_schemas::strict::{INTEGER_MAX, Refusal};
 
-/// The most nodes of all requirement graphs of a bundle together.
-pub const REQUIREMENT_NODES_MAX: usize = 100_000;
+use crate::requirement::Asks;
+use crate::soundness;
 
 /// The longest wait for a connector: 5 minutes in microseconds.
 pub const TIMEOUT_MAX: u64 = 300_000_000;
@@ -27,6 +27,7 @@ pub struct Policy {
     digest: Digest,
     bundle: Bundle,
     by_action: BTreeMap<Name, usize>,
+    asks: BTreeMap<Name, Asks>,
 }
 
 impl Policy {
@@ -53,9 +54,10 @@ impl Policy {
                 reason(format!("gates.{gate}"), why)?;
             }
         }
-        let mut nodes = 0;
+        let mut asks = BTreeMap::new();
         for (name, requirement) in &bundle.requirements {
-            count(requirement, &mut nodes).map_err(|why| invalid(format!("requirements.{name}"), why))?;
+            soundness::check(requirement).map_err(|why| invalid(format!("requirements.{name}"), why))?;
+            asks.insert(name.clone(), Asks::of(requirement));
         }
         for (name, budget) in &bundle.budgets {
             if budget.limit > INTEGER_MAX || budget.tenants.values().any(|limit| *limit > INTEGER_MAX) {
@@ -72,7 +74,7 @@ impl Policy {
                 return Err(invalid(format!("rules[{at}] ({})", rule.action), "a second rule for this action"));
             }
         }
-        Ok(Policy { digest: Digest::of(&bytes), bundle: bundle.clone(), by_action })
+        Ok(Policy { digest: Digest::of(&bytes), bundle: bundle.clone(), by_action, asks })
     }
 
     /// The policy hash: the digest of the bundle's canonical JSON.
@@ -93,6 +95,14 @@ impl Policy {
         self.by_action.get(action).and_then(|at| self.bundle.rules.get(*at))
     }
 
+    /// What a rule's requirement looks at; nothing where it needs none.
+    pub(crate) fn asks(&self, rule: &Rule) -> Option<&Asks> {
+        match &rule.requires {
+            Requires::Requirement(name) => self.asks.get(name),
+            Requires::Exempt(_) => None,
+        }
+    }
+
     /// A connector by name.
     #[must_use]
     pub fn connector(&self, name: &Name) -> Option<&Connector> {
@@ -109,22 +119,6 @@ fn reason(place: String, why: &str) -> Result<(), Refusal> {
         return Err(invalid(place, format!("give a reason of 1 to {REASON_LEN_MAX} bytes")));
     }
     Ok(())
-}
-
-fn count(requirement: &Requirement, nodes: &mut usize) -> Result<(), &'static str> {
-    *nodes += 1;
-    if *nodes > REQUIREMENT_NODES_MAX {
-        return Err("too many requirements in all");
-    }
-    match requirement {
-        Requirement::AllOf(parts) | Requirement::AnyOf(parts) => {
-            if parts.is_empty() {
-                return Err("an empty set, which nothing can meet");
-            }
-            parts.iter().try_for_each(|part| count(part, nodes))
-        }
-        Requirement::Evidence { .. } => Ok(()),
-    }
 }
 
 fn check_connector(connector: &Connector) -> Result<(), &'static str> {

@@ -1,35 +1,180 @@
-//! Proof requirements: what must be shown before an action may happen, over evidence whose signer was verified.
+//! Proof requirements: what must be shown before an action may happen.
 //!
-//! Evaluation walks each node once; the graph was bounded when its bundle was loaded. Empty sets do not pass.
+//! A requirement is looked at in the light of what was found: evidence whose signer was verified, receipts of the session.
+//! Each node is walked once, and the graph was bounded when its bundle was loaded. Empty sets do not pass.
 
-use writ_schemas::decision::EvidenceFact;
-use writ_schemas::ids::Digest;
-use writ_schemas::policy::Requirement;
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use writ_schemas::decision::{EvidenceFact, EvidenceKnown, Facts};
+use writ_schemas::ids::{Digest, KeyId, Name, UnixMicros};
+use writ_schemas::policy::{EvidenceNeed, Requirement};
+
+/// What requirements are held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Evidence and receipts.
+    pub facts: &'a Facts,
+    /// The effect that the intent asks for.
+    pub effect: Digest,
+    /// The key that signed the intent.
+    pub signer: KeyId,
+    /// The intent's principal.
+    pub principal: &'a Name,
+    /// The time of the decision.
+    pub now: UnixMicros,
+}
+
+/// What a requirement looks at, so that a decision records it, and nothing more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asks {
+    /// How old evidence is.
+    pub(crate) age: bool,
+    /// As which principal its signer is trusted.
+    pub(crate) principal: bool,
+    /// Receipts of these actions.
+    pub(crate) receipts: BTreeSet<Name>,
+}
+
+impl Asks {
+    /// What this requirement looks at.
+    pub(crate) fn of(requirement: &Requirement) -> Asks {
+        let mut asks = Asks::default();
+        asks.add(requirement);
+        asks
+    }
+
+    fn add(&mut self, requirement: &Requirement) {
+        match requirement {
+            Requirement::AllOf(parts) | Requirement::AnyOf(parts) | Requirement::AtLeast { of: parts, .. } => {
+                parts.iter().for_each(|part| self.add(part));
+            }
+            Requirement::Not(part) => self.add(part),
+            Requirement::Evidence(need) => {
+                self.age |= need.max_age_us.is_some();
+                self.principal |= need.asks_principal();
+            }
+            Requirement::Receipt { action } => {
+                self.receipts.insert(action.clone());
+            }
+        }
+    }
+}
+
+/// A requirement with what became of it and of its parts, for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// What is asked for, in words.
+    pub asks: String,
+    /// Whether it is met.
+    pub met: bool,
+    /// Its parts, in their order.
+    pub parts: Vec<Explained>,
+}
+
+impl Explained {
+    /// The requirement and all its parts, each looked at by itself.
+    #[must_use]
+    pub fn of(requirement: &Requirement, found: &Found<'_>) -> Explained {
+        let parts = parts(requirement).iter().map(|part| Explained::of(part, found)).collect();
+        Explained { asks: words(requirement), met: is_met(requirement, found), parts }
+    }
+}
+
+/// Whether a requirement is met.
+#[must_use]
+pub fn is_met(requirement: &Requirement, found: &Found<'_>) -> bool {
+    match requirement {
+        Requirement::AllOf(parts) => !parts.is_empty() && parts.iter().all(|part| is_met(part, found)),
+        Requirement::AnyOf(parts) => parts.iter().any(|part| is_met(part, found)),
+        Requirement::AtLeast { count, of } => {
+            let count = usize::try_from(*count).unwrap_or(usize::MAX);
+            count > 0 && of.iter().filter(|part| is_met(part, found)).take(count).count() == count
+        }
+        Requirement::Not(part) => !is_met(part, found),
+        Requirement::Evidence(need) => is_shown(need, found),
+        Requirement::Receipt { action } => {
+            found.facts.receipts.iter().any(|fact| fact.action == *action && fact.seq.is_some())
+        }
+    }
+}
 
 /// What is missing for a requirement to be met: nothing, or the first thing found missing, for a person.
 #[must_use]
-pub fn missing(requirement: &Requirement, evidence: &[EvidenceFact], effect: Digest) -> Option<String> {
+pub fn missing(requirement: &Requirement, found: &Found<'_>) -> Option<String> {
+    if is_met(requirement, found) {
+        return None;
+    }
+    let lacking = |parts: &[Requirement]| {
+        let lacks: Vec<String> = parts.iter().filter_map(|part| missing(part, found)).collect();
+        lacks.join("; ")
+    };
+    Some(match requirement {
+        Requirement::AllOf(parts) => parts
+            .iter()
+            .find_map(|part| missing(part, found))
+            .unwrap_or_else(|| "an empty set passes nothing".to_owned()),
+        Requirement::AnyOf(parts) => format!("none of: {}", lacking(parts)),
+        Requirement::AtLeast { count, of } => format!("not {count} of {}, for lack of: {}", of.len(), lacking(of)),
+        Requirement::Not(_) | Requirement::Evidence(_) | Requirement::Receipt { .. } => words(requirement),
+    })
+}
+
+/// Enough evidence of this sort, by enough principals.
+fn is_shown(need: &EvidenceNeed, found: &Found<'_>) -> bool {
+    let fitting = || found.facts.evidence.iter().filter_map(|fact| fits(need, fact, found));
+    if need.signers == 1 {
+        return fitting().next().is_some();
+    }
+    let principals: BTreeSet<&Name> = fitting().filter_map(|known| known.principal.as_ref()).collect();
+    need.signers > 0 && u32::try_from(principals.len()).unwrap_or(u32::MAX) >= need.signers
+}
+
+fn fits<'a>(need: &EvidenceNeed, fact: &'a EvidenceFact, found: &Found<'_>) -> Option<&'a EvidenceKnown> {
+    let known = fact.known.as_ref()?;
+    let of_kind = known.kind == need.kind;
+    let about = match known.effect {
+        Some(about) => about == found.effect,
+        None => !need.about_effect,
+    };
+    let in_role = need.role.as_ref().is_none_or(|role| known.roles.contains(role));
+    // A revoked key is nobody's: it has no roles and no principal.
+    let by_key = need.key.is_none_or(|key| known.signer == key && known.principal.is_some());
+    let of_another = !need.not_submitter
+        || known.signer != found.signer && known.principal.as_ref().is_some_and(|it| it != found.principal);
+    let fresh = need.max_age_us.is_none_or(|age| {
+        known.issued_at.is_some_and(|issued| issued <= found.now && found.now.0.saturating_sub(issued.0) <= age)
+    });
+    (of_kind && about && in_role && by_key && of_another && fresh).then_some(known)
+}
+
+/// The parts of a node.
+pub(crate) fn parts(requirement: &Requirement) -> &[Requirement] {
     match requirement {
-        Requirement::AllOf(parts) if parts.is_empty() => Some("an empty set passes nothing".to_owned()),
-        Requirement::AllOf(parts) => parts.iter().find_map(|part| missing(part, evidence, effect)),
-        Requirement::AnyOf(parts) => {
-            let mut lacks = Vec::new();
-            for part in parts {
-                lacks.push(missing(part, evidence, effect)?);
-            }
-            Some(format!("none of: {}", lacks.join("; ")))
-        }
-        Requirement::Evidence { kind, role, about_effect } => {
-            let shown = evidence.iter().filter_map(|fact| fact.known.as_ref()).any(|known| {
-                known.kind == *kind
-                    && known.roles.contains(role)
-                    && match known.effect {
-                        Some(about) => about == effect,
-                        None => !about_effect,
-                    }
-            });
-            let about = if *about_effect { " about this effect" } else { "" };
-            (!shown).then(|| format!("evidence {kind}{about} by a key in role {role}"))
+        Requirement::AllOf(parts) | Requirement::AnyOf(parts) | Requirement::AtLeast { of: parts, .. } => parts,
+        Requirement::Not(part) => std::slice::from_ref(part),
+        Requirement::Evidence(_) | Requirement::Receipt { .. } => &[],
+    }
+}
+
+/// What a node asks for, without its parts.
+#[must_use]
+pub fn words(requirement: &Requirement) -> String {
+    match requirement {
+        Requirement::AllOf(_) => "all of".to_owned(),
+        Requirement::AnyOf(_) => "any of".to_owned(),
+        Requirement::AtLeast { count, of } => format!("at least {count} of {}", of.len()),
+        Requirement::Not(part) => format!("not {}", words(part)),
+        Requirement::Receipt { action } => format!("an earlier receipt of {action} in this session"),
+        Requirement::Evidence(need) => {
+            let about = if need.about_effect { " about this effect" } else { "" };
+            let role = need.role.as_ref().map(|role| format!(" by a key in role {role}")).unwrap_or_default();
+            let key = need.key.map(|key| format!(" by key {key}")).unwrap_or_default();
+            let signers = if need.signers == 1 { String::new() } else { format!(" of {} principals", need.signers) };
+            let other = if need.not_submitter { " other than the submitter" } else { "" };
+            let age = need.max_age_us.map(|age| format!(" not older than {} s", age / 1_000_000)).unwrap_or_default();
+            format!("evidence {}{about}{role}{key}{signers}{other}{age}", need.kind)
         }
     }
 }
@@ -37,49 +182,136 @@ pub fn missing(requirement: &Requirement, evidence: &[EvidenceFact], effect: Dig
 #[cfg(test)]
 mod tests {
     use super::*;
-    use writ_schemas::decision::EvidenceKnown;
-    use writ_schemas::ids::{KeyId, Seq, UnixMicros};
+    use writ_schemas::decision::ReceiptFact;
+    use writ_schemas::ids::Seq;
 
     const EFFECT: Digest = Digest([7; 32]);
+    const NOW: UnixMicros = UnixMicros(1_000_000_000);
+    const AGENT: KeyId = KeyId([9; 32]);
 
-    fn shown(kind: &str, role: &str, effect: Option<Digest>) -> EvidenceFact {
-        EvidenceFact {
-            digest: Digest([1; 32]),
-            known: Some(EvidenceKnown {
-                seq: Seq(1),
-                kind: kind.parse().expect("name"),
-                signer: KeyId([2; 32]),
-                roles: [role.parse().expect("name")].into(),
-                effect,
-                expires_at: UnixMicros(9),
-            }),
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    /// Evidence of a kind about the effect, just issued, by a principal with one role, whose name it has.
+    fn by(principal: &str, kind: &str) -> EvidenceKnown {
+        EvidenceKnown {
+            seq: Seq(1),
+            kind: name(kind),
+            signer: KeyId([principal.as_bytes()[0]; 32]),
+            roles: [name(principal.split('-').next().expect("a role"))].into(),
+            principal: Some(name(principal)),
+            effect: Some(EFFECT),
+            issued_at: Some(NOW),
+            expires_at: UnixMicros(u64::MAX),
         }
     }
 
+    fn is_met_by(requirement: &str, evidence: Vec<EvidenceKnown>) -> bool {
+        let requirement: Requirement = serde_json::from_str(requirement).expect("a requirement");
+        let evidence = evidence.into_iter().map(|known| EvidenceFact { digest: Digest([1; 32]), known: Some(known) });
+        let facts = Facts {
+            evidence: evidence.chain([EvidenceFact { digest: Digest([2; 32]), known: None }]).collect(),
+            receipts: vec![
+                ReceiptFact { action: name("quote"), seq: Some(Seq(5)) },
+                ReceiptFact { action: name("scan"), seq: None },
+            ],
+            ..Facts::default()
+        };
+        let agent = name("agent");
+        let found = Found { facts: &facts, effect: EFFECT, signer: AGENT, principal: &agent, now: NOW };
+        let met = is_met(&requirement, &found);
+        assert_eq!(missing(&requirement, &found).is_none(), met);
+        assert_eq!(Explained::of(&requirement, &found).met, met);
+        met
+    }
+
+    fn need(rest: &str) -> String {
+        format!(r#"{{"evidence":{{"kind":"approval","about_effect":true{rest}}}}}"#)
+    }
+
     #[test]
-    fn sets_and_leaves() {
-        let needs = |json: &str| serde_json::from_str::<Requirement>(json).expect("requirement");
-        let ticket = r#"{"evidence":{"kind":"ticket","role":"agent","about_effect":false}}"#;
-        let approval = r#"{"evidence":{"kind":"approval","role":"approver","about_effect":true}}"#;
-        let have = |facts: &[EvidenceFact], requirement: &str| missing(&needs(requirement), facts, EFFECT).is_none();
-
-        let (t, a) = (shown("ticket", "agent", None), shown("approval", "approver", Some(EFFECT)));
-        assert!(have(std::slice::from_ref(&t), ticket));
-        assert!(!have(&[], ticket));
-        assert!(!have(&[shown("ticket", "approver", None)], ticket), "another role");
-        assert!(!have(&[shown("ticket", "agent", Some(Digest([8; 32])))], ticket), "about another effect");
-        assert!(have(std::slice::from_ref(&a), approval));
-        assert!(!have(&[shown("approval", "approver", None)], approval), "about no effect");
-
-        let all = format!(r#"{{"all_of":[{ticket},{approval}]}}"#);
-        let any = format!(r#"{{"any_of":[{ticket},{approval}]}}"#);
-        assert!(!have(std::slice::from_ref(&t), &all) && have(&[t.clone(), a.clone()], &all));
-        assert!(!have(&[], &any) && have(std::slice::from_ref(&a), &any));
+    fn evidence_counts_only_if_it_is_what_was_asked_for() {
+        let approver = need(r#","role":"approver""#);
+        assert!(is_met_by(&approver, vec![by("approver-1", "approval")]));
+        assert!(!is_met_by(&approver, vec![]));
+        assert!(!is_met_by(&approver, vec![by("approver-1", "ticket")]), "another kind");
+        assert!(!is_met_by(&approver, vec![by("clerk-1", "approval")]), "another role");
+        let about = |effect| EvidenceKnown { effect, ..by("approver-1", "approval") };
+        assert!(!is_met_by(&approver, vec![about(None)]), "about no effect");
+        assert!(!is_met_by(&approver, vec![about(Some(Digest([8; 32])))]), "about another effect");
+        let general = approver.replace("true", "false");
+        assert!(is_met_by(&general, vec![about(None)]));
         assert!(
-            !have(std::slice::from_ref(&t), r#"{"all_of":[]}"#) && !have(&[t], r#"{"any_of":[]}"#),
-            "empty sets do not pass"
+            !is_met_by(&general, vec![about(Some(Digest([8; 32])))]),
+            "about another effect, where none is asked for"
         );
-        let unknown = EvidenceFact { digest: Digest([1; 32]), known: None };
-        assert!(!have(&[unknown], ticket));
+    }
+
+    #[test]
+    fn a_key_counts_while_it_is_trusted() {
+        let approval = by("approver-1", "approval");
+        let asked = need(&format!(r#","key":"{}""#, approval.signer));
+        assert!(is_met_by(&asked, vec![approval.clone()]));
+        assert!(!is_met_by(&asked, vec![EvidenceKnown { signer: KeyId([3; 32]), ..approval.clone() }]), "another key");
+        assert!(!is_met_by(&asked, vec![EvidenceKnown { principal: None, ..approval }]), "revoked");
+    }
+
+    #[test]
+    fn signers_are_principals_and_each_counts_once() {
+        let two = need(r#","role":"approver","signers":2"#);
+        let (one, other) = (by("approver-1", "approval"), by("approver-2", "approval"));
+        let second_key = EvidenceKnown { signer: KeyId([4; 32]), ..one.clone() };
+        assert!(is_met_by(&two, vec![one.clone(), other]));
+        assert!(!is_met_by(&two, vec![one.clone(), one.clone()]), "the same twice");
+        assert!(!is_met_by(&two, vec![one, second_key]), "two keys of one principal");
+    }
+
+    #[test]
+    fn who_submits_cannot_approve() {
+        let other = need(r#","role":"agent","not_submitter":true"#);
+        let own = by("agent", "approval");
+        assert!(is_met_by(&need(r#","role":"agent""#), vec![own.clone()]), "where nobody asks, it can");
+        assert!(!is_met_by(&other, vec![own.clone()]), "the same principal with another key");
+        let same_key = EvidenceKnown { signer: AGENT, principal: Some(name("agent-2")), ..own.clone() };
+        assert!(!is_met_by(&other, vec![same_key]), "another principal with the same key");
+        assert!(!is_met_by(&other, vec![EvidenceKnown { principal: None, ..own }]), "nobody knows who");
+        assert!(is_met_by(&other, vec![by("agent-2", "approval")]));
+    }
+
+    #[test]
+    fn fresh_is_not_older_and_not_from_the_future() {
+        let fresh = need(r#","role":"approver","max_age_us":60"#);
+        let issued = |at| vec![EvidenceKnown { issued_at: at, ..by("approver-1", "approval") }];
+        assert!(is_met_by(&fresh, issued(Some(NOW))));
+        assert!(is_met_by(&fresh, issued(Some(UnixMicros(NOW.0 - 60)))));
+        assert!(!is_met_by(&fresh, issued(Some(UnixMicros(NOW.0 - 61)))));
+        assert!(!is_met_by(&fresh, issued(Some(UnixMicros(NOW.0 + 1)))));
+        assert!(!is_met_by(&fresh, issued(None)));
+    }
+
+    #[test]
+    fn sets_are_what_they_say() {
+        let leaf = |action: &str| format!(r#"{{"receipt":{{"action":"{action}"}}}}"#);
+        // The session knows a quote; it knows of no scan, and nothing at all of a refund.
+        let (yes, no, never) = (leaf("quote"), leaf("scan"), leaf("refund"));
+        #[rustfmt::skip] // A table is read by columns.
+        let cases = [
+            (format!(r#"{{"all_of":[{yes},{yes}]}}"#), true),
+            (format!(r#"{{"all_of":[{yes},{no}]}}"#), false),
+            (r#"{"all_of":[]}"#.to_owned(), false),
+            (format!(r#"{{"any_of":[{never},{yes}]}}"#), true),
+            (format!(r#"{{"any_of":[{never},{no}]}}"#), false),
+            (r#"{"any_of":[]}"#.to_owned(), false),
+            (format!(r#"{{"at_least":{{"count":2,"of":[{yes},{no},{yes}]}}}}"#), true),
+            (format!(r#"{{"at_least":{{"count":2,"of":[{yes},{no},{never}]}}}}"#), false),
+            (r#"{"at_least":{"count":0,"of":[]}}"#.to_owned(), false),
+            (r#"{"at_least":{"count":1,"of":[]}}"#.to_owned(), false),
+            (format!(r#"{{"not":{no}}}"#), true),
+            (format!(r#"{{"not":{yes}}}"#), false),
+        ];
+        for (requirement, met) in cases {
+            assert_eq!(is_met_by(&requirement, vec![]), met, "{requirement}");
+        }
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::Encode;
+use bincode::enc::Encoder;
+use bincode::error::EncodeError;
 
 use writ_schemas::decision::Amount;
 use writ_schemas::event::Partition;
@@ -56,7 +58,7 @@ pub(crate) struct Known {
 }
 
 /// A piece of evidence.
-#[derive(Clone, Debug, PartialEq, Encode)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Registered {
     pub(crate) seq: Seq,
     pub(crate) tenant: Name,
@@ -64,6 +66,15 @@ pub(crate) struct Registered {
     pub(crate) signer: KeyId,
     pub(crate) effect: Option<Digest>,
     pub(crate) expires_at: UnixMicros,
+    /// Not hashed: the digest under which it is registered binds it.
+    pub(crate) issued_at: UnixMicros,
+}
+
+impl Encode for Registered {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let Registered { seq, tenant, kind, signer, effect, expires_at, issued_at: _ } = self;
+        (seq, tenant, kind, signer, effect, expires_at).encode(encoder)
+    }
 }
 
 /// What a tenant has spent of a budget.
@@ -124,12 +135,21 @@ pub(crate) struct Held {
     pub(crate) reservation: Option<(Name, u64)>,
 }
 
-/// The end of a session's chain of receipts.
-#[derive(Clone, Debug, PartialEq, Encode)]
+/// A session: the end of its chain of receipts, and what succeeded in it.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Session {
     pub(crate) receipt: Digest,
     pub(crate) lamport: Lamport,
     pub(crate) expires_at: UnixMicros,
+    /// The last receipt `SUCCEEDED` of each action. Not hashed: the chain of receipts binds it.
+    pub(crate) succeeded: BTreeMap<Name, Seq>,
+}
+
+impl Encode for Session {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let Session { receipt, lamport, expires_at, succeeded: _ } = self;
+        (receipt, lamport, expires_at).encode(encoder)
+    }
 }
 
 /// A topic whose partitions belong to this ledger.
@@ -242,7 +262,7 @@ impl State {
     #[must_use]
     pub fn hash(&self) -> Digest {
         let mut hasher = blake3::Hasher::new_derive_key("writ 2026-11 state v1");
-        let part = |encoded: Result<usize, bincode::error::EncodeError>| {
+        let part = |encoded: Result<usize, EncodeError>| {
             debug_assert!(encoded.is_ok(), "a hasher takes every byte");
         };
         let encoding = bincode::config::standard().with_fixed_int_encoding();

@@ -70,7 +70,7 @@ fn answers_for_programs_are_the_same_twice() {
     let scene = worked();
     let data = scene.data();
     let bundle = scene.inside("policy").to_string_lossy().into_owned();
-    let questions: [&[&str]; 9] = [
+    let questions: [&[&str]; 11] = [
         &["verify", "--json", "--data", data],
         &["replay", "--json", "--data", data],
         &["log", "show", "--json", "--data", data],
@@ -80,6 +80,8 @@ fn answers_for_programs_are_the_same_twice() {
         &["graph", "show", "acme", "r-2", "--json", "--data", data],
         &["errors", "--json"],
         &["policy", "check", &bundle, "--json"],
+        &["policy", "test", &bundle, "--json"],
+        &["policy", "explain", "acme", "r-2", "--json", "--data", data],
     ];
     let ask = |words: &[&str]| {
         let run = writ(words).ended(0);

@@ -18,6 +18,7 @@ mod ledgers;
 mod forged;
 mod tampered;
 mod loss;
+mod requirements;
 mod planted;
 mod unreadable;
 mod regress;

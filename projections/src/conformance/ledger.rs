@@ -284,6 +284,7 @@ impl Writer {
             key: Some(KeyFact { tenant: tenant.clone(), principal: principal.clone(), revoked: None }),
             evidence: run.evidence.iter().map(|(seq, digest)| self.known(*seq, *digest)).collect(),
             budget: None,
+            receipts: Vec::new(),
         };
         let decision = self.decision(intent_seq, &intent, Code::Ok, facts, run.cost);
         let decision_seq = self.append(Event::DecisionMade(decision.clone()));
@@ -333,6 +334,8 @@ impl Writer {
             roles: [name("approver")].into(),
             effect: None,
             expires_at: self.now.plus(HOUR),
+            issued_at: None,
+            principal: None,
         };
         EvidenceFact { digest, known: Some(known) }
     }

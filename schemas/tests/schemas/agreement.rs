@@ -247,6 +247,9 @@ fn difference(kind: &str, mutant: &Mutant, schema_accepts: bool) -> Option<Diffe
                 Some(Difference::LaterStep)
             }
             "policy" | "act" if ends(&["/exempt", "/disabled", "/output_schema"]) => Some(Difference::LaterStep),
+            "policy" | "act" if ends(&["/role", "/key", "/signers", "/max_age_us", "/count", "/of"]) => {
+                Some(Difference::LaterStep)
+            }
             _ => None,
         },
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::{
     Amount, Answer, BudgetFact, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts, Gate, GateAnswer,
-    KeyFact, SEMANTICS, Verdict,
+    KeyFact, ReceiptFact, SEMANTICS, Verdict,
 };
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::errors::Code;
@@ -20,7 +20,7 @@ use writ_schemas::ids::{Digest, KeyId, Lamport, LedgerId, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::policy::{
-    Budget, Bundle, Connector, ConnectorKind, Cost, GateModes, Mode, Requirement, Requires, Rule, Spends,
+    Budget, Bundle, Connector, ConnectorKind, Cost, EvidenceNeed, GateModes, Mode, Requirement, Requires, Rule, Spends,
 };
 use writ_schemas::receipt::{Receipt, Status};
 use writ_schemas::strict::{INTEGER_MAX, Refusal};
@@ -171,6 +171,8 @@ pub(crate) fn decisions() -> Vec<Decision> {
                         roles: [n("manager"), n("auditor")].into(),
                         effect: Some(effect_digest()),
                         expires_at: at(HOUR),
+                        issued_at: None,
+                        principal: None,
                     }),
                 },
                 EvidenceFact { digest: Digest::of(b"unknown"), known: None },
@@ -183,6 +185,7 @@ pub(crate) fn decisions() -> Vec<Decision> {
                 committed: 98_000,
                 cost: Some(1250),
             }),
+            receipts: Vec::new(),
         },
         verdict: Verdict::Pass,
         code: Code::Ok,
@@ -224,7 +227,16 @@ pub(crate) fn decisions() -> Vec<Decision> {
     if let Some(execution) = &mut free.execution {
         execution.reservation = None;
     }
-    vec![pass, fail, escalate, free]
+    let mut asking = pass.clone();
+    if let Some(known) = &mut asking.facts.evidence[0].known {
+        known.issued_at = Some(at(0));
+        known.principal = Some(n("person:approver"));
+    }
+    asking.facts.receipts = vec![
+        ReceiptFact { action: n("payments.quote"), seq: Some(Seq(2)) },
+        ReceiptFact { action: n("payments.scan"), seq: None },
+    ];
+    vec![pass, fail, escalate, free, asking]
 }
 
 pub(crate) fn receipts() -> Vec<Receipt> {
@@ -277,7 +289,16 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         budgets: [].into(),
         connectors: [].into(),
     };
-    let approval = |about_effect| Requirement::Evidence { kind: n("approval"), role: n("manager"), about_effect };
+    let need = EvidenceNeed {
+        kind: n("approval"),
+        role: Some(n("manager")),
+        key: None,
+        about_effect: true,
+        max_age_us: None,
+        not_submitter: false,
+        signers: 1,
+    };
+    let approval = |about_effect| Requirement::Evidence(EvidenceNeed { about_effect, ..need.clone() });
     let rule = |action, requires, spends, connector| Rule {
         action: n(action),
         requires,
@@ -317,7 +338,26 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         .into(),
         ..bare.clone()
     };
-    vec![full, bare]
+    let quote = || Requirement::Receipt { action: n("payments.quote") };
+    let by_key = EvidenceNeed {
+        role: None,
+        key: Some(id("approver")),
+        max_age_us: Some(HOUR),
+        not_submitter: true,
+        ..need.clone()
+    };
+    let by_two = EvidenceNeed { signers: 2, ..need.clone() };
+    let needs = Requirement::AllOf(vec![
+        Requirement::AtLeast { count: 1, of: vec![Requirement::Evidence(by_key), quote()] },
+        Requirement::Not(Box::new(quote())),
+        Requirement::Evidence(by_two),
+    ]);
+    let asking = Bundle {
+        rules: vec![rule("payments.refund", Requires::Requirement(n("approved")), spends(Cost::Fixed(1)), "payments")],
+        requirements: [(n("approved"), needs)].into(),
+        ..full.clone()
+    };
+    vec![full, bare, asking]
 }
 
 pub(crate) fn acts() -> Vec<Act> {

@@ -1,0 +1,232 @@
+//! `writ policy test`: what a bundle says to cases that its author wrote down.
+//!
+//! A case is an intent, the facts as they would be found, and the verdict and code that are expected. Cases lie beside the
+//! bundle in `cases/*.json`. They are put to the very gates that decide live, without a ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use writ_kernel::decide::{budget_fact, judge};
+use writ_kernel::policy::Policy;
+use writ_schemas::decision::{Answer, EvidenceFact, EvidenceKnown, Facts, Gate, KeyFact, ReceiptFact, Verdict};
+use writ_schemas::dsse::DOCUMENT_BYTES_MAX;
+use writ_schemas::errors::Code;
+use writ_schemas::ids::{Digest, KeyId, Name, Seq, UnixMicros};
+use writ_schemas::intent::Intent;
+use writ_schemas::strict;
+
+use crate::cli::{Found, output};
+use crate::error::{Failure, Result};
+
+/// The time of every case: 2026-01-01T00:00:00Z, unless it says another.
+const NOW: UnixMicros = UnixMicros(1_767_225_600_000_000);
+
+/// How long the intents of cases live: an hour, in microseconds.
+const LIFE_US: u64 = 3_600_000_000;
+
+/// A file of cases.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    cases: Vec<Case>,
+}
+
+/// A story and how it must end.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    intent: Asked,
+    #[serde(default)]
+    facts: Given,
+    expect: Expected,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    tenant: Name,
+    principal: Name,
+    action: Name,
+    #[serde(default)]
+    args: Map<String, Value>,
+}
+
+/// What is found. Without a word the ledger is not frozen, the key is trusted, and nothing is shown or spent.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Given {
+    frozen: bool,
+    /// The key that signed is not trusted.
+    untrusted: bool,
+    evidence: Vec<GivenEvidence>,
+    /// Actions with a receipt `SUCCEEDED` in the session.
+    receipts: BTreeSet<Name>,
+    /// What is reserved or committed of the budget that the rule spends.
+    spent: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenEvidence {
+    kind: Name,
+    /// As which principal its signer is trusted.
+    principal: Name,
+    /// In which roles.
+    #[serde(default)]
+    roles: BTreeSet<Name>,
+    /// The key that signed it; by default each principal has one of its own.
+    key: Option<KeyId>,
+    /// Whether it speaks of this very effect.
+    #[serde(default)]
+    about_effect: bool,
+    /// How long ago it was issued, in microseconds.
+    #[serde(default)]
+    age_us: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    verdict: Verdict,
+    code: Code,
+}
+
+/// Puts every case to the policy; prints those that ended otherwise, and the rules that no case touched.
+pub(super) fn run(policy: &Policy, files: &Path, as_json: bool) -> Result<Found> {
+    let mut touched = BTreeMap::new();
+    touched.extend(policy.bundle().rules.iter().map(|rule| (rule.action.clone(), 0_u64)));
+    let (mut cases, mut wrong) = (Vec::new(), 0_u64);
+    for path in list(files)? {
+        for case in read(&path)?.cases {
+            let intent = case.intent(policy);
+            let judged = judge(Some(policy), &intent, key_of(&intent.principal), &case.facts(policy, &intent), NOW);
+            let reached = |it: Gate| judged.gates.iter().any(|gate| gate.gate == it && gate.answer == Answer::Passed);
+            if reached(Gate::Policy)
+                && let Some(times) = touched.get_mut(&intent.action)
+            {
+                *times += 1;
+            }
+            let ok = (judged.verdict, judged.code) == (case.expect.verdict, case.expect.code);
+            wrong += u64::from(!ok);
+            cases.push(json!({
+                "because": judged.because, "case": case.name, "code": judged.code, "expected": case.expect.code, "ok": ok,
+                "verdict": judged.verdict,
+            }));
+        }
+    }
+    let untouched: Vec<&Name> = touched.iter().filter(|(_, times)| **times == 0).map(|(action, _)| action).collect();
+    if as_json {
+        output::json(&json!({ "cases": cases, "ok": wrong == 0, "untouched": untouched, "wrong": wrong }));
+    } else {
+        let mut table = output::table(&["case", "verdict", "code", "as expected", "because"]);
+        for case in &cases {
+            let ok = case["ok"] == true;
+            let expected =
+                if ok { "yes".to_owned() } else { format!("NO, expected {}", output::text(case, "/expected")) };
+            table.add_row([
+                output::text(case, "/case"),
+                &output::verdict(output::text(case, "/verdict")),
+                output::text(case, "/code"),
+                &expected,
+                output::text(case, "/because"),
+            ]);
+        }
+        output::line(table);
+        output::line(format!("{} cases, {wrong} not as expected", cases.len()));
+        match untouched.as_slice() {
+            [] => output::line("every rule was touched"),
+            some => output::line(format!(
+                "no case touched: {}",
+                some.iter().map(|action| action.as_str()).collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+    Ok(if wrong == 0 { Found::Yes } else { Found::No })
+}
+
+/// The files of a directory, by name; or the one file.
+fn list(at: &Path) -> Result<Vec<PathBuf>> {
+    let failure = |e: std::io::Error| Failure::new(Code::InputFile, format!("{}: {e}", at.display()));
+    if at.is_file() {
+        return Ok(vec![at.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(at).map_err(failure)? {
+        let path = entry.map_err(failure)?.path();
+        if path.extension().is_some_and(|it| it == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(Failure::new(Code::InputFile, format!("{}: no *.json in it", at.display())));
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<File> {
+    let failure = |code, why: &dyn std::fmt::Display| Failure::new(code, format!("{}: {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| failure(Code::InputFile, &e))?;
+    let parsed: Value =
+        strict::parse(&bytes, DOCUMENT_BYTES_MAX).map_err(|refusal| failure(refusal.code, &refusal.detail))?;
+    serde_json::from_value(parsed).map_err(|e| failure(Code::Schema, &e))
+}
+
+/// A key for a principal that is in no ledger.
+fn key_of(principal: &Name) -> KeyId {
+    KeyId(Digest::of(principal.as_str().as_bytes()).0)
+}
+
+impl Case {
+    fn intent(&self, policy: &Policy) -> Intent {
+        let Asked { tenant, principal, action, args } = &self.intent;
+        Intent {
+            action: action.clone(),
+            args: args.clone(),
+            evidence: (0..self.facts.evidence.len()).map(evidence_digest).collect(),
+            expires_at: NOW.plus(LIFE_US),
+            id: policy.bundle().name.clone(),
+            principal: principal.clone(),
+            session: None,
+            tenant: tenant.clone(),
+        }
+    }
+
+    fn facts(&self, policy: &Policy, intent: &Intent) -> Facts {
+        let effect = intent.effect().ok().map(|bytes| Digest::of(&bytes));
+        let key = KeyFact { principal: intent.principal.clone(), revoked: None, tenant: intent.tenant.clone() };
+        let evidence = self.facts.evidence.iter().enumerate().map(|(at, given)| {
+            let known = EvidenceKnown {
+                effect: effect.filter(|_| given.about_effect),
+                expires_at: NOW.plus(LIFE_US),
+                issued_at: Some(UnixMicros(NOW.0.saturating_sub(given.age_us))),
+                kind: given.kind.clone(),
+                principal: Some(given.principal.clone()),
+                roles: given.roles.clone(),
+                seq: Seq(1),
+                signer: given.key.unwrap_or_else(|| key_of(&given.principal)),
+            };
+            EvidenceFact { digest: evidence_digest(at), known: Some(known) }
+        });
+        Facts {
+            budget: budget_fact(policy, intent, |_| (0, self.facts.spent)),
+            evidence: evidence.collect(),
+            frozen: self.facts.frozen,
+            key: Some(key).filter(|_| !self.facts.untrusted),
+            receipts: self
+                .facts
+                .receipts
+                .iter()
+                .map(|action| ReceiptFact { action: action.clone(), seq: Some(Seq(1)) })
+                .collect(),
+        }
+    }
+}
+
+fn evidence_digest(at: usize) -> Digest {
+    Digest::of(at.to_string().as_bytes())
+}

@@ -1,0 +1,240 @@
+//! Proof requirements through the binary: for each sort there is an intent that only it refuses, and one that it lets pass;
+//! what a policy author asks about them; and that no policy is loaded which is silly.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, hours_ahead, with, writ, writ_reading};
+
+/// A policy with an action for each sort of requirement; everything else lets it pass.
+fn bundle(requirements: &[(&str, Value)]) -> Value {
+    let rule = |action: &str, requires: Value| {
+        json!({"action": action, "requires": requires, "spends": {"exempt": "not asked here"}, "connector": "echo",
+               "window_us": 60_000_000})
+    };
+    let mut rules = vec![rule("quote", json!({"exempt": "only asks"}))];
+    rules.extend(requirements.iter().map(|(action, _)| rule(action, json!({"requirement": action}))));
+    json!({
+        "name": "requirements",
+        "gates": {"temporal": {"disabled": "not asked here"}, "proof": "enforced", "budget": "enforced",
+                  "escalation": {"disabled": "not asked here"}},
+        "rules": rules,
+        "requirements": requirements.iter().map(|(action, needs)| ((*action).to_owned(), needs.clone())).collect::<serde_json::Map<_, _>>(),
+        "connectors": {"echo": {"kind": "echo", "output_schema": {"type": "object"}}},
+    })
+}
+
+fn evidence(rest: Value) -> Value {
+    let mut need = json!({"kind": "approval", "role": "approver", "about_effect": false});
+    for (name, value) in rest.as_object().expect("fields") {
+        need[name] = value.clone();
+    }
+    json!({ "evidence": need })
+}
+
+/// A ledger under such a policy, with the keys of further people.
+struct Desk(Scene);
+
+impl Desk {
+    fn new(requirements: &[(&str, Value)]) -> Desk {
+        let scene = Scene::bare();
+        let bundle = scene.policy(bundle(requirements).to_string());
+        writ(["init", "--data", scene.data(), "--policy", &bundle]).ended(0);
+        Desk(scene)
+    }
+
+    /// A new key of this principal; its file.
+    fn trust(&self, file: &str, principal: &str, role: &str) -> String {
+        let path = self.0.dir.path().join(file).to_string_lossy().into_owned();
+        let key = writ(["key", "new", &path]).ended(0).out;
+        let data = self.0.data();
+        let who = ["--tenant", "acme", "--principal", principal, "--role", role];
+        writ(["key", "trust", "--data", data, key.trim()].iter().chain(&who)).ended(0);
+        path
+    }
+
+    /// Registers an approval; its digest.
+    fn approval(&self, key: &str, more: &[&str]) -> String {
+        let add = ["evidence", "add", "--data", self.0.data(), "--tenant", "acme", "--kind", "approval", "--key", key];
+        let answer = writ(add.iter().chain(more)).ended(0).json();
+        answer["evidence"].as_str().expect("a digest").to_owned()
+    }
+
+    /// The code of the decision of an intent.
+    fn ask(&self, id: &str, action: &str, session: Option<&str>, evidence: &[&str]) -> String {
+        let mut intent = json!({"tenant": "acme", "id": id, "principal": "agent-1", "action": action, "args": {},
+                                "expires_at": hours_ahead(1)});
+        if !evidence.is_empty() {
+            intent = with(intent, "evidence", json!(evidence));
+        }
+        if let Some(session) = session {
+            intent = with(intent, "session", json!(session));
+        }
+        writ_reading(intent.to_string().as_bytes(), ["submit", "--data", self.0.data()]);
+        let case = writ(["show", "--json", "--data", self.0.data(), "acme", id]).ended(0).json();
+        case["decision"]["event"]["payload"]["code"].as_str().expect("a code").to_owned()
+    }
+
+    /// Everything that was decided follows from the log, for whoever looks.
+    fn holds(&self) {
+        writ(["verify", "--data", self.0.data()]).ended(0);
+        writ(["replay", "--data", self.0.data()]).ended(0);
+    }
+}
+
+const MISSING: &str = "ERR_PROOF_MISSING";
+
+#[test]
+fn each_sort_of_requirement_lets_pass_and_refuses() {
+    let approver = evidence(json!({}));
+    let receipt = json!({"receipt": {"action": "quote"}});
+    let desk = Desk::new(&[
+        (
+            "two-of-three",
+            json!({"at_least": {"count": 2, "of": [approver, evidence(json!({"role": "auditor"})), receipt]}}),
+        ),
+        ("two-people", evidence(json!({"signers": 2}))),
+        ("another-person", evidence(json!({"not_submitter": true}))),
+        ("fresh", evidence(json!({"max_age_us": 60_000_000}))),
+        ("after-a-quote", receipt.clone()),
+        ("before-a-quote", json!({"all_of": [approver, {"not": receipt}]})),
+    ]);
+    let one = desk.0.inside("keys/approver.key").to_string_lossy().into_owned();
+    let other = desk.trust("other.key", "approver-2", "approver");
+    let again = desk.trust("again.key", "approver-1", "approver");
+    let own = desk.trust("own.key", "agent-1", "approver");
+    let auditor = desk.trust("auditor.key", "auditor-1", "auditor");
+    let [one, other, again, own] = [&one, &other, &again, &own].map(|key| desk.approval(key, &[]));
+    let audit = desk.approval(&auditor, &[]);
+
+    #[rustfmt::skip] // A table is read by columns.
+    let rows: [(&str, &str, Option<&str>, &[&str], &str); 16] = [
+        ("k-1", "two-of-three",   None,      &[&one, &audit], "OK"),
+        ("k-2", "two-of-three",   None,      &[&one, &other], MISSING),
+        ("p-1", "two-people",     None,      &[&one, &other], "OK"),
+        ("p-2", "two-people",     None,      &[&one],         MISSING),
+        ("p-3", "two-people",     None,      &[&one, &again], MISSING), // two keys of one person
+        ("a-1", "another-person", None,      &[&one],         "OK"),
+        ("a-2", "another-person", None,      &[&own],         MISSING), // who submits cannot approve
+        ("f-1", "fresh",          None,      &[&one],         "OK"),
+        ("q-0", "before-a-quote", Some("s"), &[&one],         "OK"),
+        ("q-1", "after-a-quote",  Some("s"), &[],             MISSING),
+        ("q-2", "quote",          Some("s"), &[],             "OK"),
+        ("q-3", "after-a-quote",  Some("s"), &[],             "OK"),
+        ("q-4", "after-a-quote",  Some("t"), &[],             MISSING), // another session
+        ("q-5", "after-a-quote",  None,      &[],             MISSING), // no session at all
+        ("q-6", "before-a-quote", Some("s"), &[&one],         MISSING),
+        ("k-3", "two-of-three",   Some("s"), &[&one],         "OK"),
+    ];
+    for (id, action, session, evidence, code) in rows {
+        assert_eq!(desk.ask(id, action, session, evidence), code, "{id}");
+    }
+    desk.holds();
+
+    // What is missing is told, part by part; of a served ledger and of one that is not.
+    let told = writ(["policy", "explain", "--json", "--data", desk.0.data(), "acme", "k-2"]).ended(0).json();
+    let parts: Vec<(bool, &str)> = told["requirement"]["parts"]
+        .as_array()
+        .expect("parts")
+        .iter()
+        .map(|part| (part["met"] == true, part["asks"].as_str().expect("words")))
+        .collect();
+    assert_eq!(told["requirement"]["met"], false);
+    assert_eq!(
+        parts,
+        [
+            (true, "evidence approval by a key in role approver"),
+            (false, "evidence approval by a key in role auditor"),
+            (false, "an earlier receipt of quote in this session"),
+        ]
+    );
+    let shown = writ(["policy", "explain", "--data", desk.0.data(), "acme", "k-2"]).ended(0).out;
+    assert!(shown.contains("  NO  at least 2 of 3\n    yes evidence approval by a key in role approver\n"), "{shown}");
+}
+
+#[test]
+fn evidence_of_a_revoked_key_stops_counting() {
+    let scene = Scene::bare();
+    let path = scene.dir.path().join("theirs.key").to_string_lossy().into_owned();
+    let key = writ(["key", "new", &path]).ended(0).out.trim().to_owned();
+    let mut need = evidence(json!({ "key": key }));
+    need["evidence"].as_object_mut().expect("fields").remove("role");
+    let bundle = scene.policy(bundle(&[("pay", need)]).to_string());
+    writ(["init", "--data", scene.data(), "--policy", &bundle]).ended(0);
+    let trust = ["--tenant", "acme", "--principal", "approver-2", "--role", "anything"];
+    writ(["key", "trust", "--data", scene.data(), &key].iter().chain(&trust)).ended(0);
+    let desk = Desk(scene);
+    let theirs = desk.approval(&path, &[]);
+    let anothers = desk.approval(&desk.0.inside("keys/approver.key").to_string_lossy(), &[]);
+    assert_eq!(desk.ask("1", "pay", None, &[&anothers]), MISSING);
+    assert_eq!(desk.ask("2", "pay", None, &[&theirs]), "OK");
+    writ(["key", "revoke", "--data", desk.0.data(), &key]).ended(0);
+    assert_eq!(desk.ask("3", "pay", None, &[&theirs]), MISSING);
+    desk.holds();
+}
+
+#[test]
+fn a_policy_is_tested_without_a_ledger() {
+    let scene = Scene::bare();
+    writ(["init", "--data", scene.data()]).ended(0);
+    let example = scene.inside("policy").to_string_lossy().into_owned();
+    let tested = writ(["policy", "test", "--json", &example]).ended(0).json();
+    assert_eq!((&tested["wrong"], &tested["untouched"]), (&json!(0), &json!([])), "{tested}");
+
+    let needs = evidence(json!({"signers": 2, "not_submitter": true, "max_age_us": 60}));
+    let bundle = scene.policy(bundle(&[("pay", needs), ("never-asked", evidence(json!({})))]).to_string());
+    let cases = Path::new(&bundle).join("cases");
+    fs::create_dir(&cases).expect("a folder");
+    let by = |principal: &str, age_us: u64| json!({"kind": "approval", "principal": principal, "roles": ["approver"], "about_effect": true, "age_us": age_us});
+    let case = |name: &str, evidence: Value, code: &str| {
+        json!({"name": name, "intent": {"tenant": "acme", "principal": "agent-1", "action": "pay"},
+               "facts": {"evidence": evidence},
+               "expect": {"verdict": if code == "OK" { "PASS" } else { "FAIL" }, "code": code}})
+    };
+    let all = |last: Value| {
+        let mut all = vec![
+            case("two others", json!([by("b", 0), by("c", 60)]), "OK"),
+            case("one and the submitter", json!([by("b", 0), by("agent-1", 0)]), MISSING),
+            case("one is old", json!([by("b", 0), by("c", 61)]), MISSING),
+            case("one twice", json!([by("b", 0), by("b", 0)]), MISSING),
+        ];
+        let mut frozen = case("frozen", json!([]), "ERR_FROZEN");
+        frozen["facts"]["frozen"] = json!(true);
+        let mut stranger = case("a stranger", json!([]), "ERR_KEY_UNKNOWN");
+        stranger["facts"]["untrusted"] = json!(true);
+        all.extend([frozen, stranger, last]);
+        json!({ "cases": all }).to_string()
+    };
+    fs::write(cases.join("a.json"), all(case("nothing", json!([]), MISSING))).expect("a file");
+    let tested = writ(["policy", "test", "--json", &bundle]).ended(0).json();
+    assert_eq!(tested["wrong"], 0, "{tested}");
+    assert_eq!(tested["untouched"], json!(["never-asked", "quote"]));
+
+    fs::write(cases.join("a.json"), all(case("too hopeful", json!([]), "OK"))).expect("a file");
+    let shown = writ(["policy", "test", &bundle]).ended(1).out;
+    assert!(shown.contains("NO, expected OK") && shown.contains("7 cases, 1 not as expected"), "{shown}");
+
+    fs::write(cases.join("a.json"), r#"{"cases": [{"name": "x", "intent": {}, "expects": 1}]}"#).expect("a file");
+    let refused = writ(["policy", "test", &bundle]).ended(1);
+    assert!(refused.err.contains("ERR_SCHEMA") && refused.err.contains("a.json"), "{}", refused.err);
+}
+
+#[test]
+fn what_is_silly_is_not_loaded() {
+    let leaf = evidence(json!({}));
+    let silly = [
+        (json!({"at_least": {"count": 3, "of": [leaf]}}), "requirements.pay: at least 3 of 1"),
+        (json!({"all_of": [leaf, {"not": leaf}]}), "requirements.pay: nothing can meet it"),
+        (json!({"not": leaf}), "requirements.pay: it passes for who shows nothing"),
+        (json!({"any_of": [leaf, {"all_of": [leaf, {"receipt": {"action": "quote"}}]}]}), "makes no difference"),
+        (evidence(json!({"rule": "approver"})), "rule"),
+    ];
+    for (needs, why) in silly {
+        let scene = Scene::bare();
+        let bundle = scene.policy(bundle(&[("pay", needs)]).to_string());
+        let refused = writ(["policy", "check", &bundle]).ended(1);
+        assert!(refused.err.contains("ERR_POLICY_INVALID") && refused.err.contains(why), "{why}: {}", refused.err);
+    }
+}
