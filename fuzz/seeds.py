@@ -82,12 +82,14 @@ def policies():
     put("policy", "demo", json.dumps(demo, separators=(",", ":")).encode() + b"\0" + args)
     off = {"disabled": "not now"}
     leaf = {"evidence": {"kind": "ticket", "role": "agent", "about_effect": False}}
+    other = {"evidence": {"kind": "ticket", "role": "approver", "about_effect": True, "signers": 2, "not_submitter": True, "max_age_us": 5}}
+    after, asks = {"receipt": {"action": "pay"}}, {"expression": "intent.args.amount <= 5"}
     rule = {"action": "pay", "requires": {"requirement": "r"}, "connector": "e", "window_us": 1000000}
     small = {
         "name": "p",
         "gates": {"temporal": off, "proof": "enforced", "budget": "enforced", "escalation": off},
         "rules": [dict(rule, spends={"budget": {"name": "b", "cost": {"arg": "amount"}}})],
-        "requirements": {"r": {"any_of": [leaf, {"all_of": [leaf, leaf]}]}},
+        "requirements": {"r": {"any_of": [leaf, {"all_of": [other, {"at_least": {"count": 1, "of": [after, asks]}}]}]}},
         "budgets": {"b": {"unit": "cents", "limit": 100, "tenants": {"acme": 5}}},
         "connectors": {"e": {"kind": "echo", "output_schema": {"minimum": 1.5e300, "maximum": 9007199254740991, "multipleOf": 0.1, "exclusiveMaximum": 1e21}}},
     }
@@ -99,6 +101,15 @@ def policies():
         leaf = {"any_of": [leaf]}
     small["requirements"] = {"r": leaf}
     put("policy", "deep", json.dumps(small, separators=(",", ":")).encode())
+
+    for number, (expression, args) in enumerate([
+        ("intent.args.amount <= 5000 || evidence.exists(e, e.kind == 'ticket' && 'approver' in e.roles)", '{"amount":3}'),
+        ("intent.args.tags.all(t, t.startsWith('a') && !t.endsWith('b')) ? size(intent.args.tags) > 1 : now % 7 == 0", '{"tags":["a","ab"]}'),
+        ("evidence.exists_one(e, e.age_us == null || e.age_us < 60 && e.about_effect && e.principal != intent.principal)", "{}"),
+        ("has(intent.args.to) && intent.args['to'].iban.contains(\"x\") && budget == null && intent.session != intent.tenant", '{"to":{"iban":"x"}}'),
+        ("-intent.args.a * 2 + 1 / 3 - 4 == 0x10 && [1, 2.5, 'c', b'd', true] == intent.args.list", '{"a":1,"list":[1,2.5]}'),
+    ]):
+        put("policy", f"expression-{number}", expression.encode() + b"\0" + args.encode())
 
 
 # How the crate `arbitrary` reads: an enum by the upper part of a u32, numbers little-endian, a list by "is there more?"

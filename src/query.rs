@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use writ_kernel::requirement::{self, Explained};
+use writ_kernel::policy::Policy;
+use writ_kernel::requirement::{Explained, Found};
 use writ_log::Reader;
 use writ_projections::metering::Meter;
 use writ_projections::proofgraph::{Graph, Limits, Relation};
@@ -246,14 +247,16 @@ impl Library {
 /// The requirement of a decision, if the gate was asked, held against what the decision says was found.
 fn explain(bundle: &Bundle, intent: &Intent, decision: &Decision) -> Option<Explained> {
     let asked = |gate: &GateAnswer| gate.gate == Gate::Proof && matches!(gate.answer, Answer::Passed | Answer::Refused);
-    let rule = bundle.rules.iter().find(|rule| rule.action == intent.action && decision.gates.iter().any(asked))?;
+    let policy = Policy::compile(bundle).ok()?;
+    let rule = policy.rule(&intent.action).filter(|_| decision.gates.iter().any(asked))?;
     let Requires::Requirement(name) = &rule.requires else { return None };
-    let found = requirement::Found {
+    let found = Found {
         facts: &decision.facts,
+        intent,
         effect: Digest::of(&intent.effect().ok()?),
         signer: decision.signer,
-        principal: &intent.principal,
         now: decision.now,
+        policy: &policy,
     };
     Some(Explained::of(bundle.requirements.get(name)?, &found))
 }

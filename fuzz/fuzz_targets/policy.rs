@@ -1,7 +1,8 @@
 //! Property: bytes read and compiled as a policy bundle never panic and end quickly; an accepted policy has a digest that
 //! survives writing and reading, and decides any intent without panic, twice alike, with a decision that can be written.
 //!
-//! The input is the bundle's JSON, then, behind a zero byte, the JSON of an intent's args.
+//! The input is the bundle's JSON, then, behind a zero byte, the JSON of an intent's args. What is no bundle is taken for an
+//! expression, and stands in a small bundle as the requirement of its only rule.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -15,6 +16,7 @@ use writ_schemas::canonical;
 use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{DOCUMENT_BYTES_MAX, Document, Signature, Signed};
 use writ_schemas::event::Event;
+use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, UnixMicros};
 use writ_schemas::intent::Intent;
@@ -32,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let bundle = parts.next().unwrap_or_default();
     let args = parts.next().unwrap_or_default();
-    let Ok(bundle) = strict::parse::<Bundle>(bundle, DOCUMENT_BYTES_MAX) else { return };
+    let Some(bundle) = strict::parse(bundle, DOCUMENT_BYTES_MAX).ok().or_else(|| around(bundle)) else { return };
     let Ok(policy) = Policy::compile(&bundle) else { return };
 
     let canonical = canonical::bytes(&bundle).expect("it compiled");
@@ -54,6 +56,20 @@ fuzz_target!(|bytes: &[u8]| {
     check(&state, &name("no.rule"), args);
 });
 
+/// A bundle that asks for an expression.
+fn around(expression: &[u8]) -> Option<Bundle> {
+    let expression = std::str::from_utf8(expression).ok()?;
+    let off = json!({"disabled": "not now"});
+    let rule = json!({"action": "pay", "requires": {"requirement": "r"}, "spends": {"exempt": "free"}, "connector": "e",
+                      "window_us": 1});
+    let bundle = json!({
+        "name": "p", "rules": [rule], "requirements": {"r": {"expression": expression}},
+        "gates": {"temporal": off, "proof": "enforced", "budget": "enforced", "escalation": off},
+        "connectors": {"e": {"kind": "echo", "output_schema": {}}},
+    });
+    serde_json::from_value(bundle).ok()
+}
+
 fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
@@ -64,7 +80,20 @@ fn signed<T: Document>(value: T) -> Signed<T> {
     Signed::from_parts(payload, vec![signature]).expect("can be read")
 }
 
-/// A ledger with this policy in force and one trusted key.
+/// What every intent shows.
+fn evidence() -> Signed<Evidence> {
+    signed(Evidence {
+        artifact: None,
+        effect: None,
+        expires_at: NOW.plus(1_000_000),
+        issued_at: NOW,
+        kind: name("ticket"),
+        ledger: LEDGER,
+        tenant: name("acme"),
+    })
+}
+
+/// A ledger with this policy in force, one trusted key and a piece of evidence.
 fn state_under(bundle: &Bundle) -> State {
     let genesis = Genesis {
         ledger: LEDGER,
@@ -83,6 +112,7 @@ fn state_under(bundle: &Bundle) -> State {
         Event::LedgerOpened(signed(genesis)),
         Event::KeyTrusted(act(trust)),
         Event::PolicyActivated(act(Statement::ActivatePolicy { bundle: bundle.clone() })),
+        Event::EvidenceRegistered(evidence()),
     ];
     let mut state = State::default();
     for event in events {
@@ -99,7 +129,7 @@ fn check(state: &State, action: &Name, args: Map<String, Value>) {
         session: None,
         action: action.clone(),
         args,
-        evidence: vec![Digest([9; 32])],
+        evidence: vec![Digest([9; 32]), evidence().digest()],
         expires_at: NOW.plus(60_000_000),
     };
     // Args of the greatest depth are beyond it inside of an intent.

@@ -143,6 +143,8 @@ registry! {
         "the policy bundle is not valid" "run writ policy check on it";
     ProofMissing "ERR_PROOF_MISSING" Policy Final 403 1
         "the proof requirement of the action is not met" "register the missing evidence and name it in a new intent";
+    ProofError "ERR_PROOF_ERROR" Policy Final 403 1
+        "it cannot be told whether the requirement is met" "writ policy explain shows the part that failed; mend the policy, or the arguments";
     BudgetExceeded "ERR_BUDGET_EXCEEDED" Policy Final 403 1
         "the budget cannot hold the cost of this intent" "wait for reservations to end, or raise the budget by policy";
     BudgetError "ERR_BUDGET_ERROR" Policy Final 403 1

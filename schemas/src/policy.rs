@@ -124,6 +124,8 @@ pub enum Requirement {
     Not(Box<Requirement>),
     /// Evidence that the intent names.
     Evidence(EvidenceNeed),
+    /// An expression in CEL over `intent`, `evidence`, `budget` and `now`, which must be true. Where it fails, it cannot be told.
+    Expression(String),
     /// A receipt `SUCCEEDED` of another action, earlier in the intent's session.
     Receipt {
         /// The action that it is of.

@@ -161,14 +161,17 @@ fn explain(data: &Data, tenant: &str, id: &str, json: bool) -> Result<Found> {
 }
 
 fn print_tree(node: &Value, depth: usize) {
-    let met = if node["met"] == true { "yes" } else { "NO" };
-    output::line(format!(
-        "{:indent$}{:<3} {}",
-        "",
-        output::verdict(met),
-        output::text(node, "/asks"),
-        indent = depth * 2
-    ));
+    let outcome = match node["outcome"].as_str() {
+        Some("met") => "yes",
+        Some(_) => "NO",
+        None => "?",
+    };
+    // Coloured words are as wide as plain ones to a person only.
+    let (gap, indent) = (" ".repeat(4_usize.saturating_sub(outcome.len())), " ".repeat(depth * 2));
+    output::line(format!("{indent}{}{gap}{}", output::verdict(outcome), output::text(node, "/asks")));
+    if let Some(why) = node.pointer("/outcome/untold").and_then(Value::as_str) {
+        output::line(format!("{indent}    {why}"));
+    }
     node["parts"].as_array().into_iter().flatten().for_each(|part| print_tree(part, depth + 1));
 }
 

@@ -18,7 +18,7 @@ use writ_schemas::policy::{Cost, Mode, Requires, Rule, Spends};
 use writ_schemas::strict::Refusal;
 
 use crate::policy::Policy;
-use crate::requirement::{self, Asks, Found};
+use crate::requirement::{self, Asks, Found, Outcome};
 use crate::state::State;
 
 /// What is known of an intent before any gate is asked.
@@ -217,10 +217,11 @@ fn proof(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let Some(effect) = case.effect else {
         return Err(Refusal::new(Code::Schema, "action and args have no canonical form"));
     };
-    let found = Found { facts, effect, signer: case.signer, principal: &case.intent.principal, now: case.now };
-    match requirement::missing(requirement, &found) {
-        Some(what) => Err(Refusal::new(Code::ProofMissing, what)),
-        None => Ok(Answer::Passed),
+    let found = Found { facts, intent: case.intent, effect, signer: case.signer, now: case.now, policy };
+    match requirement::outcome(requirement, &found) {
+        Outcome::Met => Ok(Answer::Passed),
+        Outcome::Unmet => Err(Refusal::new(Code::ProofMissing, requirement::missing(requirement, &found))),
+        Outcome::Untold(why) => Err(Refusal::new(Code::ProofError, why)),
     }
 }
 

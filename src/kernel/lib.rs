@@ -6,6 +6,7 @@
 //! - [`policy`]: a bundle, checked and ready to be asked
 //! - [`decide`]: the staircase of gates; a new gate goes there
 //! - [`requirement`]: proof requirements over verified evidence and receipts
+//! - [`expression`]: what a requirement says in CEL
 //! - [`soundness`]: what is wrong with a requirement before anything is shown
 //! - [`execution`]: whether a decision may be dispatched, and the receipt of an ending
 //! - [`admission`]: whether an administrative act or a piece of evidence becomes an event
@@ -20,6 +21,7 @@ pub mod state;
 pub mod policy;
 pub mod decide;
 pub mod requirement;
+pub mod expression;
 pub mod soundness;
 pub mod execution;
 pub mod admission;

@@ -9,10 +9,11 @@ use std::fmt;
 use writ_schemas::canonical;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Name};
-use writ_schemas::policy::{Bundle, Connector, ConnectorKind, Cost, Mode, Requires, Rule, Spends};
+use writ_schemas::policy::{Bundle, Connector, ConnectorKind, Cost, Mode, Requirement, Requires, Rule, Spends};
 use writ_schemas::strict::{INTEGER_MAX, Refusal};
 
-use crate::requirement::Asks;
+use crate::expression::Expression;
+use crate::requirement::{Asks, parts};
 use crate::soundness;
 
 /// The longest wait for a connector: 5 minutes in microseconds.
@@ -28,6 +29,7 @@ pub struct Policy {
     bundle: Bundle,
     by_action: BTreeMap<Name, usize>,
     asks: BTreeMap<Name, Asks>,
+    expressions: BTreeMap<String, Expression>,
 }
 
 impl Policy {
@@ -54,10 +56,12 @@ impl Policy {
                 reason(format!("gates.{gate}"), why)?;
             }
         }
-        let mut asks = BTreeMap::new();
+        let (mut asks, mut expressions) = (BTreeMap::new(), BTreeMap::new());
         for (name, requirement) in &bundle.requirements {
             soundness::check(requirement).map_err(|why| invalid(format!("requirements.{name}"), why))?;
             asks.insert(name.clone(), Asks::of(requirement));
+            add_expressions(requirement, &mut expressions)
+                .map_err(|why| invalid(format!("requirements.{name}"), why))?;
         }
         for (name, budget) in &bundle.budgets {
             if budget.limit > INTEGER_MAX || budget.tenants.values().any(|limit| *limit > INTEGER_MAX) {
@@ -74,7 +78,7 @@ impl Policy {
                 return Err(invalid(format!("rules[{at}] ({})", rule.action), "a second rule for this action"));
             }
         }
-        Ok(Policy { digest: Digest::of(&bytes), bundle: bundle.clone(), by_action, asks })
+        Ok(Policy { digest: Digest::of(&bytes), bundle: bundle.clone(), by_action, asks, expressions })
     }
 
     /// The policy hash: the digest of the bundle's canonical JSON.
@@ -103,6 +107,17 @@ impl Policy {
         }
     }
 
+    /// An expression, by what it says.
+    pub(crate) fn expression(&self, source: &str) -> Option<&Expression> {
+        self.expressions.get(source)
+    }
+
+    /// Takes in the expressions of a requirement that is in no bundle.
+    #[cfg(test)]
+    pub(crate) fn add_expressions(&mut self, requirement: &Requirement) -> Result<(), String> {
+        add_expressions(requirement, &mut self.expressions)
+    }
+
     /// A connector by name.
     #[must_use]
     pub fn connector(&self, name: &Name) -> Option<&Connector> {
@@ -119,6 +134,15 @@ fn reason(place: String, why: &str) -> Result<(), Refusal> {
         return Err(invalid(place, format!("give a reason of 1 to {REASON_LEN_MAX} bytes")));
     }
     Ok(())
+}
+
+fn add_expressions(requirement: &Requirement, into: &mut BTreeMap<String, Expression>) -> Result<(), String> {
+    if let Requirement::Expression(source) = requirement
+        && !into.contains_key(source)
+    {
+        into.insert(source.clone(), Expression::compile(source)?);
+    }
+    parts(requirement).iter().try_for_each(|part| add_expressions(part, into))
 }
 
 fn check_connector(connector: &Connector) -> Result<(), &'static str> {

@@ -9,21 +9,38 @@ use serde::Serialize;
 
 use writ_schemas::decision::{EvidenceFact, EvidenceKnown, Facts};
 use writ_schemas::ids::{Digest, KeyId, Name, UnixMicros};
+use writ_schemas::intent::Intent;
 use writ_schemas::policy::{EvidenceNeed, Requirement};
 
+use crate::policy::Policy;
+
 /// What requirements are held against.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Found<'a> {
-    /// Evidence and receipts.
+    /// Evidence, receipts, the budget.
     pub facts: &'a Facts,
-    /// The effect that the intent asks for.
+    /// The intent.
+    pub intent: &'a Intent,
+    /// The effect that it asks for.
     pub effect: Digest,
-    /// The key that signed the intent.
+    /// The key that signed it.
     pub signer: KeyId,
-    /// The intent's principal.
-    pub principal: &'a Name,
     /// The time of the decision.
     pub now: UnixMicros,
+    /// The policy, which holds the expressions.
+    pub policy: &'a Policy,
+}
+
+/// Whether a requirement is met. What cannot be told in one branch does not decide the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is met.
+    Met,
+    /// It is not met.
+    Unmet,
+    /// It cannot be told, for this reason.
+    Untold(String),
 }
 
 /// What a requirement looks at, so that a decision records it, and nothing more.
@@ -58,6 +75,8 @@ impl Asks {
             Requirement::Receipt { action } => {
                 self.receipts.insert(action.clone());
             }
+            // It may look at anything.
+            Requirement::Expression(_) => (self.age, self.principal) = (true, true),
         }
     }
 }
@@ -68,7 +87,7 @@ pub struct Explained {
     /// What is asked for, in words.
     pub asks: String,
     /// Whether it is met.
-    pub met: bool,
+    pub outcome: Outcome,
     /// Its parts, in their order.
     pub parts: Vec<Explained>,
 }
@@ -78,47 +97,82 @@ impl Explained {
     #[must_use]
     pub fn of(requirement: &Requirement, found: &Found<'_>) -> Explained {
         let parts = parts(requirement).iter().map(|part| Explained::of(part, found)).collect();
-        Explained { asks: words(requirement), met: is_met(requirement, found), parts }
+        Explained { asks: words(requirement), outcome: outcome(requirement, found), parts }
     }
 }
 
 /// Whether a requirement is met.
 #[must_use]
-pub fn is_met(requirement: &Requirement, found: &Found<'_>) -> bool {
+pub fn outcome(requirement: &Requirement, found: &Found<'_>) -> Outcome {
     match requirement {
-        Requirement::AllOf(parts) => !parts.is_empty() && parts.iter().all(|part| is_met(part, found)),
-        Requirement::AnyOf(parts) => parts.iter().any(|part| is_met(part, found)),
-        Requirement::AtLeast { count, of } => {
-            let count = usize::try_from(*count).unwrap_or(usize::MAX);
-            count > 0 && of.iter().filter(|part| is_met(part, found)).take(count).count() == count
-        }
-        Requirement::Not(part) => !is_met(part, found),
-        Requirement::Evidence(need) => is_shown(need, found),
+        Requirement::AllOf(parts) => at_least(parts.len(), parts, found),
+        Requirement::AnyOf(parts) => at_least(1, parts, found),
+        Requirement::AtLeast { count, of } => at_least(usize::try_from(*count).unwrap_or(usize::MAX), of, found),
+        Requirement::Not(part) => match outcome(part, found) {
+            Outcome::Met => Outcome::Unmet,
+            Outcome::Unmet => Outcome::Met,
+            untold @ Outcome::Untold(_) => untold,
+        },
+        Requirement::Evidence(need) => met_if(is_shown(need, found)),
         Requirement::Receipt { action } => {
-            found.facts.receipts.iter().any(|fact| fact.action == *action && fact.seq.is_some())
+            met_if(found.facts.receipts.iter().any(|fact| fact.action == *action && fact.seq.is_some()))
         }
+        Requirement::Expression(source) => match found.policy.expression(source).map(|it| it.holds(found)) {
+            Some(Ok(holds)) => met_if(holds),
+            Some(Err(why)) => Outcome::Untold(why),
+            None => Outcome::Untold(format!("expression {source:?} is not in the policy")),
+        },
     }
 }
 
-/// What is missing for a requirement to be met: nothing, or the first thing found missing, for a person.
-#[must_use]
-pub fn missing(requirement: &Requirement, found: &Found<'_>) -> Option<String> {
-    if is_met(requirement, found) {
-        return None;
+fn met_if(met: bool) -> Outcome {
+    if met { Outcome::Met } else { Outcome::Unmet }
+}
+
+/// Whether so many of the parts are met. Of an empty set, nothing passes.
+fn at_least(count: usize, parts: &[Requirement], found: &Found<'_>) -> Outcome {
+    let (mut met, mut unmet, mut untold) = (0_usize, 0_usize, None);
+    if count == 0 {
+        return Outcome::Unmet;
     }
+    for part in parts {
+        match outcome(part, found) {
+            Outcome::Met => met = met.saturating_add(1),
+            Outcome::Unmet => unmet = unmet.saturating_add(1),
+            Outcome::Untold(why) => _ = untold.get_or_insert(why),
+        }
+        if met >= count {
+            return Outcome::Met;
+        }
+        if parts.len().saturating_sub(unmet) < count {
+            return Outcome::Unmet;
+        }
+    }
+    untold.map_or(Outcome::Unmet, Outcome::Untold)
+}
+
+/// What is missing for a requirement that is not met, for a person: the first thing, or what would do instead.
+#[must_use]
+pub fn missing(requirement: &Requirement, found: &Found<'_>) -> String {
     let lacking = |parts: &[Requirement]| {
-        let lacks: Vec<String> = parts.iter().filter_map(|part| missing(part, found)).collect();
+        let lacks: Vec<String> =
+            parts.iter().filter(|part| outcome(part, found) != Outcome::Met).map(|part| missing(part, found)).collect();
         lacks.join("; ")
     };
-    Some(match requirement {
-        Requirement::AllOf(parts) => parts
-            .iter()
-            .find_map(|part| missing(part, found))
-            .unwrap_or_else(|| "an empty set passes nothing".to_owned()),
+    if let Outcome::Untold(why) = outcome(requirement, found) {
+        return why;
+    }
+    match requirement {
+        Requirement::AllOf(parts) => match parts.iter().find(|part| outcome(part, found) == Outcome::Unmet) {
+            Some(part) => missing(part, found),
+            None => "an empty set passes nothing".to_owned(),
+        },
         Requirement::AnyOf(parts) => format!("none of: {}", lacking(parts)),
         Requirement::AtLeast { count, of } => format!("not {count} of {}, for lack of: {}", of.len(), lacking(of)),
-        Requirement::Not(_) | Requirement::Evidence(_) | Requirement::Receipt { .. } => words(requirement),
-    })
+        Requirement::Not(_) | Requirement::Evidence(_) | Requirement::Receipt { .. } | Requirement::Expression(_) => {
+            words(requirement)
+        }
+    }
 }
 
 /// Enough evidence of this sort, by enough principals.
@@ -142,7 +196,7 @@ fn fits<'a>(need: &EvidenceNeed, fact: &'a EvidenceFact, found: &Found<'_>) -> O
     // A revoked key is nobody's: it has no roles and no principal.
     let by_key = need.key.is_none_or(|key| known.signer == key && known.principal.is_some());
     let of_another = !need.not_submitter
-        || known.signer != found.signer && known.principal.as_ref().is_some_and(|it| it != found.principal);
+        || known.signer != found.signer && known.principal.as_ref().is_some_and(|it| *it != found.intent.principal);
     let fresh = need.max_age_us.is_none_or(|age| {
         known.issued_at.is_some_and(|issued| issued <= found.now && found.now.0.saturating_sub(issued.0) <= age)
     });
@@ -154,7 +208,7 @@ pub(crate) fn parts(requirement: &Requirement) -> &[Requirement] {
     match requirement {
         Requirement::AllOf(parts) | Requirement::AnyOf(parts) | Requirement::AtLeast { of: parts, .. } => parts,
         Requirement::Not(part) => std::slice::from_ref(part),
-        Requirement::Evidence(_) | Requirement::Receipt { .. } => &[],
+        Requirement::Evidence(_) | Requirement::Receipt { .. } | Requirement::Expression(_) => &[],
     }
 }
 
@@ -166,6 +220,7 @@ pub fn words(requirement: &Requirement) -> String {
         Requirement::AnyOf(_) => "any of".to_owned(),
         Requirement::AtLeast { count, of } => format!("at least {count} of {}", of.len()),
         Requirement::Not(part) => format!("not {}", words(part)),
+        Requirement::Expression(source) => source.clone(),
         Requirement::Receipt { action } => format!("an earlier receipt of {action} in this session"),
         Requirement::Evidence(need) => {
             let about = if need.about_effect { " about this effect" } else { "" };
@@ -207,7 +262,7 @@ mod tests {
         }
     }
 
-    fn is_met_by(requirement: &str, evidence: Vec<EvidenceKnown>) -> bool {
+    fn outcome_of(requirement: &str, evidence: Vec<EvidenceKnown>) -> Outcome {
         let requirement: Requirement = serde_json::from_str(requirement).expect("a requirement");
         let evidence = evidence.into_iter().map(|known| EvidenceFact { digest: Digest([1; 32]), known: Some(known) });
         let facts = Facts {
@@ -218,12 +273,34 @@ mod tests {
             ],
             ..Facts::default()
         };
-        let agent = name("agent");
-        let found = Found { facts: &facts, effect: EFFECT, signer: AGENT, principal: &agent, now: NOW };
-        let met = is_met(&requirement, &found);
-        assert_eq!(missing(&requirement, &found).is_none(), met);
-        assert_eq!(Explained::of(&requirement, &found).met, met);
-        met
+        let policy = with_requirement(&requirement);
+        let intent = asked();
+        let found = Found { facts: &facts, intent: &intent, effect: EFFECT, signer: AGENT, now: NOW, policy: &policy };
+        let outcome = outcome(&requirement, &found);
+        assert_eq!(Explained::of(&requirement, &found).outcome, outcome);
+        outcome
+    }
+
+    /// An intent of the agent, to pay 100.
+    fn asked() -> Intent {
+        let intent = r#"{"action":"pay","args":{"amount":100,"tags":["a","b"],"to":{"iban":"x"}},"expires_at":1,"id":"1","principal":"agent","tenant":"acme"}"#;
+        serde_json::from_str(intent).expect("an intent")
+    }
+
+    /// A policy that holds a requirement's expressions.
+    fn with_requirement(requirement: &Requirement) -> Policy {
+        let bundle = serde_json::json!({
+            "name": "test", "rules": [], "connectors": {},
+            "gates": {"temporal": {"disabled": "x"}, "proof": "enforced", "budget": "enforced", "escalation": {"disabled": "x"}},
+            "requirements": {},
+        });
+        let mut policy = Policy::compile(&serde_json::from_value(bundle).expect("a bundle")).expect("a policy");
+        policy.add_expressions(requirement).expect("expressions");
+        policy
+    }
+
+    fn is_met_by(requirement: &str, evidence: Vec<EvidenceKnown>) -> bool {
+        outcome_of(requirement, evidence) == Outcome::Met
     }
 
     fn need(rest: &str) -> String {
@@ -312,6 +389,68 @@ mod tests {
         ];
         for (requirement, met) in cases {
             assert_eq!(is_met_by(&requirement, vec![]), met, "{requirement}");
+        }
+    }
+
+    #[test]
+    fn expressions_are_over_the_intent_and_what_was_found() {
+        let says = |source: &str| {
+            let requirement = serde_json::json!({ "expression": source }).to_string();
+            outcome_of(&requirement, vec![by("approver-1", "approval")])
+        };
+        for (source, outcome) in [
+            ("intent.args.amount <= 100", Outcome::Met),
+            ("intent.args.amount < 100", Outcome::Unmet),
+            ("intent.args.amount + 1 == 101 && intent.tenant == 'acme'", Outcome::Met),
+            ("intent.args.to.iban.startsWith('x')", Outcome::Met),
+            ("intent.session == null && budget == null", Outcome::Met),
+            ("now == 1000000000", Outcome::Met),
+            (
+                "evidence.exists(e, e.kind == 'approval' && 'approver' in e.roles && e.about_effect && e.age_us == 0)",
+                Outcome::Met,
+            ),
+            ("evidence.all(e, e.principal == 'approver-1')", Outcome::Met),
+            ("evidence.exists_one(e, e.kind == 'ticket')", Outcome::Unmet),
+            ("intent.args.tags.exists(t, t == 'b')", Outcome::Met),
+            ("intent.args['amount'] == 100 && size(intent.args.tags) == 2", Outcome::Met),
+            ("has(intent.args.nothing) || intent.args.amount == 100", Outcome::Met),
+        ] {
+            assert_eq!(says(source), outcome, "{source}");
+        }
+        for untold in [
+            "intent.args.nothing == 1",
+            "intent.args.amount / 0 == 1",
+            "intent.args.amount",
+            "intent.args.amount + 'a' == 'b'",
+            "intent.args.to.exists(t, t == 'iban')", // a map has no order
+            "intent.args.nothing.exists(t, t == 'iban')",
+            "intent.args.amount * 9007199254740991 * 9007199254740991 > 1",
+        ] {
+            assert!(matches!(says(untold), Outcome::Untold(_)), "{untold}: {:?}", says(untold));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_does_not_decide_the_other_branches() {
+        let leaf = |action: &str| format!(r#"{{"receipt":{{"action":"{action}"}}}}"#);
+        let (yes, no) = (leaf("quote"), leaf("scan"));
+        let untold = r#"{"expression":"intent.args.nothing == 1"}"#;
+        for (requirement, expected) in [
+            (format!(r#"{{"any_of":[{untold},{yes}]}}"#), "met"),
+            (format!(r#"{{"any_of":[{untold},{no}]}}"#), "untold"),
+            (format!(r#"{{"all_of":[{untold},{no}]}}"#), "unmet"),
+            (format!(r#"{{"all_of":[{untold},{yes}]}}"#), "untold"),
+            (format!(r#"{{"at_least":{{"count":2,"of":[{untold},{yes},{yes}]}}}}"#), "met"),
+            (format!(r#"{{"at_least":{{"count":2,"of":[{untold},{no},{no}]}}}}"#), "unmet"),
+            (format!(r#"{{"at_least":{{"count":2,"of":[{untold},{no},{yes}]}}}}"#), "untold"),
+            (format!(r#"{{"not":{untold}}}"#), "untold"),
+        ] {
+            let found = match outcome_of(&requirement, vec![]) {
+                Outcome::Met => "met",
+                Outcome::Unmet => "unmet",
+                Outcome::Untold(_) => "untold",
+            };
+            assert_eq!(found, expected, "{requirement}");
         }
     }
 }

@@ -37,8 +37,7 @@ pub(crate) fn check(requirement: &Requirement) -> Result<(), String> {
     if whole == tables.constant(false) {
         return Err("nothing can meet it".to_owned());
     }
-    // The row in which nothing is shown is the first one.
-    if whole.first().is_some_and(|word| word & 1 == 1) {
+    if tables.passes_for_nothing(&whole) {
         return Err("it passes for who shows nothing".to_owned());
     }
     for node in &nodes {
@@ -48,6 +47,7 @@ pub(crate) fn check(requirement: &Requirement) -> Result<(), String> {
             Requirement::AtLeast { .. }
             | Requirement::Not(_)
             | Requirement::Evidence(_)
+            | Requirement::Expression(_)
             | Requirement::Receipt { .. } => continue,
         };
         for part in parts(node) {
@@ -79,6 +79,7 @@ fn collect<'a>(requirement: &'a Requirement, nodes: &mut Vec<&'a Requirement>) -
         | Requirement::AnyOf(_)
         | Requirement::AtLeast { .. }
         | Requirement::Not(_)
+        | Requirement::Expression(_)
         | Requirement::Receipt { .. } => {}
     }
     parts(requirement).iter().try_for_each(|part| collect(part, nodes))
@@ -146,8 +147,16 @@ impl Tables<'_> {
                 }
                 reached.pop().unwrap_or_default()
             }
-            Requirement::Evidence(_) | Requirement::Receipt { .. } => self.leaf(node),
+            Requirement::Evidence(_) | Requirement::Receipt { .. } | Requirement::Expression(_) => self.leaf(node),
         }
+    }
+
+    /// Whether it is met in every case in which nothing is shown, whatever expressions say.
+    fn passes_for_nothing(&self, whole: &[u64]) -> bool {
+        let shown = self.leaves.iter().enumerate().filter(|(_, leaf)| !matches!(leaf, Requirement::Expression(_)));
+        let shown = shown.fold(0_usize, |mask, (at, _)| mask | 1 << at);
+        let met = |row: usize| whole.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1);
+        (0..self.rows()).filter(|row| row & shown == 0).all(met)
     }
 
     fn rows(&self) -> usize {

@@ -64,7 +64,11 @@ impl Desk {
 
     /// The code of the decision of an intent.
     fn ask(&self, id: &str, action: &str, session: Option<&str>, evidence: &[&str]) -> String {
-        let mut intent = json!({"tenant": "acme", "id": id, "principal": "agent-1", "action": action, "args": {},
+        self.ask_with(id, action, json!({}), session, evidence)
+    }
+
+    fn ask_with(&self, id: &str, action: &str, args: Value, session: Option<&str>, evidence: &[&str]) -> String {
+        let mut intent = json!({"tenant": "acme", "id": id, "principal": "agent-1", "action": action, "args": args,
                                 "expires_at": hours_ahead(1)});
         if !evidence.is_empty() {
             intent = with(intent, "evidence", json!(evidence));
@@ -139,9 +143,9 @@ fn each_sort_of_requirement_lets_pass_and_refuses() {
         .as_array()
         .expect("parts")
         .iter()
-        .map(|part| (part["met"] == true, part["asks"].as_str().expect("words")))
+        .map(|part| (part["outcome"] == "met", part["asks"].as_str().expect("words")))
         .collect();
-    assert_eq!(told["requirement"]["met"], false);
+    assert_eq!(told["requirement"]["outcome"], "unmet");
     assert_eq!(
         parts,
         [
@@ -152,6 +156,39 @@ fn each_sort_of_requirement_lets_pass_and_refuses() {
     );
     let shown = writ(["policy", "explain", "--data", desk.0.data(), "acme", "k-2"]).ended(0).out;
     assert!(shown.contains("  NO  at least 2 of 3\n    yes evidence approval by a key in role approver\n"), "{shown}");
+}
+
+#[test]
+fn expressions_decide_and_what_cannot_be_told_is_a_refusal_of_its_own() {
+    let small = json!({"expression": "intent.args.cents <= 5000"});
+    let approved = json!({"expression": "evidence.exists(e, e.kind == 'approval' && 'approver' in e.roles)"});
+    let listed = json!({"expression": "intent.args.tags.all(t, t.startsWith('ok-'))"});
+    let desk = Desk::new(&[("pay", json!({"any_of": [small, approved]})), ("tag", listed)]);
+    let approval = desk.approval(&desk.0.inside("keys/approver.key").to_string_lossy(), &[]);
+    let long = "x".repeat(20_000);
+    #[rustfmt::skip] // A table is read by columns.
+    let rows: [(&str, &str, Value, &[&str], &str); 10] = [
+        ("1",  "pay", json!({"cents": 5000}),              &[],          "OK"),
+        ("2",  "pay", json!({"cents": 5001}),              &[],          MISSING),
+        ("3",  "pay", json!({"cents": 5001}),              &[&approval], "OK"),
+        ("4",  "pay", json!({"cents": "many"}),            &[],          "ERR_PROOF_ERROR"),
+        ("5",  "pay", json!({"cents": "many"}),            &[&approval], "OK"), // the other branch can be told
+        ("6",  "pay", json!({"cents": 1, "text": long}),   &[],          "ERR_PROOF_ERROR"),
+        ("7",  "tag", json!({"tags": ["ok-1", "ok-2"]}),   &[],          "OK"),
+        ("8",  "tag", json!({"tags": ["ok-1", "no"]}),     &[],          MISSING),
+        ("9",  "tag", json!({"tags": {"ok-1": 1}}),        &[],          "ERR_PROOF_ERROR"), // a map has no order
+        ("10", "tag", json!({"tags": vec!["ok-1"; 65]}),   &[],          "ERR_PROOF_ERROR"),
+    ];
+    for (id, action, args, evidence, code) in rows {
+        assert_eq!(desk.ask_with(id, action, args, None, evidence), code, "{id}");
+    }
+    desk.holds();
+    let told = writ(["policy", "explain", "--data", desk.0.data(), "acme", "4"]).ended(0).out;
+    assert!(
+        told.contains("    ?   intent.args.cents <= 5000\n        found no matching overload")
+            && told.contains("NO  evidence.exists("),
+        "{told}"
+    );
 }
 
 #[test]
@@ -230,6 +267,11 @@ fn what_is_silly_is_not_loaded() {
         (json!({"not": leaf}), "requirements.pay: it passes for who shows nothing"),
         (json!({"any_of": [leaf, {"all_of": [leaf, {"receipt": {"action": "quote"}}]}]}), "makes no difference"),
         (evidence(json!({"rule": "approver"})), "rule"),
+        (json!({"expression": "1+".repeat(2000) + "1"}), "at most 512"),
+        (json!({"expression": "intent.args.a == ".to_owned() + &"1+".repeat(200) + "1"}), "nested deeper"),
+        (json!({"expression": "evidence.all(a, ".repeat(12) + "true" + &")".repeat(12)}), "a loop in a loop"),
+        (json!({"expression": "frobnicate(intent.tenant)"}), "frobnicate is not known here"),
+        (json!({"expression": "intent.tennant == 'acme'"}), "intent has no field tennant"),
     ];
     for (needs, why) in silly {
         let scene = Scene::bare();
@@ -237,4 +279,25 @@ fn what_is_silly_is_not_loaded() {
         let refused = writ(["policy", "check", &bundle]).ended(1);
         assert!(refused.err.contains("ERR_POLICY_INVALID") && refused.err.contains(why), "{why}: {}", refused.err);
     }
+}
+
+/// What the guide to policies shows is loaded and passes its own case.
+#[test]
+fn the_guide_is_true() {
+    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md")).expect("the guide");
+    let blocks: Vec<Value> = guide
+        .split("```json\n")
+        .skip(1)
+        .map(|rest| serde_json::from_str(rest.split("```").next().expect("a block")).expect("JSON"))
+        .collect();
+    let [rule, requirement, cases] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+    let mut bundle = bundle(&[("refund-is-justified", requirement.clone())]);
+    bundle["rules"] = json!([rule]);
+    bundle["budgets"] = json!({"refunds": {"unit": "cents", "limit": 100_000}});
+    bundle["connectors"] = json!({"payments": {"kind": "echo", "output_schema": {"type": "object"}}});
+    let scene = Scene::bare();
+    let bundle = scene.policy(bundle.to_string());
+    let cases = scene.file("cases.json", cases.to_string());
+    let tested = writ(["policy", "test", "--json", &bundle, "--cases", &cases]).ended(0).json();
+    assert_eq!((&tested["wrong"], &tested["untouched"]), (&json!(0), &json!([])), "{tested}");
 }

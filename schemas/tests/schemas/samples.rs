@@ -350,6 +350,7 @@ pub(crate) fn bundles() -> Vec<Bundle> {
     let needs = Requirement::AllOf(vec![
         Requirement::AtLeast { count: 1, of: vec![Requirement::Evidence(by_key), quote()] },
         Requirement::Not(Box::new(quote())),
+        Requirement::Expression("intent.args.amount_cents < 5000".into()),
         Requirement::Evidence(by_two),
     ]);
     let asking = Bundle {

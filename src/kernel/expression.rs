@@ -1,0 +1,419 @@
+//! Expressions of the Common Expression Language (CEL, <https://cel.dev>) over an intent and what was found about it.
+//!
+//! The library that evaluates them has no limit of cost, and its maps iterate in another order in every run. So an expression
+//! is held to a small part of the language when its bundle is loaded: short, flat, with known names only, without loops in
+//! loops, and looping over lists only; and it is evaluated over small arguments only. That bounds one evaluation to
+//! [`LOOPS_MAX`] times [`ITEMS_MAX`] times [`NODES_MAX`] steps over at most [`ARGS_BYTES_MAX`] bytes.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use cel::common::ast::{Expr, IdedExpr, LiteralValue};
+use cel::parser::PrattParser;
+use cel::{Context, Env, ExecutionError, Value};
+use serde_json::Value as Json;
+
+use writ_schemas::canonical;
+use writ_schemas::decision::EvidenceKnown;
+use writ_schemas::ids::Name;
+
+use crate::requirement::Found;
+
+/// The longest expression, in bytes.
+pub const SOURCE_BYTES_MAX: usize = 512;
+
+/// The deepest nesting. The evaluator recurses.
+pub const DEPTH_MAX: usize = 24;
+
+/// The most nodes, with those that macros expand to.
+pub const NODES_MAX: usize = 256;
+
+/// The most loops (`exists`, `all`, `exists_one`), none within another.
+pub const LOOPS_MAX: usize = 4;
+
+/// The longest list that is looped over.
+pub const ITEMS_MAX: usize = 64;
+
+/// The largest arguments that are looked at, in bytes of their canonical form.
+pub const ARGS_BYTES_MAX: usize = 16 << 10;
+
+/// What an expression can speak of, and the fields of each. `args` are free.
+const NAMES: &[(&str, &[&str])] = &[
+    ("intent", &["action", "args", "id", "principal", "session", "tenant"]),
+    ("evidence", EVIDENCE),
+    ("budget", &["committed", "cost", "limit", "reserved"]),
+    ("now", &[]),
+];
+
+/// What a piece of evidence has.
+const EVIDENCE: &[&str] = &["about_effect", "age_us", "key", "kind", "principal", "roles"];
+
+/// What may be called. Nothing that makes a list or a map, so that nothing grows in a loop.
+const FUNCTIONS: &[&str] = &[
+    "_?_:_",
+    "_&&_",
+    "_||_",
+    "!_",
+    "_-_",
+    "_+_",
+    "_*_",
+    "_/_",
+    "_%_",
+    "_==_",
+    "_!=_",
+    "_>=_",
+    "_<=_",
+    "_>_",
+    "_<_",
+    "-_",
+    "_[_]",
+    "@in",
+    "@not_strictly_false",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+];
+
+/// An expression that was checked.
+#[derive(Clone)]
+pub struct Expression {
+    source: String,
+    tree: Arc<IdedExpr>,
+    /// The lists among the arguments that it loops over, each by its path below `intent.args`.
+    loops: Vec<Vec<String>>,
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Expression) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Expression {
+    /// Parses and checks an expression.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person.
+    pub fn compile(source: &str) -> Result<Expression, String> {
+        if source.len() > SOURCE_BYTES_MAX {
+            return Err(format!("an expression of {} bytes, at most {SOURCE_BYTES_MAX}", source.len()));
+        }
+        let depth = u16::try_from(DEPTH_MAX).unwrap_or(u16::MAX);
+        let tree = PrattParser::new().max_recursion_depth(depth).parse(source).map_err(|errors| {
+            let first = errors.to_string();
+            faulty(source, first.lines().next().unwrap_or_default())
+        })?;
+        let mut check = Check::default();
+        check.node(&tree, 0).map_err(|why| faulty(source, why))?;
+        if !check.asks {
+            return Err(faulty(source, "it asks about nothing, so it is always the same"));
+        }
+        Ok(Expression { source: source.to_owned(), tree: Arc::new(tree), loops: check.loops })
+    }
+
+    /// Whether it holds.
+    ///
+    /// # Errors
+    /// It cannot be told, for the reason given.
+    pub fn holds(&self, found: &Found<'_>) -> Result<bool, String> {
+        let cannot = |why: &dyn fmt::Display| faulty(&self.source, why);
+        let args = &found.intent.args;
+        match canonical::bytes(args) {
+            Ok(bytes) if bytes.len() <= ARGS_BYTES_MAX => {}
+            Ok(_) | Err(_) => return Err(cannot(&format!("the arguments are larger than {ARGS_BYTES_MAX} bytes"))),
+        }
+        for path in &self.loops {
+            let mut steps = path.iter();
+            let first = steps.next().and_then(|name| args.get(name));
+            let list = steps.try_fold(first, |at, name| at.map(|it| it.get(name))).flatten();
+            if list.and_then(Json::as_array).is_none_or(|list| list.len() > ITEMS_MAX) {
+                return Err(cannot(&format!("intent.args.{} is no list of at most {ITEMS_MAX}", path.join("."))));
+            }
+        }
+        let mut context = Context::with_env(Arc::clone(environment()));
+        context.add_variable_from_value("intent", intent(found));
+        context.add_variable_from_value("evidence", evidence(found));
+        context.add_variable_from_value("budget", budget(found));
+        context.add_variable_from_value("now", integer(found.now.0));
+        match Value::resolve(&self.tree, &context) {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(_) => Err(cannot(&"it is neither true nor false")),
+            Err(error) => Err(cannot(&why(&error))),
+        }
+    }
+}
+
+/// Why an evaluation failed. Never what the library says where it shows values: it prints maps in another order each time,
+/// and this stands in a decision that replay must derive to the letter.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the library's enum, which may grow")]
+fn why(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::NoSuchKey(key) => format!("there is no {key}"),
+        ExecutionError::NoSuchOverload(overload) => overload.to_string(),
+        ExecutionError::UnsupportedBinaryOperator(operator, ..) => format!("{operator} is not for such values"),
+        ExecutionError::ValuesNotComparable(..) => "such values are not compared".to_owned(),
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "a division by zero".to_owned(),
+        ExecutionError::Overflow(operator, ..) => format!("{operator} leaves the range of integers"),
+        ExecutionError::IndexOutOfBounds(_) => "beyond the end of a list".to_owned(),
+        _ => "it cannot be evaluated".to_owned(),
+    }
+}
+
+/// The fault first: what a person is told is cut at its end.
+fn faulty(source: &str, why: impl fmt::Display) -> String {
+    format!("{why}, in the expression {source:?}")
+}
+
+/// Making it takes longer than an evaluation, and it never changes.
+fn environment() -> &'static Arc<Env> {
+    static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
+    ENVIRONMENT.get_or_init(|| Arc::new(Env::stdlib()))
+}
+
+fn integer(number: u64) -> Value {
+    i64::try_from(number).map_or(Value::UInt(number), Value::Int)
+}
+
+fn text(text: impl ToString) -> Value {
+    Value::String(Arc::new(text.to_string()))
+}
+
+fn optional(name: Option<&Name>) -> Value {
+    name.map_or(Value::Null, text)
+}
+
+/// A map: looked up, compared, never looped over.
+fn map(fields: impl IntoIterator<Item = (String, Value)>) -> Value {
+    let fields = fields.into_iter().map(|(name, value)| (cel::objects::Key::String(Arc::new(name)), value));
+    Value::Map(cel::objects::Map { map: Arc::new(fields.collect()) })
+}
+
+fn record<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    map(fields.map(|(name, value)| (name.to_owned(), value)))
+}
+
+/// JSON as CEL sees it: whole numbers are integers.
+fn json(value: &Json) -> Value {
+    match value {
+        Json::Null => Value::Null,
+        Json::Bool(it) => Value::Bool(*it),
+        Json::Number(it) => match it.as_i64() {
+            Some(it) => Value::Int(it),
+            None => it.as_f64().map_or(Value::Null, Value::Float),
+        },
+        Json::String(it) => text(it),
+        Json::Array(items) => Value::List(Arc::new(items.iter().map(json).collect())),
+        Json::Object(fields) => map(fields.iter().map(|(name, value)| (name.clone(), json(value)))),
+    }
+}
+
+fn intent(found: &Found<'_>) -> Value {
+    let intent = found.intent;
+    record([
+        ("action", text(&intent.action)),
+        ("args", map(intent.args.iter().map(|(name, value)| (name.clone(), json(value))))),
+        ("id", text(&intent.id)),
+        ("principal", text(&intent.principal)),
+        ("session", optional(intent.session.as_ref())),
+        ("tenant", text(&intent.tenant)),
+    ])
+}
+
+fn evidence(found: &Found<'_>) -> Value {
+    let known = found.facts.evidence.iter().filter_map(|fact| fact.known.as_ref());
+    let piece = |it: &EvidenceKnown| {
+        let age = it.issued_at.and_then(|at| found.now.0.checked_sub(at.0));
+        record([
+            ("about_effect", Value::Bool(it.effect == Some(found.effect))),
+            ("age_us", age.map_or(Value::Null, integer)),
+            ("key", text(it.signer)),
+            ("kind", text(&it.kind)),
+            ("principal", optional(it.principal.as_ref())),
+            ("roles", Value::List(Arc::new(it.roles.iter().map(text).collect()))),
+        ])
+    };
+    Value::List(Arc::new(known.map(piece).collect()))
+}
+
+fn budget(found: &Found<'_>) -> Value {
+    let Some(fact) = &found.facts.budget else { return Value::Null };
+    record([
+        ("committed", integer(fact.committed)),
+        ("cost", fact.cost.map_or(Value::Null, integer)),
+        ("limit", integer(fact.limit)),
+        ("reserved", integer(fact.reserved)),
+    ])
+}
+
+/// What was seen of an expression so far.
+#[derive(Default)]
+struct Check {
+    nodes: usize,
+    asks: bool,
+    loops: Vec<Vec<String>>,
+    looped: usize,
+    /// Inside a loop: its variable with the fields that it has, and what the loop counts in.
+    inner: Option<(String, &'static [&'static str], String)>,
+}
+
+impl Check {
+    fn node(&mut self, node: &IdedExpr, depth: usize) -> Result<(), String> {
+        self.nodes += 1;
+        if self.nodes > NODES_MAX || depth > DEPTH_MAX {
+            return Err(format!("more than {NODES_MAX} nodes, or nested deeper than {DEPTH_MAX}"));
+        }
+        let depth = depth + 1;
+        match &node.expr {
+            Expr::Ident(name) => self.name(name).map(drop),
+            Expr::Select(select) => {
+                if let Expr::Ident(name) = &select.operand.expr
+                    && let Some(fields) = self.name(name)?
+                    && !fields.contains(&select.field.as_str())
+                {
+                    return Err(format!("{name} has no field {}", select.field));
+                }
+                self.node(&select.operand, depth)
+            }
+            Expr::Call(call) => {
+                if !FUNCTIONS.contains(&call.func_name.as_str()) {
+                    return Err(format!("{} is not known here", call.func_name));
+                }
+                call.target.iter().try_for_each(|target| self.node(target, depth))?;
+                call.args.iter().try_for_each(|arg| self.node(arg, depth))
+            }
+            Expr::List(list) if list.optional_indices.is_empty() => {
+                list.elements.iter().try_for_each(|element| self.node(element, depth))
+            }
+            Expr::Literal(_) => Ok(()),
+            Expr::Comprehension(it) => {
+                if self.inner.is_some() {
+                    return Err("a loop in a loop".to_owned());
+                }
+                self.looped += 1;
+                let starts =
+                    matches!(&it.accu_init.expr, Expr::Literal(LiteralValue::Boolean(_) | LiteralValue::Int(_)));
+                if self.looped > LOOPS_MAX || it.iter_var2.is_some() || !starts {
+                    return Err(format!("at most {LOOPS_MAX} loops: exists, all, exists_one, with one variable"));
+                }
+                self.node(&it.iter_range, depth)?;
+                let fields = match path(&it.iter_range).as_deref() {
+                    Some([name]) if name == "evidence" => EVIDENCE,
+                    Some([name, field, rest @ ..]) if name == "intent" && field == "args" && !rest.is_empty() => {
+                        self.loops.push(rest.to_vec());
+                        &[]
+                    }
+                    Some(_) | None => {
+                        return Err("a loop over something else than evidence or intent.args.NAME".to_owned());
+                    }
+                };
+                self.inner = Some((it.iter_var.clone(), fields, it.accu_var.clone()));
+                for part in [&it.accu_init, &it.loop_cond, &it.loop_step, &it.result] {
+                    self.node(part, depth)?;
+                }
+                self.inner = None;
+                Ok(())
+            }
+            Expr::List(_) | Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => {
+                Err("maps, structures and optional elements are not known here".to_owned())
+            }
+        }
+    }
+
+    /// The fields of what a name stands for; nothing where it may have any.
+    fn name(&mut self, name: &str) -> Result<Option<&'static [&'static str]>, String> {
+        if let Some((variable, fields, counter)) = &self.inner {
+            if variable == name {
+                return Ok(Some(*fields).filter(|fields| !fields.is_empty()));
+            }
+            if counter == name {
+                return Ok(None);
+            }
+        }
+        let (_, fields) = NAMES.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+            let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            format!("{name} is not known here; there are {}", known.join(", "))
+        })?;
+        self.asks = true;
+        Ok(Some(fields))
+    }
+}
+
+/// The names of `a.b.c`.
+fn path(node: &IdedExpr) -> Option<Vec<String>> {
+    match &node.expr {
+        Expr::Ident(name) => Some(vec![name.clone()]),
+        Expr::Select(select) if !select.test => {
+            let mut path = path(&select.operand)?;
+            path.push(select.field.clone());
+            Some(path)
+        }
+        Expr::Select(_)
+        | Expr::Unspecified
+        | Expr::Call(_)
+        | Expr::Comprehension(_)
+        | Expr::List(_)
+        | Expr::Literal(_)
+        | Expr::Map(_)
+        | Expr::Struct(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a stack of half a megabyte, a quarter of what any thread of ours has.
+    fn refused(source: &str) -> Option<String> {
+        let source = source.to_owned();
+        let thread = std::thread::Builder::new().stack_size(512 << 10);
+        let compiled = thread.spawn(move || Expression::compile(&source).err()).expect("a thread");
+        compiled.join().expect("no panic")
+    }
+
+    #[test]
+    fn what_is_hostile_is_refused_by_name() {
+        #[rustfmt::skip] // A table is read by columns.
+        let rows = [
+            ("1+".repeat(2000) + "1",                               "at most 512"),
+            ("intent.args.a == ".to_owned() + &"1+".repeat(200) + "1", "nested deeper"),
+            ("(".repeat(500),                                       "recursion limit"),
+            ("[".repeat(500),                                       "recursion limit"),
+            ("f(".repeat(200),                                      "recursion limit"),
+            ("A{b:".repeat(100),                                    "recursion limit"),
+            ("!".repeat(500) + "intent.args.a",                     ""),
+            ("true?1:".repeat(70) + "1",                            "nested deeper"),
+            ("intent".to_owned() + &".a".repeat(200),               "nested deeper"),
+            ("[1].all(x,".repeat(12) + "true" + &")".repeat(12),    "a loop"),
+            ("evidence.all(a, evidence.all(b, true))".to_owned(),   "a loop in a loop"),
+            (["evidence.all(a,true)"; 5].join("&&"),                "at most 4 loops"),
+            ("evidence.map(e, e.kind) == []".to_owned(),            "exists, all, exists_one"),
+            ("evidence.filter(e, true).exists(e, true)".to_owned(), "exists, all, exists_one"),
+            ("intent.args.exists(k, k == 'x')".to_owned(),          "a loop over something else"),
+            ("{'a': 1}.exists(k, k == intent.tenant)".to_owned(),   "maps"),
+            ("intent.args == {}".to_owned(),                        "maps"),
+            ("intent.tenant.matches('a*')".to_owned(),              "matches is not known here"),
+            ("nobody(intent.tenant)".to_owned(),                    "nobody is not known here"),
+            ("stranger.name == 'x'".to_owned(),                     "stranger is not known here"),
+            ("intent.tenants == 'x'".to_owned(),                    "intent has no field tenants"),
+            ("evidence.exists(e, e.sort == 'x')".to_owned(),        "e has no field sort"),
+            ("1 == 1".to_owned(),                                   "it asks about nothing"),
+            ("".to_owned(),                                         ""),
+            ("'".to_owned(),                                        ""),
+            ("intent.tenant ==".to_owned(),                         ""),
+            ("\u{0}\u{ffff}".to_owned(),                            ""),
+        ];
+        for (source, why) in rows {
+            let shown: String = source.chars().take(60).collect();
+            let found = refused(&source).unwrap_or_else(|| panic!("accepted: {shown}"));
+            assert!(found.contains(why), "{shown}: {found}");
+        }
+        assert_eq!(refused("intent.args.amount < 5000 || evidence.exists(e, e.kind == 'approval')"), None);
+    }
+}
