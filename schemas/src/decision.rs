@@ -132,7 +132,7 @@ pub enum Answer {
 pub struct Facts {
     /// The budget that the rule spends.
     pub budget: Option<BudgetFact>,
-    /// The evidence that the intent names, in its order.
+    /// The evidence that the intent names, in its order; of one payload, a fact for each key that signed it.
     pub evidence: Vec<EvidenceFact>,
     /// Whether the ledger was frozen.
     pub frozen: bool,

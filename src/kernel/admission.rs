@@ -17,6 +17,9 @@ use crate::state::State;
 /// The most roles of a key: they stand in every decision that its evidence touches.
 const ROLES_MAX: usize = 32;
 
+/// The most keys whose statements of one and the same payload are registered: each is a fact in the decisions that name it.
+const EVIDENCE_SIGNERS_MAX: usize = 8;
+
 /// The event of an administrative act; nothing if this very act was carried out before.
 ///
 /// # Errors
@@ -72,23 +75,27 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
     }))
 }
 
-/// The event of a piece of evidence; nothing if it is registered already.
+/// The event of a piece of evidence; nothing if this signer has registered it already.
 ///
 /// # Errors
-/// `ERR_LEDGER_MISMATCH`, or `ERR_EVIDENCE_INVALID`: expired, too far ahead, or its signer is not trusted for its tenant.
+/// `ERR_LEDGER_MISMATCH`, or `ERR_EVIDENCE_INVALID`: expired, too far ahead, signed by too many others, or its signer is not trusted for its
+/// tenant.
 pub fn evidence(state: &State, evidence: &Signed<Evidence>, now: UnixMicros) -> Result<Option<Event>, Refusal> {
     let refuse = |why: &str| Err(Refusal::new(Code::EvidenceInvalid, why));
     let Evidence { ledger, tenant, expires_at, .. } = evidence.value();
     if state.genesis.as_ref().is_none_or(|genesis| genesis.ledger != *ledger) {
         return Err(Refusal::new(Code::LedgerMismatch, format!("the evidence is for ledger {ledger}")));
     }
-    if state.evidence.contains_key(&evidence.digest()) {
+    let Some(signer) = evidence.signer() else { return refuse("it does not have exactly one signature") };
+    if state.evidence.contains_key(&(evidence.digest(), signer)) {
         return Ok(None);
     }
     if *expires_at <= now || *expires_at > now.plus(VALIDITY_MAX) {
         return refuse("it has expired, or expires more than 30 days ahead");
     }
-    let Some(signer) = evidence.signer() else { return refuse("it does not have exactly one signature") };
+    if state.evidence_of(evidence.digest()).count() >= EVIDENCE_SIGNERS_MAX {
+        return refuse("as many keys as may sign one payload have signed it");
+    }
     match state.keys.get(&signer) {
         Some(key) if key.revoked.is_none() && key.tenant == *tenant => {
             Ok(Some(Event::EvidenceRegistered(evidence.clone())))

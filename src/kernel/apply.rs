@@ -95,17 +95,18 @@ impl State {
             Event::OutcomeReconciled(act) => self.reconciled(act)?,
             Event::EvidenceRegistered(evidence) => {
                 let (digest, it) = (evidence.digest(), evidence.value());
+                let signer = evidence.signer().ok_or(Fault::Statement)?;
                 let registered = Registered {
                     seq,
                     tenant: it.tenant.clone(),
                     kind: it.kind.clone(),
-                    signer: evidence.signer().ok_or(Fault::Statement)?,
+                    signer,
                     effect: it.effect,
                     expires_at: it.expires_at,
                     issued_at: it.issued_at,
                 };
-                self.expiries.insert((it.expires_at, Expiring::Evidence(digest)));
-                self.evidence.insert(digest, registered);
+                self.expiries.insert((it.expires_at, Expiring::Evidence(digest, signer)));
+                self.evidence.insert((digest, signer), registered);
             }
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
@@ -133,8 +134,8 @@ impl State {
                 Expiring::Id(tenant, id) => {
                     self.ids.remove(&(tenant, id));
                 }
-                Expiring::Evidence(digest) => {
-                    self.evidence.remove(&digest);
+                Expiring::Evidence(digest, signer) => {
+                    self.evidence.remove(&(digest, signer));
                 }
                 Expiring::Act(digest) => {
                     self.acts.remove(&digest);

@@ -292,7 +292,7 @@ impl<'a> Case<'a> {
         if trust(self, &facts).is_ok() {
             let asks = self.policy.zip(self.rule).and_then(|(policy, rule)| policy.asks(rule));
             let evidence = intent.evidence.iter().take(EVIDENCE_MAX);
-            facts.evidence = evidence.map(|digest| known(state, intent, *digest, now, asks)).collect();
+            facts.evidence = evidence.flat_map(|digest| known(state, intent, *digest, now, asks)).collect();
             let receipts = asks.iter().flat_map(|asks| &asks.receipts);
             facts.receipts = receipts.map(|action| receipt(state, intent, action)).collect();
             facts.budget = self.policy.and_then(|policy| {
@@ -348,21 +348,29 @@ fn idempotency_key(ledger: LedgerId, intent: &Intent, effect: Digest) -> Digest 
     Digest::of(format!("{ledger}\n{}\n{}\n0\n{effect}\n", intent.tenant, intent.id).as_bytes())
 }
 
-fn known(state: &State, intent: &Intent, digest: Digest, now: UnixMicros, asks: Option<&Asks>) -> EvidenceFact {
-    let known = state.evidence.get(&digest).filter(|it| it.tenant == intent.tenant && it.expires_at > now).map(|it| {
-        let signer = state.keys.get(&it.signer).filter(|key| key.revoked.is_none() && key.tenant == it.tenant);
-        EvidenceKnown {
-            seq: it.seq,
-            kind: it.kind.clone(),
-            signer: it.signer,
-            roles: signer.map(|key| key.roles.clone()).unwrap_or_default(),
-            principal: signer.filter(|_| asks.is_some_and(|it| it.principal)).map(|key| key.principal.clone()),
-            effect: it.effect,
-            issued_at: asks.is_some_and(|it| it.age).then_some(it.issued_at),
-            expires_at: it.expires_at,
-        }
-    });
-    EvidenceFact { digest, known }
+/// A fact for each key that signed this payload; one that nothing is known, if there is none.
+fn known(state: &State, intent: &Intent, digest: Digest, now: UnixMicros, asks: Option<&Asks>) -> Vec<EvidenceFact> {
+    let registered = state.evidence_of(digest).filter(|it| it.tenant == intent.tenant && it.expires_at > now);
+    let mut facts: Vec<EvidenceFact> = registered
+        .map(|it| {
+            let signer = state.keys.get(&it.signer).filter(|key| key.revoked.is_none() && key.tenant == it.tenant);
+            let known = EvidenceKnown {
+                seq: it.seq,
+                kind: it.kind.clone(),
+                signer: it.signer,
+                roles: signer.map(|key| key.roles.clone()).unwrap_or_default(),
+                principal: signer.filter(|_| asks.is_some_and(|it| it.principal)).map(|key| key.principal.clone()),
+                effect: it.effect,
+                issued_at: asks.is_some_and(|it| it.age).then_some(it.issued_at),
+                expires_at: it.expires_at,
+            };
+            EvidenceFact { digest, known: Some(known) }
+        })
+        .collect();
+    if facts.is_empty() {
+        facts.push(EvidenceFact { digest, known: None });
+    }
+    facts
 }
 
 /// What the intent's session knows of an action.

@@ -26,7 +26,8 @@ pub struct State {
     pub(crate) policy: Option<Policy>,
     pub(crate) keys: BTreeMap<KeyId, TrustedKey>,
     pub(crate) ids: BTreeMap<(Name, Name), Known>,
-    pub(crate) evidence: BTreeMap<Digest, Registered>,
+    /// By payload and signer: what one key has stated keeps nobody else from stating it.
+    pub(crate) evidence: BTreeMap<(Digest, KeyId), Registered>,
     pub(crate) acts: BTreeMap<Digest, UnixMicros>,
     pub(crate) accounts: BTreeMap<(Name, Name), Account>,
     pub(crate) open: BTreeMap<Seq, Open>,
@@ -181,12 +182,17 @@ pub(crate) struct Admitted {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Expiring {
     Id(Name, Name),
-    Evidence(Digest),
+    Evidence(Digest, KeyId),
     Act(Digest),
     Session(Name, Name),
 }
 
 impl State {
+    /// The registered evidence of this payload, by signer.
+    pub(crate) fn evidence_of(&self, digest: Digest) -> impl Iterator<Item = &Registered> {
+        self.evidence.range((digest, KeyId([0; 32]))..=(digest, KeyId([u8::MAX; 32]))).map(|(_, it)| it)
+    }
+
     /// The seq of the next entry.
     #[must_use]
     pub fn next(&self) -> Seq {
@@ -278,7 +284,7 @@ impl State {
             self.policy.as_ref().map(Policy::digest),
             self.keys,
             self.ids,
-            self.evidence,
+            self.evidence.iter().map(|((digest, _), it)| (digest, it)).collect::<Vec<_>>(),
             self.acts,
             self.accounts,
             self.open,

@@ -6,7 +6,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, hours_ahead, with, writ, writ_reading};
+use writ_schemas::dsse::Signed;
+use writ_schemas::evidence::Evidence;
+use writ_schemas::keys::SecretKey;
+
+use crate::scene::{Scene, Served, hours_ahead, with, writ, writ_reading};
 
 /// A policy with an action for each sort of requirement; everything else lets it pass.
 fn bundle(requirements: &[(&str, Value)]) -> Value {
@@ -279,6 +283,41 @@ fn what_is_silly_is_not_loaded() {
         let refused = writ(["policy", "check", &bundle]).ended(1);
         assert!(refused.err.contains("ERR_POLICY_INVALID") && refused.err.contains(why), "{why}: {}", refused.err);
     }
+}
+
+/// What one key has stated keeps nobody else from stating it: neither an accomplice nor a second approver.
+#[test]
+fn the_same_statement_by_two_keys_is_two_pieces_of_evidence() {
+    let desk = Desk::new(&[("pay", evidence(json!({}))), ("two", evidence(json!({"signers": 2})))]);
+    let other = desk.trust("other.key", "approver-2", "approver");
+    let statement = Evidence {
+        artifact: None,
+        effect: None,
+        expires_at: hours_ahead(1),
+        issued_at: hours_ahead(0),
+        kind: "approval".parse().expect("a name"),
+        ledger: desk.0.ledger(),
+        tenant: "acme".parse().expect("a name"),
+    };
+    let unsigned = Signed::unsigned(statement).expect("JSON");
+    let digest = unsigned.digest().to_string();
+    let served = Served::new(&desk.0);
+    let state = |key: &SecretKey| {
+        let envelope = unsigned.clone().sign(key).to_envelope();
+        let (status, body) = Served::ask_socket(&desk.0, "POST", "/v1/evidence", "application/json", &envelope);
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).expect("JSON")["answer"].clone()
+    };
+    assert_eq!(state(&desk.0.key("producer.key")), "recorded", "an agent, in no role that is asked for");
+    assert_eq!(desk.ask("1", "pay", None, &[&digest]), MISSING);
+    assert_eq!(state(&desk.0.key("approver.key")), "recorded");
+    assert_eq!(state(&desk.0.key("approver.key")), "already");
+    assert_eq!(desk.ask("2", "pay", None, &[&digest]), "OK");
+    assert_eq!(desk.ask("3", "two", None, &[&digest]), MISSING);
+    assert_eq!(state(&writ::folder::read_key(Path::new(&other)).expect("a key")), "recorded");
+    assert_eq!(desk.ask("4", "two", None, &[&digest]), "OK");
+    served.stop();
+    desk.holds();
 }
 
 /// What the guide to policies shows is loaded and passes its own case.
