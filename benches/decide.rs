@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 
 use writ::clock::Stopwatch;
 use writ_kernel::decide::decide;
-use writ_kernel::expression::Expression;
-use writ_kernel::policy::Policy;
-use writ_kernel::requirement::Found;
+use writ_kernel::expression::{Expression, Found};
 use writ_kernel::state::State;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::Verdict;
@@ -129,7 +127,6 @@ fn main() {
     let mut first = None;
     for rules in [10, 1000, 100_000] {
         let bundle = bundle(rules);
-        let policy = Policy::compile(&bundle).expect("a policy");
         let (state, intent) = scene(bundle);
         let once = || decide(&state, LEDGER, &intent, key_id(), state.next(), NOW);
         let decision = once();
@@ -137,14 +134,7 @@ fn main() {
         let decided = measure(|| drop(black_box(once())));
         let expression = Expression::compile(EXPRESSION).expect("an expression");
         let effect = Digest::of(&intent.value().effect().expect("JSON"));
-        let found = Found {
-            facts: &decision.facts,
-            intent: intent.value(),
-            effect,
-            signer: key_id(),
-            now: NOW,
-            policy: &policy,
-        };
+        let found = Found { facts: &decision.facts, intent: intent.value(), effect, signer: key_id(), now: NOW };
         let told = measure(|| drop(black_box(expression.holds(&found))));
         let ratio = decided / *first.get_or_insert(decided);
         println!("{rules:>8}  {decided:>12.0}  {told:>15.0}  {ratio:>8.2}");

@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use writ_schemas::errors::Code;
+use writ_schemas::ids::Name;
 
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
@@ -172,4 +173,9 @@ pub fn complain(failure: &Failure) {
     let entry = failure.code.entry();
     eprintln!("writ: {}: {}: {}", entry.code, entry.message, failure.detail);
     eprintln!("      {}", entry.remedy);
+}
+
+/// A name from the command line.
+fn name(text: &str) -> Result<Name> {
+    text.parse().map_err(|e| Failure::new(Code::Usage, format!("{text:?}: {e}")))
 }

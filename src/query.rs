@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use writ_kernel::expression::Found;
 use writ_kernel::policy::Policy;
-use writ_kernel::requirement::{Explained, Found};
+use writ_kernel::requirement::Explained;
 use writ_log::Reader;
 use writ_projections::metering::Meter;
 use writ_projections::proofgraph::{Graph, Limits, Relation};
@@ -256,9 +257,8 @@ fn explain(bundle: &Bundle, intent: &Intent, decision: &Decision) -> Option<Expl
         effect: Digest::of(&intent.effect().ok()?),
         signer: decision.signer,
         now: decision.now,
-        policy: &policy,
     };
-    Some(Explained::of(bundle.requirements.get(name)?, &found))
+    Some(Explained::of(bundle.requirements.get(name)?, policy.expressions(), &found))
 }
 
 /// JSON as one canonical line: stable from run to run.

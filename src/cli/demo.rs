@@ -108,7 +108,7 @@ fn yes_no(ok: bool) -> &'static str {
 }
 
 fn name(text: &str) -> Result<Name> {
-    super::init::name(text)
+    super::name(text)
 }
 
 /// Tells the story to people; says nothing where a program listens.

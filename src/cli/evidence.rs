@@ -9,9 +9,8 @@ use writ_schemas::errors::Code;
 use writ_schemas::evidence::Evidence;
 use writ_schemas::ids::Digest;
 
-use super::init::name;
 use super::session::Session;
-use super::{Data, Found, output};
+use super::{Data, Found, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::{KeyRole, read_key};

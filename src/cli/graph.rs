@@ -2,9 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 
-use super::init::name;
-use super::show::encode;
-use super::{Data, Found, output, session};
+use super::{Data, Found, name, output, session};
 use crate::error::Result;
 
 /// `writ graph ...`
@@ -44,7 +42,7 @@ pub(super) enum Format {
 pub(super) fn run(command: &Command) -> Result<Found> {
     let Command::Show { data, tenant, id, format, json } = command;
     let (tenant, id) = (name(tenant)?, name(id)?);
-    let path = format!("/v1/graph/{}/{}", encode(tenant.as_str()), encode(id.as_str()));
+    let path = format!("/v1/graph/{}/{}", session::encode(tenant.as_str()), session::encode(id.as_str()));
     let graph = session::ask(&data.folder(), &path, |library| library.graph(library.last_of(&tenant, &id)?))?;
     match if *json { Format::Json } else { *format } {
         Format::Tree => output::line(output::text(&graph, "/tree").trim_end()),

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use writ_kernel::policy::Policy;
 use writ_schemas::act::Statement;
-use writ_schemas::ids::{KeyId, Name};
+use writ_schemas::ids::KeyId;
 use writ_schemas::policy::Bundle;
 
 use super::session::Session;
-use super::{Data, Found, output, policy};
+use super::{Data, Found, name, output, policy};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Failure, Result};
@@ -126,9 +126,4 @@ pub(super) fn trust(key: KeyId, tenant: &str, principal: &str, role: &str) -> Re
         principal: name(principal)?,
         roles: BTreeSet::from([name(role)?]),
     })
-}
-
-/// A name from the command line.
-pub(super) fn name(text: &str) -> Result<Name> {
-    text.parse().map_err(|e| Failure::new(writ_schemas::errors::Code::Usage, format!("{text:?}: {e}")))
 }

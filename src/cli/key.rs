@@ -9,8 +9,7 @@ use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::KeyId;
 
-use super::init::name;
-use super::{Data, Found, act, output};
+use super::{Data, Found, act, name, output};
 use crate::error::{Failure, Result};
 use crate::folder;
 

@@ -12,10 +12,8 @@ use writ_schemas::errors::Code;
 use writ_schemas::policy::Bundle;
 use writ_schemas::strict;
 
-use super::init::name;
-use super::session::{self, Session};
-use super::show::encode;
-use super::{Data, Found, output};
+use super::session::{self, Session, encode};
+use super::{Data, Found, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::executor::contract;

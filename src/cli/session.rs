@@ -146,6 +146,11 @@ impl Session {
     }
 }
 
+/// A name as one segment of a path: of what names may hold, only the slash would end it.
+pub(super) fn encode(name: &str) -> String {
+    name.replace('/', "%2F")
+}
+
 /// Asks a question: the serving process if there is one, else the folder's views, which are brought up to date.
 ///
 /// # Errors

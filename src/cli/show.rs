@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use super::init::name;
-use super::session;
-use super::{Data, Found, output};
+use super::session::{self, encode};
+use super::{Data, Found, name, output};
 use crate::error::Result;
 
 /// Arguments of `writ show`.
@@ -64,9 +63,4 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         output::line(format!("  {:<11} {}", output::text(gate, "/gate"), gate["answer"].to_string().trim_matches('"')));
     }
     Ok(Found::Yes)
-}
-
-/// A name as one segment of a path: of what names may hold, only the slash would end it.
-pub(super) fn encode(name: &str) -> String {
-    name.replace('/', "%2F")
 }

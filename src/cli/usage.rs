@@ -3,8 +3,7 @@
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::init::name;
-use super::{Data, Found, output, session};
+use super::{Data, Found, name, output, session};
 use crate::error::Result;
 
 /// `writ usage ...`

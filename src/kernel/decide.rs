@@ -17,8 +17,9 @@ use writ_schemas::intent::{EVIDENCE_MAX, EXPIRY_AHEAD_MAX, Intent};
 use writ_schemas::policy::{Cost, Mode, Requires, Rule, Spends};
 use writ_schemas::strict::Refusal;
 
+use crate::expression::Found;
 use crate::policy::Policy;
-use crate::requirement::{self, Asks, Found, Outcome};
+use crate::requirement::{self, Asks, Outcome};
 use crate::state::State;
 
 /// What is known of an intent before any gate is asked.
@@ -217,10 +218,12 @@ fn proof(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let Some(effect) = case.effect else {
         return Err(Refusal::new(Code::Schema, "action and args have no canonical form"));
     };
-    let found = Found { facts, intent: case.intent, effect, signer: case.signer, now: case.now, policy };
-    match requirement::outcome(requirement, &found) {
+    let found = Found { facts, intent: case.intent, effect, signer: case.signer, now: case.now };
+    match requirement::outcome(requirement, policy.expressions(), &found) {
         Outcome::Met => Ok(Answer::Passed),
-        Outcome::Unmet => Err(Refusal::new(Code::ProofMissing, requirement::missing(requirement, &found))),
+        Outcome::Unmet => {
+            Err(Refusal::new(Code::ProofMissing, requirement::missing(requirement, policy.expressions(), &found)))
+        }
         Outcome::Untold(why) => Err(Refusal::new(Code::ProofError, why)),
     }
 }

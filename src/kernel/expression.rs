@@ -5,6 +5,7 @@
 //! loops, and looping over lists only; and it is evaluated over small arguments only. That bounds one evaluation to
 //! [`LOOPS_MAX`] times [`ITEMS_MAX`] times [`NODES_MAX`] steps over at most [`ARGS_BYTES_MAX`] bytes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -14,10 +15,9 @@ use cel::{Context, Env, ExecutionError, Value};
 use serde_json::Value as Json;
 
 use writ_schemas::canonical;
-use writ_schemas::decision::EvidenceKnown;
-use writ_schemas::ids::Name;
-
-use crate::requirement::Found;
+use writ_schemas::decision::{EvidenceKnown, Facts};
+use writ_schemas::ids::{Digest, KeyId, Name, UnixMicros};
+use writ_schemas::intent::Intent;
 
 /// The longest expression, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 512;
@@ -74,6 +74,24 @@ const FUNCTIONS: &[&str] = &[
     "startsWith",
     "endsWith",
 ];
+
+/// What expressions and requirements are held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Evidence, receipts, the budget.
+    pub facts: &'a Facts,
+    /// The intent.
+    pub intent: &'a Intent,
+    /// The effect that it asks for.
+    pub effect: Digest,
+    /// The key that signed it.
+    pub signer: KeyId,
+    /// The time of the decision.
+    pub now: UnixMicros,
+}
+
+/// Checked expressions, by what they say.
+pub type Expressions = BTreeMap<String, Expression>;
 
 /// An expression that was checked.
 #[derive(Clone)]

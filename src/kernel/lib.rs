@@ -4,9 +4,9 @@
 //!
 //! - [`state`]: what deciding needs to remember, and for how long; its hash
 //! - [`policy`]: a bundle, checked and ready to be asked
+//! - [`expression`]: what a requirement says in CEL
 //! - [`decide`]: the staircase of gates; a new gate goes there
 //! - [`requirement`]: proof requirements over verified evidence and receipts
-//! - [`expression`]: what a requirement says in CEL
 //! - [`soundness`]: what is wrong with a requirement before anything is shown
 //! - [`execution`]: whether a decision may be dispatched, and the receipt of an ending
 //! - [`admission`]: whether an administrative act or a piece of evidence becomes an event

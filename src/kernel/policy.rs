@@ -9,11 +9,11 @@ use std::fmt;
 use writ_schemas::canonical;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Name};
-use writ_schemas::policy::{Bundle, Connector, ConnectorKind, Cost, Mode, Requirement, Requires, Rule, Spends};
+use writ_schemas::policy::{Bundle, Connector, ConnectorKind, Cost, Mode, Requires, Rule, Spends};
 use writ_schemas::strict::{INTEGER_MAX, Refusal};
 
-use crate::expression::Expression;
-use crate::requirement::{Asks, parts};
+use crate::expression::Expressions;
+use crate::requirement::{self, Asks};
 use crate::soundness;
 
 /// The longest wait for a connector: 5 minutes in microseconds.
@@ -29,7 +29,7 @@ pub struct Policy {
     bundle: Bundle,
     by_action: BTreeMap<Name, usize>,
     asks: BTreeMap<Name, Asks>,
-    expressions: BTreeMap<String, Expression>,
+    expressions: Expressions,
 }
 
 impl Policy {
@@ -56,11 +56,11 @@ impl Policy {
                 reason(format!("gates.{gate}"), why)?;
             }
         }
-        let (mut asks, mut expressions) = (BTreeMap::new(), BTreeMap::new());
+        let (mut asks, mut expressions) = (BTreeMap::new(), Expressions::new());
         for (name, requirement) in &bundle.requirements {
             soundness::check(requirement).map_err(|why| invalid(format!("requirements.{name}"), why))?;
             asks.insert(name.clone(), Asks::of(requirement));
-            add_expressions(requirement, &mut expressions)
+            requirement::compile(requirement, &mut expressions)
                 .map_err(|why| invalid(format!("requirements.{name}"), why))?;
         }
         for (name, budget) in &bundle.budgets {
@@ -107,15 +107,10 @@ impl Policy {
         }
     }
 
-    /// An expression, by what it says.
-    pub(crate) fn expression(&self, source: &str) -> Option<&Expression> {
-        self.expressions.get(source)
-    }
-
-    /// Takes in the expressions of a requirement that is in no bundle.
-    #[cfg(test)]
-    pub(crate) fn add_expressions(&mut self, requirement: &Requirement) -> Result<(), String> {
-        add_expressions(requirement, &mut self.expressions)
+    /// The expressions of its requirements.
+    #[must_use]
+    pub fn expressions(&self) -> &Expressions {
+        &self.expressions
     }
 
     /// A connector by name.
@@ -134,15 +129,6 @@ fn reason(place: String, why: &str) -> Result<(), Refusal> {
         return Err(invalid(place, format!("give a reason of 1 to {REASON_LEN_MAX} bytes")));
     }
     Ok(())
-}
-
-fn add_expressions(requirement: &Requirement, into: &mut BTreeMap<String, Expression>) -> Result<(), String> {
-    if let Requirement::Expression(source) = requirement
-        && !into.contains_key(source)
-    {
-        into.insert(source.clone(), Expression::compile(source)?);
-    }
-    parts(requirement).iter().try_for_each(|part| add_expressions(part, into))
 }
 
 fn check_connector(connector: &Connector) -> Result<(), &'static str> {

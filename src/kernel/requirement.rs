@@ -7,29 +7,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use writ_schemas::decision::{EvidenceFact, EvidenceKnown, Facts};
-use writ_schemas::ids::{Digest, KeyId, Name, UnixMicros};
-use writ_schemas::intent::Intent;
+use writ_schemas::decision::{EvidenceFact, EvidenceKnown};
+use writ_schemas::ids::Name;
 use writ_schemas::policy::{EvidenceNeed, Requirement};
 
-use crate::policy::Policy;
-
-/// What requirements are held against.
-#[derive(Clone, Copy)]
-pub struct Found<'a> {
-    /// Evidence, receipts, the budget.
-    pub facts: &'a Facts,
-    /// The intent.
-    pub intent: &'a Intent,
-    /// The effect that it asks for.
-    pub effect: Digest,
-    /// The key that signed it.
-    pub signer: KeyId,
-    /// The time of the decision.
-    pub now: UnixMicros,
-    /// The policy, which holds the expressions.
-    pub policy: &'a Policy,
-}
+use crate::expression::{Expression, Expressions, Found};
 
 /// Whether a requirement is met. What cannot be told in one branch does not decide the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -95,20 +77,22 @@ pub struct Explained {
 impl Explained {
     /// The requirement and all its parts, each looked at by itself.
     #[must_use]
-    pub fn of(requirement: &Requirement, found: &Found<'_>) -> Explained {
-        let parts = parts(requirement).iter().map(|part| Explained::of(part, found)).collect();
-        Explained { asks: words(requirement), outcome: outcome(requirement, found), parts }
+    pub fn of(requirement: &Requirement, expressions: &Expressions, found: &Found<'_>) -> Explained {
+        let parts = parts(requirement).iter().map(|part| Explained::of(part, expressions, found)).collect();
+        Explained { asks: words(requirement), outcome: outcome(requirement, expressions, found), parts }
     }
 }
 
 /// Whether a requirement is met.
 #[must_use]
-pub fn outcome(requirement: &Requirement, found: &Found<'_>) -> Outcome {
+pub fn outcome(requirement: &Requirement, expressions: &Expressions, found: &Found<'_>) -> Outcome {
     match requirement {
-        Requirement::AllOf(parts) => at_least(parts.len(), parts, found),
-        Requirement::AnyOf(parts) => at_least(1, parts, found),
-        Requirement::AtLeast { count, of } => at_least(usize::try_from(*count).unwrap_or(usize::MAX), of, found),
-        Requirement::Not(part) => match outcome(part, found) {
+        Requirement::AllOf(parts) => at_least(parts.len(), parts, expressions, found),
+        Requirement::AnyOf(parts) => at_least(1, parts, expressions, found),
+        Requirement::AtLeast { count, of } => {
+            at_least(usize::try_from(*count).unwrap_or(usize::MAX), of, expressions, found)
+        }
+        Requirement::Not(part) => match outcome(part, expressions, found) {
             Outcome::Met => Outcome::Unmet,
             Outcome::Unmet => Outcome::Met,
             untold @ Outcome::Untold(_) => untold,
@@ -117,7 +101,7 @@ pub fn outcome(requirement: &Requirement, found: &Found<'_>) -> Outcome {
         Requirement::Receipt { action } => {
             met_if(found.facts.receipts.iter().any(|fact| fact.action == *action && fact.seq.is_some()))
         }
-        Requirement::Expression(source) => match found.policy.expression(source).map(|it| it.holds(found)) {
+        Requirement::Expression(source) => match expressions.get(source).map(|it| it.holds(found)) {
             Some(Ok(holds)) => met_if(holds),
             Some(Err(why)) => Outcome::Untold(why),
             None => Outcome::Untold(format!("expression {source:?} is not in the policy")),
@@ -130,13 +114,13 @@ fn met_if(met: bool) -> Outcome {
 }
 
 /// Whether so many of the parts are met. Of an empty set, nothing passes.
-fn at_least(count: usize, parts: &[Requirement], found: &Found<'_>) -> Outcome {
+fn at_least(count: usize, parts: &[Requirement], expressions: &Expressions, found: &Found<'_>) -> Outcome {
     let (mut met, mut unmet, mut untold) = (0_usize, 0_usize, None);
     if count == 0 {
         return Outcome::Unmet;
     }
     for part in parts {
-        match outcome(part, found) {
+        match outcome(part, expressions, found) {
             Outcome::Met => met = met.saturating_add(1),
             Outcome::Unmet => unmet = unmet.saturating_add(1),
             Outcome::Untold(why) => _ = untold.get_or_insert(why),
@@ -153,20 +137,25 @@ fn at_least(count: usize, parts: &[Requirement], found: &Found<'_>) -> Outcome {
 
 /// What is missing for a requirement that is not met, for a person: the first thing, or what would do instead.
 #[must_use]
-pub fn missing(requirement: &Requirement, found: &Found<'_>) -> String {
+pub fn missing(requirement: &Requirement, expressions: &Expressions, found: &Found<'_>) -> String {
     let lacking = |parts: &[Requirement]| {
-        let lacks: Vec<String> =
-            parts.iter().filter(|part| outcome(part, found) != Outcome::Met).map(|part| missing(part, found)).collect();
+        let lacks: Vec<String> = parts
+            .iter()
+            .filter(|part| outcome(part, expressions, found) != Outcome::Met)
+            .map(|part| missing(part, expressions, found))
+            .collect();
         lacks.join("; ")
     };
-    if let Outcome::Untold(why) = outcome(requirement, found) {
+    if let Outcome::Untold(why) = outcome(requirement, expressions, found) {
         return why;
     }
     match requirement {
-        Requirement::AllOf(parts) => match parts.iter().find(|part| outcome(part, found) == Outcome::Unmet) {
-            Some(part) => missing(part, found),
-            None => "an empty set passes nothing".to_owned(),
-        },
+        Requirement::AllOf(parts) => {
+            match parts.iter().find(|part| outcome(part, expressions, found) == Outcome::Unmet) {
+                Some(part) => missing(part, expressions, found),
+                None => "an empty set passes nothing".to_owned(),
+            }
+        }
         Requirement::AnyOf(parts) => format!("none of: {}", lacking(parts)),
         Requirement::AtLeast { count, of } => format!("not {count} of {}, for lack of: {}", of.len(), lacking(of)),
         Requirement::Not(_) | Requirement::Evidence(_) | Requirement::Receipt { .. } | Requirement::Expression(_) => {
@@ -203,6 +192,19 @@ fn fits<'a>(need: &EvidenceNeed, fact: &'a EvidenceFact, found: &Found<'_>) -> O
     (of_kind && about && in_role && by_key && of_another && fresh).then_some(known)
 }
 
+/// Compiles the expressions of a requirement.
+///
+/// # Errors
+/// What is wrong with one, for a person.
+pub(crate) fn compile(requirement: &Requirement, into: &mut Expressions) -> Result<(), String> {
+    if let Requirement::Expression(source) = requirement
+        && !into.contains_key(source)
+    {
+        into.insert(source.clone(), Expression::compile(source)?);
+    }
+    parts(requirement).iter().try_for_each(|part| compile(part, into))
+}
+
 /// The parts of a node.
 pub(crate) fn parts(requirement: &Requirement) -> &[Requirement] {
     match requirement {
@@ -237,8 +239,9 @@ pub fn words(requirement: &Requirement) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use writ_schemas::decision::ReceiptFact;
-    use writ_schemas::ids::Seq;
+    use writ_schemas::decision::{Facts, ReceiptFact};
+    use writ_schemas::ids::{Digest, KeyId, Seq, UnixMicros};
+    use writ_schemas::intent::Intent;
 
     const EFFECT: Digest = Digest([7; 32]);
     const NOW: UnixMicros = UnixMicros(1_000_000_000);
@@ -273,11 +276,12 @@ mod tests {
             ],
             ..Facts::default()
         };
-        let policy = with_requirement(&requirement);
+        let mut expressions = Expressions::new();
+        compile(&requirement, &mut expressions).expect("expressions");
         let intent = asked();
-        let found = Found { facts: &facts, intent: &intent, effect: EFFECT, signer: AGENT, now: NOW, policy: &policy };
-        let outcome = outcome(&requirement, &found);
-        assert_eq!(Explained::of(&requirement, &found).outcome, outcome);
+        let found = Found { facts: &facts, intent: &intent, effect: EFFECT, signer: AGENT, now: NOW };
+        let outcome = outcome(&requirement, &expressions, &found);
+        assert_eq!(Explained::of(&requirement, &expressions, &found).outcome, outcome);
         outcome
     }
 
@@ -285,18 +289,6 @@ mod tests {
     fn asked() -> Intent {
         let intent = r#"{"action":"pay","args":{"amount":100,"tags":["a","b"],"to":{"iban":"x"}},"expires_at":1,"id":"1","principal":"agent","tenant":"acme"}"#;
         serde_json::from_str(intent).expect("an intent")
-    }
-
-    /// A policy that holds a requirement's expressions.
-    fn with_requirement(requirement: &Requirement) -> Policy {
-        let bundle = serde_json::json!({
-            "name": "test", "rules": [], "connectors": {},
-            "gates": {"temporal": {"disabled": "x"}, "proof": "enforced", "budget": "enforced", "escalation": {"disabled": "x"}},
-            "requirements": {},
-        });
-        let mut policy = Policy::compile(&serde_json::from_value(bundle).expect("a bundle")).expect("a policy");
-        policy.add_expressions(requirement).expect("expressions");
-        policy
     }
 
     fn is_met_by(requirement: &str, evidence: Vec<EvidenceKnown>) -> bool {
