@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use writ_kernel::expression::Found;
 use writ_kernel::policy::Policy;
-use writ_kernel::requirement::Explained;
+use writ_kernel::requirement::{self, Explained};
 use writ_log::Reader;
 use writ_projections::metering::Meter;
 use writ_projections::proofgraph::{Graph, Limits, Relation};
@@ -258,7 +258,9 @@ fn explain(bundle: &Bundle, intent: &Intent, decision: &Decision) -> Option<Expl
         signer: decision.signer,
         now: decision.now,
     };
-    Some(Explained::of(bundle.requirements.get(name)?, policy.expressions(), &found))
+    let requirement = bundle.requirements.get(name)?;
+    let told = requirement::tell(requirement, policy.expressions(), &found);
+    Some(Explained::of(requirement, &told, &found))
 }
 
 /// JSON as one canonical line: stable from run to run.

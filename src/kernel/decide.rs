@@ -219,11 +219,10 @@ fn proof(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
         return Err(Refusal::new(Code::Schema, "action and args have no canonical form"));
     };
     let found = Found { facts, intent: case.intent, effect, signer: case.signer, now: case.now };
-    match requirement::outcome(requirement, policy.expressions(), &found) {
+    let told = requirement::tell(requirement, policy.expressions(), &found);
+    match requirement::outcome(requirement, &told, &found) {
         Outcome::Met => Ok(Answer::Passed),
-        Outcome::Unmet => {
-            Err(Refusal::new(Code::ProofMissing, requirement::missing(requirement, policy.expressions(), &found)))
-        }
+        Outcome::Unmet => Err(Refusal::new(Code::ProofMissing, requirement::missing(requirement, &told, &found))),
         Outcome::Untold(why) => Err(Refusal::new(Code::ProofError, why)),
     }
 }
@@ -295,9 +294,10 @@ impl<'a> Case<'a> {
         if trust(self, &facts).is_ok() {
             let asks = self.policy.zip(self.rule).and_then(|(policy, rule)| policy.asks(rule));
             let evidence = intent.evidence.iter().take(EVIDENCE_MAX);
-            facts.evidence = evidence.flat_map(|digest| known(state, intent, *digest, now, asks)).collect();
+            let evidence = evidence.flat_map(|digest| known(state, intent, *digest, now, asks));
+            facts.evidence = evidence.take(EVIDENCE_MAX).collect();
             let receipts = asks.iter().flat_map(|asks| &asks.receipts);
-            facts.receipts = receipts.map(|action| receipt(state, intent, action)).collect();
+            facts.receipts = receipts.map(|action| receipt(state, intent, action, now)).collect();
             facts.budget = self.policy.and_then(|policy| {
                 let account = |budget: &Name| state.accounts.get(&(intent.tenant.clone(), budget.clone()));
                 budget_fact(policy, intent, |budget| account(budget).map_or((0, 0), |it| (it.reserved, it.committed)))
@@ -377,7 +377,9 @@ fn known(state: &State, intent: &Intent, digest: Digest, now: UnixMicros, asks: 
 }
 
 /// What the intent's session knows of an action.
-fn receipt(state: &State, intent: &Intent, action: &Name) -> ReceiptFact {
+fn receipt(state: &State, intent: &Intent, action: &Name, now: UnixMicros) -> ReceiptFact {
     let session = intent.session.as_ref().and_then(|id| state.sessions.get(&(intent.tenant.clone(), id.clone())));
+    // An entry that has not come yet would forget it.
+    let session = session.filter(|session| session.expires_at > now);
     ReceiptFact { action: action.clone(), seq: session.and_then(|session| session.succeeded.get(action).copied()) }
 }

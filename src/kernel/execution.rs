@@ -97,6 +97,8 @@ pub fn conclude(state: &State, ledger: LedgerId, ending: Ending, now: UnixMicros
     }
     let session = open.session.clone();
     let before = session.as_ref().and_then(|session| state.sessions.get(&(open.tenant.clone(), session.clone())));
+    // Its own entry will forget what has ended by now.
+    let before = before.filter(|session| session.expires_at > now);
     Ok(Receipt {
         ledger,
         tenant: open.tenant.clone(),

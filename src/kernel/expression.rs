@@ -5,7 +5,7 @@
 //! loops, and looping over lists only; and it is evaluated over small arguments only. That bounds one evaluation to
 //! [`LOOPS_MAX`] times [`ITEMS_MAX`] times [`NODES_MAX`] steps over at most [`ARGS_BYTES_MAX`] bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -14,7 +14,6 @@ use cel::parser::PrattParser;
 use cel::{Context, Env, ExecutionError, Value};
 use serde_json::Value as Json;
 
-use writ_schemas::canonical;
 use writ_schemas::decision::{EvidenceKnown, Facts};
 use writ_schemas::ids::{Digest, KeyId, Name, UnixMicros};
 use writ_schemas::intent::Intent;
@@ -34,7 +33,7 @@ pub const LOOPS_MAX: usize = 4;
 /// The longest list that is looped over.
 pub const ITEMS_MAX: usize = 64;
 
-/// The largest arguments that are looked at, in bytes of their canonical form.
+/// The largest arguments that are looked at: the bytes of all texts and names in them, and 8 for every value.
 pub const ARGS_BYTES_MAX: usize = 16 << 10;
 
 /// What an expression can speak of, and the fields of each. `args` are free.
@@ -48,7 +47,8 @@ const NAMES: &[(&str, &[&str])] = &[
 /// What a piece of evidence has.
 const EVIDENCE: &[&str] = &["about_effect", "age_us", "key", "kind", "principal", "roles"];
 
-/// What may be called. Nothing that makes a list or a map, so that nothing grows in a loop.
+/// What may be called. Nothing here makes a list, a map or a text, so that nothing grows in a loop; `_+_` is for numbers only,
+/// see [`Check::node`].
 const FUNCTIONS: &[&str] = &[
     "_?_:_",
     "_&&_",
@@ -100,6 +100,8 @@ pub struct Expression {
     tree: Arc<IdedExpr>,
     /// The lists among the arguments that it loops over, each by its path below `intent.args`.
     loops: Vec<Vec<String>>,
+    /// What it speaks of.
+    names: BTreeSet<&'static str>,
 }
 
 impl fmt::Debug for Expression {
@@ -130,10 +132,20 @@ impl Expression {
         })?;
         let mut check = Check::default();
         check.node(&tree, 0).map_err(|why| faulty(source, why))?;
-        if !check.asks {
+        if check.names.is_empty() {
             return Err(faulty(source, "it asks about nothing, so it is always the same"));
         }
-        Ok(Expression { source: source.to_owned(), tree: Arc::new(tree), loops: check.loops })
+        Ok(Expression { source: source.to_owned(), tree: Arc::new(tree), loops: check.loops, names: check.names })
+    }
+
+    /// Whether it holds where nothing is shown; nothing where that depends on the intent.
+    pub(crate) fn over_nothing(&self) -> Option<bool> {
+        if self.names != ["evidence"].into() {
+            return None;
+        }
+        let mut context = Context::with_env(Arc::clone(environment()));
+        context.add_variable_from_value("evidence", Value::List(Arc::default()));
+        Some(Value::resolve(&self.tree, &context) == Ok(Value::Bool(true)))
     }
 
     /// Whether it holds.
@@ -143,9 +155,8 @@ impl Expression {
     pub fn holds(&self, found: &Found<'_>) -> Result<bool, String> {
         let cannot = |why: &dyn fmt::Display| faulty(&self.source, why);
         let args = &found.intent.args;
-        match canonical::bytes(args) {
-            Ok(bytes) if bytes.len() <= ARGS_BYTES_MAX => {}
-            Ok(_) | Err(_) => return Err(cannot(&format!("the arguments are larger than {ARGS_BYTES_MAX} bytes"))),
+        if args.iter().map(|(name, value)| weight(name.len(), value)).sum::<usize>() > ARGS_BYTES_MAX {
+            return Err(cannot(&format!("the arguments are larger than {ARGS_BYTES_MAX} bytes")));
         }
         for path in &self.loops {
             let mut steps = path.iter();
@@ -156,10 +167,15 @@ impl Expression {
             }
         }
         let mut context = Context::with_env(Arc::clone(environment()));
-        context.add_variable_from_value("intent", intent(found));
-        context.add_variable_from_value("evidence", evidence(found));
-        context.add_variable_from_value("budget", budget(found));
-        context.add_variable_from_value("now", integer(found.now.0));
+        for name in &self.names {
+            let value = match *name {
+                "intent" => intent(found),
+                "evidence" => evidence(found),
+                "budget" => budget(found),
+                _ => integer(found.now.0),
+            };
+            context.add_variable_from_value(*name, value);
+        }
         match Value::resolve(&self.tree, &context) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(_) => Err(cannot(&"it is neither true nor false")),
@@ -174,7 +190,7 @@ impl Expression {
 fn why(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => format!("there is no {key}"),
-        ExecutionError::NoSuchOverload(overload) => overload.to_string(),
+        ExecutionError::NoSuchOverload(overload) => format!("{} is not for such values", overload.function()),
         ExecutionError::UnsupportedBinaryOperator(operator, ..) => format!("{operator} is not for such values"),
         ExecutionError::ValuesNotComparable(..) => "such values are not compared".to_owned(),
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "a division by zero".to_owned(),
@@ -186,7 +202,7 @@ fn why(error: &ExecutionError) -> String {
 
 /// The fault first: what a person is told is cut at its end.
 fn faulty(source: &str, why: impl fmt::Display) -> String {
-    format!("{why}, in the expression {source:?}")
+    format!("{why}, in the expression {source}")
 }
 
 /// Making it takes longer than an evaluation, and it never changes.
@@ -217,6 +233,17 @@ fn record<const N: usize>(fields: [(&str, Value); N]) -> Value {
     map(fields.map(|(name, value)| (name.to_owned(), value)))
 }
 
+/// What a value counts towards [`ARGS_BYTES_MAX`].
+fn weight(name: usize, value: &Json) -> usize {
+    let inside = match value {
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(|item| weight(0, item)).sum(),
+        Json::Object(fields) => fields.iter().map(|(name, value)| weight(name.len(), value)).sum(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+    };
+    name.saturating_add(inside).saturating_add(8)
+}
+
 /// JSON as CEL sees it: whole numbers are integers.
 fn json(value: &Json) -> Value {
     match value {
@@ -245,7 +272,11 @@ fn intent(found: &Found<'_>) -> Value {
 }
 
 fn evidence(found: &Found<'_>) -> Value {
-    let known = found.facts.evidence.iter().filter_map(|fact| fact.known.as_ref());
+    // Each once, and none that a requirement would not count: of a key that is trusted now, and about no other effect.
+    let mut seen = BTreeSet::new();
+    let known = found.facts.evidence.iter().filter_map(|fact| fact.known.as_ref()).filter(|it| {
+        it.principal.is_some() && it.effect.is_none_or(|effect| effect == found.effect) && seen.insert(it.seq)
+    });
     let piece = |it: &EvidenceKnown| {
         let age = it.issued_at.and_then(|at| found.now.0.checked_sub(at.0));
         record([
@@ -274,7 +305,7 @@ fn budget(found: &Found<'_>) -> Value {
 #[derive(Default)]
 struct Check {
     nodes: usize,
-    asks: bool,
+    names: BTreeSet<&'static str>,
     loops: Vec<Vec<String>>,
     looped: usize,
     /// Inside a loop: its variable with the fields that it has, and what the loop counts in.
@@ -303,12 +334,19 @@ impl Check {
                 if !FUNCTIONS.contains(&call.func_name.as_str()) {
                     return Err(format!("{} is not known here", call.func_name));
                 }
+                // On lists and texts it would grow them, and a list takes a map's keys in their order of the day.
+                if call.func_name == "_+_" && !call.args.iter().any(is_number) {
+                    return Err("+ needs a number on one side: a literal, size() or a calculation".to_owned());
+                }
                 call.target.iter().try_for_each(|target| self.node(target, depth))?;
                 call.args.iter().try_for_each(|arg| self.node(arg, depth))
             }
-            Expr::List(list) if list.optional_indices.is_empty() => {
-                list.elements.iter().try_for_each(|element| self.node(element, depth))
-            }
+            Expr::List(list) if list.optional_indices.is_empty() => list.elements.iter().try_for_each(|element| {
+                if matches!(element.expr, Expr::Literal(_)) {
+                    return self.node(element, depth);
+                }
+                Err("a list of other things than literals".to_owned())
+            }),
             Expr::Literal(_) => Ok(()),
             Expr::Comprehension(it) => {
                 if self.inner.is_some() {
@@ -354,12 +392,28 @@ impl Check {
                 return Ok(None);
             }
         }
-        let (_, fields) = NAMES.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+        let (name, fields) = NAMES.iter().find(|(known, _)| *known == name).ok_or_else(|| {
             let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
             format!("{name} is not known here; there are {}", known.join(", "))
         })?;
-        self.asks = true;
+        self.names.insert(name);
         Ok(Some(fields))
+    }
+}
+
+/// Whether this is a number, or fails.
+fn is_number(node: &IdedExpr) -> bool {
+    match &node.expr {
+        Expr::Literal(LiteralValue::Int(_) | LiteralValue::UInt(_) | LiteralValue::Double(_)) => true,
+        Expr::Call(call) => ["_+_", "_-_", "_*_", "_/_", "_%_", "-_", "size"].contains(&call.func_name.as_str()),
+        Expr::Literal(_)
+        | Expr::Unspecified
+        | Expr::Comprehension(_)
+        | Expr::Ident(_)
+        | Expr::List(_)
+        | Expr::Map(_)
+        | Expr::Select(_)
+        | Expr::Struct(_) => false,
     }
 }
 
@@ -421,6 +475,9 @@ mod tests {
             ("stranger.name == 'x'".to_owned(),                     "stranger is not known here"),
             ("intent.tenants == 'x'".to_owned(),                    "intent has no field tenants"),
             ("evidence.exists(e, e.sort == 'x')".to_owned(),        "e has no field sort"),
+            ("([] + intent.args)[0] == 'a'".to_owned(),             "+ needs a number"),
+            ("intent.args.a + intent.args.b == 2".to_owned(),       "+ needs a number"),
+            ("[intent.args.a] == []".to_owned(),                    "other things than literals"),
             ("1 == 1".to_owned(),                                   "it asks about nothing"),
             ("".to_owned(),                                         ""),
             ("'".to_owned(),                                        ""),

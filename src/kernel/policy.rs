@@ -58,10 +58,10 @@ impl Policy {
         }
         let (mut asks, mut expressions) = (BTreeMap::new(), Expressions::new());
         for (name, requirement) in &bundle.requirements {
-            soundness::check(requirement).map_err(|why| invalid(format!("requirements.{name}"), why))?;
             asks.insert(name.clone(), Asks::of(requirement));
             requirement::compile(requirement, &mut expressions)
                 .map_err(|why| invalid(format!("requirements.{name}"), why))?;
+            soundness::check(requirement, &expressions).map_err(|why| invalid(format!("requirements.{name}"), why))?;
         }
         for (name, budget) in &bundle.budgets {
             if budget.limit > INTEGER_MAX || budget.tenants.values().any(|limit| *limit > INTEGER_MAX) {

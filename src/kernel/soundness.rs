@@ -2,12 +2,15 @@
 //! that a part of it makes no difference.
 //!
 //! A requirement is a boolean function of its distinct leaves, looked at whole: a truth table with a row for each of the
-//! 2^n cases, 64 rows a word. So what is found is found for certain, and larger requirements are refused: nobody can read them
+//! 2^n cases, 64 rows a word. So what is found is computed, and larger requirements are refused: nobody can read them
 //! either.
+
+use std::collections::BTreeSet;
 
 use writ_schemas::intent::EVIDENCE_MAX;
 use writ_schemas::policy::{EvidenceNeed, Requirement};
 
+use crate::expression::{Expression, Expressions};
 use crate::requirement::{parts, words};
 
 /// The most distinct leaves of a requirement: 4096 cases, 512 bytes a table.
@@ -20,7 +23,7 @@ pub const NODES_MAX: usize = 64;
 ///
 /// # Errors
 /// What is wrong with it, for a person.
-pub(crate) fn check(requirement: &Requirement) -> Result<(), String> {
+pub(crate) fn check(requirement: &Requirement, expressions: &Expressions) -> Result<(), String> {
     let mut nodes = Vec::new();
     collect(requirement, &mut nodes)?;
     let mut leaves: Vec<&Requirement> = nodes.iter().copied().filter(|node| parts(node).is_empty()).collect();
@@ -37,7 +40,7 @@ pub(crate) fn check(requirement: &Requirement) -> Result<(), String> {
     if whole == tables.constant(false) {
         return Err("nothing can meet it".to_owned());
     }
-    if tables.passes_for_nothing(&whole) {
+    if tables.passes_for_nothing(&whole, expressions) {
         return Err("it passes for who shows nothing".to_owned());
     }
     for node in &nodes {
@@ -73,6 +76,9 @@ fn collect<'a>(requirement: &'a Requirement, nodes: &mut Vec<&'a Requirement>) -
             if *count == 0 || usize::try_from(*count).map_or(true, |it| it > of.len()) =>
         {
             return Err(format!("at least {count} of {}: give a number from 1 to that", of.len()));
+        }
+        Requirement::AtLeast { of, .. } if of.iter().collect::<BTreeSet<_>>().len() < of.len() => {
+            return Err("at_least counts the same part twice: ask for signers instead".to_owned());
         }
         Requirement::Evidence(need) => check_need(need)?,
         Requirement::AllOf(_)
@@ -151,12 +157,26 @@ impl Tables<'_> {
         }
     }
 
-    /// Whether it is met in every case in which nothing is shown, whatever expressions say.
-    fn passes_for_nothing(&self, whole: &[u64]) -> bool {
-        let shown = self.leaves.iter().enumerate().filter(|(_, leaf)| !matches!(leaf, Requirement::Expression(_)));
-        let shown = shown.fold(0_usize, |mask, (at, _)| mask | 1 << at);
+    /// Whether it is met in every case in which nothing is shown, whatever expressions say of the intent.
+    fn passes_for_nothing(&self, whole: &[u64], expressions: &Expressions) -> bool {
+        let (mut fixed, mut row_of_nothing) = (0_usize, 0_usize);
+        for (at, leaf) in self.leaves.iter().enumerate() {
+            let met = match leaf {
+                Requirement::Expression(source) => expressions.get(source).and_then(Expression::over_nothing),
+                Requirement::AllOf(_)
+                | Requirement::AnyOf(_)
+                | Requirement::AtLeast { .. }
+                | Requirement::Not(_)
+                | Requirement::Evidence(_)
+                | Requirement::Receipt { .. } => Some(false),
+            };
+            if let Some(met) = met {
+                fixed |= 1 << at;
+                row_of_nothing |= usize::from(met) << at;
+            }
+        }
         let met = |row: usize| whole.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1);
-        (0..self.rows()).filter(|row| row & shown == 0).all(met)
+        (0..self.rows()).filter(|row| row & fixed == row_of_nothing).all(met)
     }
 
     fn rows(&self) -> usize {
@@ -190,7 +210,10 @@ mod tests {
     use super::*;
 
     fn checked(json: &str) -> Result<(), String> {
-        check(&serde_json::from_str::<Requirement>(json).expect(json))
+        let requirement: Requirement = serde_json::from_str(json).expect(json);
+        let mut expressions = Expressions::new();
+        crate::requirement::compile(&requirement, &mut expressions)?;
+        check(&requirement, &expressions)
     }
 
     /// A letter is a receipt of that action, for short.
@@ -227,6 +250,9 @@ mod tests {
             (format!(r#"{{"all_of":[{a},{{"not":{a}}}]}}"#), "nothing can meet it"),
             (format!(r#"{{"not":{a}}}"#), "passes for who shows nothing"),
             (format!(r#"{{"any_of":[{a},{{"not":{a}}}]}}"#), "passes for who shows nothing"),
+            (r#"{"expression":"evidence.all(e, e.kind == 'approval')"}"#.to_owned(), "passes for who shows nothing"),
+            (r#"{"expression":"size(evidence) < 3"}"#.to_owned(), "passes for who shows nothing"),
+            (format!(r#"{{"at_least":{{"count":2,"of":[{a},{a}]}}}}"#), "the same part twice"),
             (format!(r#"{{"any_of":[{a},{{"all_of":[{a},{b}]}}]}}"#), "makes no difference"),
             (format!(r#"{{"all_of":[{a},{{"any_of":[{a},{b}]}}]}}"#), "makes no difference"),
             (format!(r#"{{"all_of":[{a},{a}]}}"#), "makes no difference"),

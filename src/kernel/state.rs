@@ -67,7 +67,8 @@ pub(crate) struct Registered {
     pub(crate) signer: KeyId,
     pub(crate) effect: Option<Digest>,
     pub(crate) expires_at: UnixMicros,
-    /// Not hashed: the digest under which it is registered binds it.
+    /// Not hashed, so that hashes stay as they were: the digest under which it is registered commits to it, and folding the log
+    /// gives it. A snapshot would have to bind it.
     pub(crate) issued_at: UnixMicros,
 }
 
@@ -142,7 +143,8 @@ pub(crate) struct Session {
     pub(crate) receipt: Digest,
     pub(crate) lamport: Lamport,
     pub(crate) expires_at: UnixMicros,
-    /// The last receipt `SUCCEEDED` of each action. Not hashed: the chain of receipts binds it.
+    /// The last receipt `SUCCEEDED` of each action. Not hashed, so that hashes stay as they were: the chain of receipts commits to
+    /// what succeeded, and folding the log gives the seqs. A snapshot would have to bind it.
     pub(crate) succeeded: BTreeMap<Name, Seq>,
 }
 

@@ -189,7 +189,7 @@ fn expressions_decide_and_what_cannot_be_told_is_a_refusal_of_its_own() {
     desk.holds();
     let told = writ(["policy", "explain", "--data", desk.0.data(), "acme", "4"]).ended(0).out;
     assert!(
-        told.contains("    ?   intent.args.cents <= 5000\n        found no matching overload")
+        told.contains("    ?   intent.args.cents <= 5000\n        _<=_ is not for such values")
             && told.contains("NO  evidence.exists("),
         "{told}"
     );
