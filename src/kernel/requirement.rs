@@ -443,6 +443,22 @@ mod tests {
     }
 
     #[test]
+    fn expressions_see_only_evidence_that_counts_and_each_once() {
+        let says = |source: &str, evidence: Vec<EvidenceKnown>| {
+            outcome_of(&serde_json::json!({ "expression": source }).to_string(), evidence)
+        };
+        let approval = by("approver-1", "approval");
+        let revoked = EvidenceKnown { principal: None, roles: BTreeSet::new(), ..approval.clone() };
+        let elsewhere = EvidenceKnown { effect: Some(Digest([8; 32])), ..approval.clone() };
+        let another = "evidence.exists(e, e.kind == 'approval' && e.principal != intent.principal)";
+        assert_eq!(says(another, vec![approval.clone()]), Outcome::Met);
+        assert_eq!(says(another, vec![revoked]), Outcome::Unmet, "a revoked key is nobody's");
+        assert_eq!(says(another, vec![elsewhere]), Outcome::Unmet, "about another effect");
+        let two = "size(evidence) >= 2 && evidence.all(e, 'approver' in e.roles)";
+        assert_eq!(says(two, vec![approval.clone(), approval]), Outcome::Unmet, "the same twice");
+    }
+
+    #[test]
     fn what_cannot_be_told_does_not_decide_the_other_branches() {
         let leaf = |action: &str| format!(r#"{{"receipt":{{"action":"{action}"}}}}"#);
         let (yes, no) = (leaf("quote"), leaf("scan"));
