@@ -40,6 +40,9 @@ use limits::{Limits, Share};
 /// The largest body of many intents, a line each: 20 MiB.
 const LINES_BYTES_MAX: usize = 20 << 20;
 
+/// The largest approval: a digest and a reason. 16 KiB.
+const APPROVAL_BYTES_MAX: usize = 16 << 10;
+
 /// The most lines of such a body.
 pub const LINES_MAX: usize = 4096;
 
@@ -63,7 +66,7 @@ pub struct Api {
 
 /// The routes that a network may reach.
 pub fn public(api: Api) -> Router {
-    questions().route("/v1/intents", post(intents)).with_state(api)
+    questions().route("/v1/intents", post(intents)).route("/v1/approvals", post(approval)).with_state(api)
 }
 
 /// The routes of the ledger's own socket: the public ones, and administration.
@@ -71,6 +74,7 @@ pub fn private(api: Api) -> Router {
     questions()
         .route("/v1/intents", post(intents))
         .route("/v1/acts", post(act))
+        .route("/v1/approvals", get(approvals).post(act))
         .route("/v1/evidence", post(evidence))
         .with_state(api)
 }
@@ -79,6 +83,7 @@ fn questions() -> Router<Api> {
     Router::new()
         .route("/v1/decisions/{tenant}/{id}", get(case))
         .route("/v1/explanations/{tenant}/{id}", get(explanation))
+        .route("/v1/approvals/{tenant}", get(approvals_of))
         .route("/v1/entries/{seq}", get(entry))
         .route("/v1/usage", get(usage))
         .route("/v1/graph/{tenant}/{id}", get(graph))
@@ -212,6 +217,26 @@ async fn act(State(api): State<Api>, request: Request) -> Answered {
     .await?;
     let bytes = act.payload().len();
     recorded(&api, Submitted::Act(Box::new(act)), bytes).await
+}
+
+/// An approver's answer: the one act that a network may submit, since it is its signer's alone.
+async fn approval(State(api): State<Api>, request: Request) -> Answered {
+    let (_, bytes, _share) = body(&api, request, APPROVAL_BYTES_MAX).await?;
+    let act = blocking(move || Ok(Signed::<Act>::from_envelope(&bytes)?)).await?;
+    if !matches!(act.value().statement, Statement::Approve { .. }) {
+        return Err(Failure::new(Code::ActRefused, "over a network only approvers are heard, and only their answers"));
+    }
+    let bytes = act.payload().len();
+    recorded(&api, Submitted::Act(Box::new(act)), bytes).await
+}
+
+async fn approvals(State(api): State<Api>) -> Answered {
+    Ok(Json(api.ask(|library| library.approvals(None)).await?))
+}
+
+async fn approvals_of(State(api): State<Api>, Path(tenant): Path<String>) -> Answered {
+    let tenant = name(&tenant)?;
+    Ok(Json(api.ask(move |library| library.approvals(Some(&tenant))).await?))
 }
 
 async fn evidence(State(api): State<Api>, request: Request) -> Answered {

@@ -21,6 +21,7 @@ use crate::telemetry;
 mod output;
 mod session;
 mod act;
+mod approvals;
 mod demo;
 mod errors;
 mod evidence;
@@ -78,9 +79,12 @@ enum Command {
     /// Show what was used, and from which receipts it was counted
     #[command(subcommand)]
     Usage(usage::Command),
+    /// Show what waits for approval, and answer
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Say what really became of an UNCERTAIN receipt
     Reconcile(act::Reconcile),
-    /// Refuse every intent and every dispatch from now on
+    /// Refuse every intent and every dispatch from now on, or those of a tenant or principal
     Freeze(act::Freeze),
     /// End a freeze
     Thaw(act::Thaw),
@@ -156,6 +160,7 @@ fn run(command: Command) -> Result<Found> {
         Command::Evidence(command) => evidence::run(&command),
         Command::Graph(command) => graph::run(&command),
         Command::Usage(command) => usage::run(&command),
+        Command::Approvals(command) => approvals::run(&command),
         Command::Reconcile(args) => act::reconcile(&args),
         Command::Freeze(args) => act::freeze(&args),
         Command::Thaw(args) => act::thaw(&args),

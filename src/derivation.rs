@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use writ_kernel::admission;
 use writ_kernel::apply::Fault;
-use writ_kernel::decide::{Identity, decide, identify};
+use writ_kernel::decide::{Identity, decide, decide_again, identify};
 use writ_kernel::execution::{self, Dispatch, Ending};
 use writ_kernel::state::State;
 use writ_schemas::decision::Decision;
@@ -170,6 +170,7 @@ impl Derivation {
     /// What the log says against what follows from the log before it.
     fn compare(&mut self, entry: &Entry, event: &Event) -> Result<(), Vec<Difference>> {
         let (seq, at, ledger) = (entry.header.seq, entry.header.recorded_at, entry.header.ledger);
+        self.compare_due(event, at)?;
         match event {
             Event::IntentAdmitted(admitted) => {
                 self.compare_source(&admitted.source)?;
@@ -184,7 +185,13 @@ impl Derivation {
             }
             Event::DecisionMade(recorded) => {
                 self.decided += 1;
-                let expected = self.expected.take().ok_or_else(|| one("decision", "made", "no intent before it"))?;
+                let expected = match self.expected.take() {
+                    Some(expected) => expected,
+                    None => match decide_again(&self.state, ledger, at) {
+                        Some((_, decision)) => document(decision)?,
+                        None => return Err(one("decision", "made", "nothing before it asks for one")),
+                    },
+                };
                 same(recorded, &expected)
             }
             Event::DispatchStarted(decision) => match execution::dispatch(&self.state, *decision, at) {
@@ -195,7 +202,12 @@ impl Derivation {
             Event::ReceiptIssued(issued) => self.compare_receipt(issued, at),
             Event::RecordRefused(refused) => self.compare_refusal(refused),
             Event::EvidenceRegistered(evidence) => admitted(admission::evidence(&self.state, evidence, at)),
+            Event::DeadlinePassed(intent) => match self.state.due(at) {
+                Some(due) if due == *intent => Ok(()),
+                due => Err(one("deadline", intent.to_string(), due.map_or(Value::Null, |due| due.to_string().into()))),
+            },
             Event::OutcomeReconciled(act)
+            | Event::ApprovalRecorded(act)
             | Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
@@ -216,6 +228,25 @@ impl Derivation {
             }
             Event::SourceGap(gap) => self.compare_position("found", &gap.partition, gap.found),
             Event::LedgerOpened(_) | Event::CheckpointSigned(_) | Event::TailCut(_) => Ok(()),
+        }
+    }
+
+    /// A deadline that has passed is recorded before anything else is decided or done; what speaks of the log itself may come
+    /// between.
+    fn compare_due(&self, event: &Event, at: UnixMicros) -> Result<(), Vec<Difference>> {
+        let kinds = [
+            EventKind::DeadlinePassed,
+            EventKind::DecisionMade,
+            EventKind::SourceAdvanced,
+            EventKind::StateHashed,
+            EventKind::CheckpointSigned,
+            EventKind::TailCut,
+        ];
+        match self.state.due(at) {
+            Some(due) if !kinds.contains(&event.kind()) => {
+                Err(one("event", event.kind().as_str(), format!("DeadlinePassed of {due}")))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -4,7 +4,6 @@
 //! synced again; recover; (fence the output producer, which is the caller's part between [`Opened`] and [`Opened::start`]);
 //! then the open dispatches. Shutdown is a crash that was polite.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -18,17 +17,14 @@ use writ_kernel::state::State;
 use writ_log::{Covered, DirStorage, Lock, Log, Reader};
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::checkpoint::Checkpoint;
-use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, Source};
+use writ_schemas::event::Event;
 use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{LedgerId, Seq, UnixMicros, hex};
-use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Status;
-use writ_schemas::strict::Refusal;
 
 use crate::checkpoint::{self, Checkpointer, Head, LATEST, NoteSlot};
 use crate::clock::Clock;
@@ -38,9 +34,15 @@ use crate::executor::Executor;
 use crate::executor::content::ContentStore;
 use crate::folder::{self, Folder, KeyRole};
 use crate::progress::Progress;
-use crate::queue::{NotTaken, Queue};
-use crate::sequencer::{Answer, Effect, Input, Job, Passed, Sequencer, Submission, Submitted, Weight, chain_up};
+use crate::queue::Queue;
+use crate::sequencer::{Effect, Input, Job, Passed, Sequencer, Weight, chain_up};
 use crate::verify::check_event;
+
+mod handle;
+mod waiting;
+
+pub use handle::Handle;
+use waiting::Waiting;
 
 /// How long an act made here may wait to be submitted: an hour, in microseconds.
 const ACT_VALIDITY: u64 = 3_600_000_000;
@@ -109,37 +111,6 @@ pub struct Opened {
     clock: Clock,
     queue: Arc<Queue<Input>>,
     waiting: Waiting,
-}
-
-/// The intents of every `PASS` that was not dispatched, gathered while the log is folded: looking for them afterwards would
-/// walk the log once for each.
-#[derive(Default)]
-struct Waiting {
-    admitted: Option<Signed<Intent>>,
-    passed: BTreeMap<Seq, Signed<Intent>>,
-}
-
-impl Waiting {
-    fn follow(&mut self, seq: Seq, event: Event) {
-        match event {
-            Event::IntentAdmitted(admitted) => self.admitted = Some(admitted.intent),
-            Event::DecisionMade(decision) => {
-                let passed = self.admitted.take().filter(|_| decision.value().verdict == Verdict::Pass);
-                self.passed.extend(passed.map(|intent| (seq, intent)));
-            }
-            Event::DispatchStarted(decision) => drop(self.passed.remove(&decision)),
-            Event::ReceiptIssued(issued) => drop(self.passed.remove(&issued.receipt.value().decision_seq)),
-            _ => {}
-        }
-    }
-
-    /// The intent of a decision, its signature checked again before anything is done with it.
-    fn take(&mut self, decision: Seq) -> Result<Box<Signed<Intent>>> {
-        let intent = self.passed.remove(&decision).filter(Signed::verify);
-        intent.map(Box::new).ok_or_else(|| {
-            Failure::new(Code::SignatureInvalid, format!("the intent of decision {decision} is not signed"))
-        })
-    }
 }
 
 impl Opened {
@@ -352,21 +323,6 @@ pub struct Ledger {
     _lock: Lock,
 }
 
-/// What of a ledger the edges use: they submit, and they follow.
-#[derive(Clone)]
-pub struct Handle {
-    /// The folder.
-    pub folder: Folder,
-    /// Who the ledger is.
-    pub genesis: Genesis,
-    /// The time.
-    pub clock: Clock,
-    /// What is to be done.
-    pub queue: Arc<Queue<Input>>,
-    /// How far the log is durable.
-    pub progress: Arc<Progress>,
-}
-
 impl Ledger {
     /// What the edges use.
     #[must_use]
@@ -414,88 +370,6 @@ impl Ledger {
     }
 }
 
-impl Handle {
-    /// Submits and waits for the durable answer.
-    ///
-    /// # Errors
-    /// `ERR_OVERLOADED` if the queue is full, `ERR_STOPPING` if the ledger ends first: asking again gives the same answer.
-    pub async fn submit(&self, what: Submitted, source: Source, trace: Option<String>, bytes: usize) -> Result<Answer> {
-        let (reply, answer) = oneshot::channel();
-        let urgent = matches!(what, Submitted::Act(_));
-        let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
-        let taken = if urgent { self.queue.urge(input) } else { self.queue.offer(input, bytes) };
-        taken.map_err(|refused| match refused {
-            NotTaken::Full(_) => Failure::new(Code::Overloaded, "the writer's queue"),
-            NotTaken::Closed(_) => Failure::new(Code::Stopping, "submitted too late"),
-        })?;
-        answer.await.map_err(|_| Failure::new(Code::Stopping, "no answer came"))
-    }
-
-    /// Submits many things of this process from this thread, waiting for room; then waits for all, and answers in order.
-    ///
-    /// # Errors
-    /// `ERR_STOPPING` if the ledger ends first.
-    pub fn submit_all(&self, all: Vec<(Submitted, usize)>) -> Result<Vec<Answer>> {
-        let put = |input, bytes| self.queue.put(input, bytes).map_err(NotTaken::reason);
-        let waiting = queue_each(all, &Source::Local, None, put)?;
-        waiting
-            .into_iter()
-            .map(|answer| answer.map_or_else(overloaded, |it| it.blocking_recv().map_err(stopping)))
-            .collect()
-    }
-
-    /// The same for things from `source`, not waiting for room: what finds the queue full is refused as `ERR_OVERLOADED`,
-    /// each by itself. No thread waits for the answers: operators need threads, however many clients wait.
-    ///
-    /// # Errors
-    /// `ERR_STOPPING` if the ledger ends first.
-    pub async fn offer_all(
-        &self,
-        all: Vec<(Submitted, usize)>,
-        source: &Source,
-        trace: Option<&String>,
-    ) -> Result<Vec<Answer>> {
-        let offer = |input, bytes| self.queue.offer(input, bytes).map_err(NotTaken::reason);
-        let mut answers = Vec::with_capacity(all.len());
-        for answer in queue_each(all, source, trace, offer)? {
-            answers.push(match answer {
-                Some(answer) => answer.await.map_err(stopping)?,
-                None => overloaded()?,
-            });
-        }
-        Ok(answers)
-    }
-}
-
-/// Puts each into the queue; nothing to wait for where it was full.
-fn queue_each(
-    all: Vec<(Submitted, usize)>,
-    source: &Source,
-    trace: Option<&String>,
-    queue: impl Fn(Input, usize) -> std::result::Result<(), NotTaken<()>>,
-) -> Result<Vec<Option<oneshot::Receiver<Answer>>>> {
-    all.into_iter()
-        .map(|(what, bytes)| {
-            let (reply, answer) = oneshot::channel();
-            let (source, trace) = (source.clone(), trace.cloned());
-            let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
-            match queue(input, bytes) {
-                Ok(()) => Ok(Some(answer)),
-                Err(NotTaken::Full(_)) => Ok(None),
-                Err(NotTaken::Closed(_)) => Err(stopping(())),
-            }
-        })
-        .collect()
-}
-
-fn stopping<T>(_: T) -> Failure {
-    Failure::new(Code::Stopping, "the ledger ended first")
-}
-
-fn overloaded() -> Result<Answer> {
-    Ok(Answer::Refused(Refusal::new(Code::Overloaded, "the writer's queue")))
-}
-
 /// A statement as an act that the operator of this folder signs.
 ///
 /// # Errors
@@ -505,7 +379,12 @@ pub fn act(folder: &Folder, genesis: &Genesis, statement: Statement, clock: &Clo
     sign_act(&operator, genesis.ledger, statement, clock)
 }
 
-fn sign_act(operator: &SecretKey, ledger: LedgerId, statement: Statement, clock: &Clock) -> Result<Signed<Act>> {
+pub(crate) fn sign_act(
+    operator: &SecretKey,
+    ledger: LedgerId,
+    statement: Statement,
+    clock: &Clock,
+) -> Result<Signed<Act>> {
     let nonce = hex(&folder::random::<16>()?);
     let nonce = nonce.parse().map_err(|e| Failure::new(Code::Io, e))?;
     let act = Act { ledger, nonce, expires_at: clock.now().plus(ACT_VALIDITY), statement };

@@ -9,7 +9,7 @@ use writ_kernel::policy::Policy;
 use writ_kernel::requirement::{self, Explained};
 use writ_log::Reader;
 use writ_projections::metering::Meter;
-use writ_projections::proofgraph::{Graph, Limits, Relation};
+use writ_projections::proofgraph::{Graph, Limits, Parent, Relation};
 use writ_schemas::act::Statement;
 use writ_schemas::canonical;
 use writ_schemas::decision::{Answer, Decision, Gate, GateAnswer};
@@ -83,6 +83,7 @@ pub fn event(event: &Event) -> Value {
             with(document(&issued.receipt), [("output", issued.output.as_deref().map_or(Value::Null, output))])
         }
         Event::EvidenceRegistered(evidence) => document(evidence),
+        Event::DeadlinePassed(intent) => json!({ "intent": intent }),
         Event::StateHashed(hash) => json!({ "state_hash": hash }),
         Event::CheckpointSigned(note) => json!({ "note": note }),
         Event::TailCut(cut) => json!({ "segment": cut.segment, "offset": cut.offset, "bytes": cut.bytes }),
@@ -177,6 +178,50 @@ impl Library {
             "because": decision.because, "code": decision.code, "decision": case.decision, "gates": decision.gates, "id": id,
             "requirement": explained, "tenant": tenant, "verdict": decision.verdict,
         }))
+    }
+
+    /// The intents that wait for approval, of one tenant or of all: what is asked, whom, until when, and what was said so far.
+    ///
+    /// # Errors
+    /// The log or a view failed.
+    pub fn approvals(&self, tenant: Option<&Name>) -> Result<Value> {
+        let log = |seq| self.event(seq);
+        let graph = Graph::new(&self.views.graph, &log);
+        let mut waiting = Vec::new();
+        for seq in graph.waiting().map_err(view)? {
+            let Event::DecisionMade(decision) = self.event(seq)? else { continue };
+            let decision = decision.value();
+            if tenant.is_some_and(|tenant| *tenant != decision.tenant) {
+                continue;
+            }
+            let Event::IntentAdmitted(admitted) = self.event(decision.intent_seq)? else { continue };
+            let intent = admitted.intent.value();
+            waiting.push(json!({
+                "action": intent.action, "answers": self.answers(&graph, decision.intent_seq)?, "args": intent.args,
+                "asks": decision.asks, "decision": seq, "id": intent.id, "intent": decision.intent_digest,
+                "principal": intent.principal, "tenant": intent.tenant,
+            }));
+        }
+        Ok(json!({ "waiting": waiting }))
+    }
+
+    /// What approvers have said of an intent.
+    fn answers(&self, graph: &Graph<'_>, intent: Seq) -> Result<Vec<Value>> {
+        let near = graph.descendants(intent, Limits { depth: 1, ..Limits::default() }).map_err(view)?;
+        let approves = |seq: &Seq, parents: &[Parent]| {
+            *seq != intent && parents.iter().any(|it| (it.seq, it.relation) == (intent, Relation::Approves))
+        };
+        let nodes = near.into_iter().flat_map(|near| near.nodes);
+        let answers = nodes.filter(|(seq, node)| approves(seq, &node.parents)).map(|(seq, _)| {
+            let said = self.event(seq)?;
+            Ok(match said.act().map(|act| (&act.value().statement, act.signer())) {
+                Some((Statement::Approve { granted, reason, .. }, signer)) => {
+                    json!({ "granted": granted, "reason": reason, "seq": seq, "signer": signer })
+                }
+                _ => Value::Null,
+            })
+        });
+        answers.collect()
     }
 
     /// What the graph's nodes say of themselves.

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tracing::{debug_span, info};
 
 use writ_kernel::admission;
-use writ_kernel::decide::{Identity, decide, identify};
+use writ_kernel::decide::{Identity, decide, decide_again, identify};
 use writ_kernel::execution::{self, Dispatch, Ending, conclude};
 use writ_kernel::state::State;
 use writ_log::{Log, Storage};
@@ -132,6 +132,8 @@ struct Batch {
     events: Vec<Event>,
     bytes: usize,
     replies: Vec<(oneshot::Sender<Answer>, Reply)>,
+    /// The intents that were decided again, by the place of their decision.
+    again: BTreeMap<usize, Box<Signed<Intent>>>,
 }
 
 /// An answer that may still need its signature.
@@ -156,7 +158,8 @@ impl<S: Storage + Clone> Sequencer<S> {
                 }
                 backlog.inputs.extend(taken.inputs);
             }
-            if backlog.inputs.is_empty() && !backlog.passed_is_due() {
+            let due = || backlog.passed_is_due() || self.state.due(self.clock.now()).is_some();
+            if backlog.inputs.is_empty() && !due() {
                 continue;
             }
             self.batch(&mut backlog)?;
@@ -184,7 +187,8 @@ impl<S: Storage + Clone> Sequencer<S> {
         Ok(())
     }
 
-    fn begin(&self) -> Result<Batch> {
+    /// A batch at its time. What has come due is in it first: as many deadlines as it holds.
+    fn begin(&mut self) -> Result<Batch> {
         let (wall, last) = (self.clock.now(), self.state.last_at());
         if wall.plus(CLOCK_BEHIND_MAX) < last {
             let behind = last.0 - wall.0;
@@ -193,7 +197,13 @@ impl<S: Storage + Clone> Sequencer<S> {
                 format!("{behind} us behind entry {}", self.state.next().0.saturating_sub(1)),
             ));
         }
-        Ok(Batch { now: wall.max(last.plus(1)), events: Vec::new(), bytes: 0, replies: Vec::new() })
+        let now = wall.max(last.plus(1));
+        let mut batch = Batch { now, events: Vec::new(), bytes: 0, replies: Vec::new(), again: BTreeMap::new() };
+        while let Some(intent) = self.state.due(now).filter(|_| batch.bytes < BATCH_BYTES) {
+            self.record(&mut batch, Event::DeadlinePassed(intent))?;
+            self.judge_again(&mut batch)?;
+        }
+        Ok(batch)
     }
 
     fn batch(&mut self, backlog: &mut Backlog) -> Result<()> {
@@ -313,6 +323,17 @@ impl<S: Storage + Clone> Sequencer<S> {
         self.record(batch, Event::DecisionMade(decision))
     }
 
+    /// Decides an intent that was waiting, if the event just recorded asks for it.
+    fn judge_again(&mut self, batch: &mut Batch) -> Result<()> {
+        let Some((intent, decision)) = decide_again(&self.state, self.ledger(), batch.now) else { return Ok(()) };
+        telemetry::intent(decision.verdict.as_str(), decision.code);
+        if decision.verdict == Verdict::Pass {
+            batch.again.insert(batch.events.len(), Box::new(intent.clone()));
+        }
+        let decision = execution::document(decision)?;
+        self.record(batch, Event::DecisionMade(decision))
+    }
+
     /// A refused record is recorded where its producer cannot be told otherwise; elsewhere it costs the ledger nothing.
     fn refuse(
         &mut self,
@@ -334,6 +355,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             Ok(Some(event)) => {
                 let seq = self.state.next();
                 self.record(batch, event)?;
+                self.judge_again(batch)?;
                 Ok(Answer::Recorded(seq))
             }
             Ok(None) => Ok(Answer::Already),
@@ -374,7 +396,7 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     /// Signs and encodes the batch, writes it once, and only then hands out what follows from it.
     fn commit(&mut self, batch: Batch) -> Result<()> {
-        let Batch { now, mut events, replies, .. } = batch;
+        let Batch { now, mut events, replies, again, .. } = batch;
         let first = self.log.chain().next;
         if !events.is_empty() {
             let signed = Stopwatch::start();
@@ -398,12 +420,18 @@ impl<S: Storage + Clone> Sequencer<S> {
             let _ = self.headers.send(entries.iter().map(|entry| entry.header).collect());
         }
         self.progress.advance(self.log.chain().next);
-        self.tell(first, events, replies);
+        self.tell(first, events, replies, again);
         Ok(())
     }
 
     /// Effects go out before replies: who has heard that all is decided may then ask the executor to finish all.
-    fn tell(&self, first: Seq, events: Vec<Event>, replies: Vec<(oneshot::Sender<Answer>, Reply)>) {
+    fn tell(
+        &self,
+        first: Seq,
+        events: Vec<Event>,
+        replies: Vec<(oneshot::Sender<Answer>, Reply)>,
+        mut again: BTreeMap<usize, Box<Signed<Intent>>>,
+    ) {
         let place = |at: usize| Seq(first.0 + count(at));
         let answers: Vec<_> = replies
             .into_iter()
@@ -419,6 +447,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             .collect();
         let mut intent = None;
         for (at, event) in events.into_iter().enumerate() {
+            intent = again.remove(&at).or(intent);
             if let Some(effect) = self.effect(place(at), event, &mut intent)
                 && self.effects.send(effect).is_err()
             {

@@ -473,6 +473,8 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
         Event::LedgerOpened(document) => any_signature(document),
         Event::IntentAdmitted(admitted) => any_signature(&admitted.intent),
         Event::EvidenceRegistered(evidence) => any_signature(evidence),
+        // By an approver, whom replay judges: trust is in the state, not in genesis.
+        Event::ApprovalRecorded(act) => any_signature(act),
         Event::DecisionMade(decision) => own_signature(decision, genesis),
         Event::ReceiptIssued(issued) => {
             match (&issued.receipt.value().output, &issued.output) {
@@ -490,6 +492,7 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
         Event::RecordRefused(_)
         | Event::SourceAdvanced(_)
         | Event::DispatchStarted(_)
+        | Event::DeadlinePassed(_)
         | Event::StateHashed(_)
         | Event::CheckpointSigned(_)
         | Event::TailCut(_)

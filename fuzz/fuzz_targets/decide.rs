@@ -394,8 +394,8 @@ impl House {
             }
             Step::Revoke { by, key: which } => self.act(by, Statement::RevokeKey { key: key(which) }),
             Step::Policy { by, bundle } => self.act(by, Statement::ActivatePolicy { bundle: bundle.bundle() }),
-            Step::Freeze(by) => self.act(by, Statement::Freeze { reason: "fuzz".to_owned() }),
-            Step::Thaw(by) => self.act(by, Statement::Thaw {}),
+            Step::Freeze(by) => self.act(by, Statement::Freeze { principal: None, reason: "fuzz".to_owned(), tenant: None }),
+            Step::Thaw(by) => self.act(by, Statement::Thaw { principal: None, tenant: None }),
             Step::Reconcile { by, which, applied } => {
                 let receipt = self.nth(which, &self.receipts).copied().unwrap_or(Digest([which; 32]));
                 self.act(by, Statement::Reconcile { receipt, applied });

@@ -3,7 +3,8 @@
 //! A `PASS` opens an execution, and the receipt that ends it is counted, once, on the day of its signed `ended_at`; a receipt
 //! of an execution that is not open was counted before. `sum` is what receipts charge. An `UNCERTAIN` receipt charges nothing
 //! until operators reconcile it: then it counts on its own line, as what really became of it, with the amount that its
-//! decision had reserved.
+//! decision had reserved. What spends several units is counted on a line of each; what several budgets count in one unit is
+//! counted once.
 //!
 //! Keys: `d/` decision seq (an open execution) - `r/` digest of an uncertain receipt - `u/` line - `s/` line, block (its
 //! receipts among a few consecutive entries).
@@ -32,7 +33,7 @@ pub struct Metering;
 
 impl Projection for Metering {
     const NAME: &'static str = "metering";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     fn fold(&self, place: &Place, event: &Event, view: &mut View<'_>) -> Result<(), FoldError> {
         match event {
@@ -45,6 +46,8 @@ impl Projection for Metering {
             | Event::SourceAdvanced(_)
             | Event::DispatchStarted(_)
             | Event::EvidenceRegistered(_)
+            | Event::ApprovalRecorded(_)
+            | Event::DeadlinePassed(_)
             | Event::PolicyActivated(_)
             | Event::KeyTrusted(_)
             | Event::KeyRevoked(_)
@@ -62,20 +65,26 @@ impl Projection for Metering {
 /// An execution that has no receipt yet.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 struct Open {
-    /// What was promised, until the receipt says what is charged.
-    reserved: Option<Reserved>,
+    /// What was promised in each unit, until the receipt says what is charged.
+    reserved: Vec<Quantity>,
 }
 
+/// An amount in a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-struct Reserved {
+struct Quantity {
     unit: Name,
     amount: u64,
 }
 
-impl Reserved {
-    fn of(amount: &Amount) -> Reserved {
-        Reserved { unit: amount.unit.clone(), amount: amount.amount }
+/// What was used, once in each unit: several budgets may count the same use.
+fn by_unit(amounts: &[Amount]) -> Vec<Quantity> {
+    let mut quantities: Vec<Quantity> = Vec::new();
+    for Amount { unit, amount, .. } in amounts {
+        if quantities.iter().all(|known| known.unit != *unit) {
+            quantities.push(Quantity { unit: unit.clone(), amount: *amount });
+        }
     }
+    quantities
 }
 
 /// Which line a receipt is counted on. A unit is absent where the action spends nothing.
@@ -151,8 +160,8 @@ impl Counters {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 struct Uncertain {
     seq: Seq,
-    line: LineKey,
-    reserved: u64,
+    /// Its lines, and what was reserved in the unit of each.
+    lines: Vec<(LineKey, u64)>,
     /// Operators have said what became of it.
     settled: bool,
 }
@@ -231,10 +240,7 @@ fn set_share(line: &LineKey, seq: Seq, share: Share, view: &mut View<'_>) -> Res
 
 fn open(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(), FoldError> {
     match &decision.execution {
-        Some(execution) => {
-            let reserved = execution.reservation.as_ref().map(Reserved::of);
-            view.write(decision_key(seq), &Open { reserved })
-        }
+        Some(execution) => view.write(decision_key(seq), &Open { reserved: by_unit(&execution.reservation) }),
         None => Ok(()),
     }
 }
@@ -245,31 +251,41 @@ fn count(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Result<(), 
         return Ok(());
     };
     view.delete(decision_key(receipt.decision_seq))?;
-    let charged = receipt.usage.as_ref();
-    let unit = charged.map(|amount| &amount.unit).or(reserved.as_ref().map(|reserved| &reserved.unit));
-    let line = LineKey {
-        tenant: receipt.tenant.clone(),
-        action: receipt.action.clone(),
-        day: Day::of(receipt.ended_at),
-        unit: unit.cloned(),
-    };
-    let amount = charged.map_or(0, |amount| amount.amount);
-
-    let key = line.bytes(LINES);
-    let mut counters: Counters = view.read(&key)?.unwrap_or_default();
-    counters.raise(receipt.status)?;
-    counters.charge(amount)?;
-    view.write(key, &counters)?;
-
-    let share = Share { status: CountedAs::of(receipt.status), amount, reconciled_by: None };
-    set_share(&line, seq, share, view)?;
+    let charged = by_unit(&receipt.usage);
+    let amount_of = |unit: &Name| charged.iter().find(|it| it.unit == *unit).map_or(0, |it| it.amount);
+    let mut units: Vec<Option<(Name, u64)>> = reserved.into_iter().map(|it| Some((it.unit, it.amount))).collect();
+    if units.is_empty() {
+        units.push(None); // what spends nothing has a line too
+    }
+    let mut lines = Vec::new();
+    for unit in units {
+        let amount = unit.as_ref().map_or(0, |(unit, _)| amount_of(unit));
+        let (unit, reserved) = unit.map_or((None, 0), |(unit, reserved)| (Some(unit), reserved));
+        let (tenant, action) = (receipt.tenant.clone(), receipt.action.clone());
+        let line = LineKey { tenant, action, day: Day::of(receipt.ended_at), unit };
+        change(&line, view, |counters| {
+            counters.raise(receipt.status)?;
+            counters.charge(amount)
+        })?;
+        let share = Share { status: CountedAs::of(receipt.status), amount, reconciled_by: None };
+        set_share(&line, seq, share, view)?;
+        lines.push((line, reserved));
+    }
     match receipt.status {
-        Status::Uncertain => {
-            let reserved = reserved.map_or(0, |reserved| reserved.amount);
-            view.write(receipt_key(&signed.digest()), &Uncertain { seq, line, reserved, settled: false })
-        }
+        Status::Uncertain => view.write(receipt_key(&signed.digest()), &Uncertain { seq, lines, settled: false }),
         Status::Succeeded | Status::Failed | Status::Expired => Ok(()),
     }
+}
+
+fn change(
+    line: &LineKey,
+    view: &mut View<'_>,
+    change: impl FnOnce(&mut Counters) -> Result<(), FoldError>,
+) -> Result<(), FoldError> {
+    let key = line.bytes(LINES);
+    let mut counters: Counters = view.read(&key)?.unwrap_or_default();
+    change(&mut counters)?;
+    view.write(key, &counters)
 }
 
 /// Only the first reconciliation of a receipt counts; the kernel lets no second one in, and this view does not depend on it.
@@ -282,18 +298,17 @@ fn reconcile(by: Seq, act: &Signed<Act>, view: &mut View<'_>) -> Result<(), Fold
     if uncertain.settled {
         return Ok(());
     }
-    let Uncertain { seq, line, reserved, .. } = &uncertain;
-    let (status, amount) = if *applied { (Status::Succeeded, *reserved) } else { (Status::Failed, 0) };
-
-    let line_key = line.bytes(LINES);
-    let mut counters: Counters = view.read(&line_key)?.ok_or(FoldError::UnknownEntry(*seq))?;
-    counters.lower(Status::Uncertain)?;
-    counters.raise(status)?;
-    counters.charge(amount)?;
-    view.write(line_key, &counters)?;
-
-    let share = Share { status: CountedAs::of(status), amount, reconciled_by: Some(by) };
-    set_share(line, *seq, share, view)?;
+    let Uncertain { seq, lines, .. } = &uncertain;
+    for (line, reserved) in lines {
+        let (status, amount) = if *applied { (Status::Succeeded, *reserved) } else { (Status::Failed, 0) };
+        change(line, view, |counters| {
+            counters.lower(Status::Uncertain)?;
+            counters.raise(status)?;
+            counters.charge(amount)
+        })?;
+        let share = Share { status: CountedAs::of(status), amount, reconciled_by: Some(by) };
+        set_share(line, *seq, share, view)?;
+    }
     view.write(key, &Uncertain { settled: true, ..uncertain })
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Keys: `n/` block (the nodes of a few consecutive entries, each with its first children) - `c/` parent, run (its further
 //! children) - `i/` tenant, id but for its last letter (cases) - `k/` key (seq of its trust) - `q/` tenant, principal
-//! (sequence) - `s/` tenant, session (its last receipt) - `u/` digest (a receipt that waits for its reconciliation) -
+//! (sequence) - `e/` digest of an intent that waits for approval - `s/` tenant, session (its last receipt) - `u/` digest (a receipt that waits for its reconciliation) -
 //! `x/policy`, `x/freeze`, `x/checkpoint` (seq of the last one).
 
 use bincode::{Decode, Encode};
@@ -43,7 +43,7 @@ pub struct ProofGraph;
 
 /// The seq of the last policy activation.
 const POLICY: &[u8] = b"x/policy";
-/// The seq of the last freeze.
+/// The seq of the last freeze of the whole ledger; then tenant and principal, for those of less.
 const FREEZE: &[u8] = b"x/freeze";
 /// The seq of the last checkpoint in the log.
 const CHECKPOINT: &[u8] = b"x/checkpoint";
@@ -53,7 +53,7 @@ const GENESIS: Seq = Seq(0);
 
 impl Projection for ProofGraph {
     const NAME: &'static str = "proofgraph";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
 
     fn fold(&self, place: &Place, event: &Event, view: &mut View<'_>) -> Result<(), FoldError> {
         let seq = place.seq;
@@ -64,6 +64,8 @@ impl Projection for ProofGraph {
             Event::ReceiptIssued(issued) => receipt_node(seq, &issued.receipt, view),
             Event::OutcomeReconciled(act) => reconciliation_node(seq, act.value(), view),
             Event::EvidenceRegistered(evidence) => evidence_node(seq, evidence.signer(), view),
+            Event::ApprovalRecorded(act) => approval_node(seq, act, view),
+            Event::DeadlinePassed(intent) => deadline_node(seq, intent, view),
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
@@ -159,8 +161,50 @@ fn decision_node(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(
     for fact in &decision.facts.evidence {
         draft = draft.parent(Relation::ReliesOn, fact.known.as_ref().map(|known| known.seq));
     }
+    for vote in decision.facts.approval.iter().flat_map(|approval| &approval.votes) {
+        draft = draft.parent(Relation::ReliesOn, Some(vote.seq));
+    }
+    let waits = node::waiting_key(&decision.intent_digest);
+    if decision.round > 0 {
+        let before: Option<Waits> = view.read(&waits)?;
+        let before = before.ok_or(FoldError::UnknownDocument(decision.intent_digest))?;
+        draft = draft.parent(Relation::Follows, Some(before.decision)).parent(Relation::ReliesOn, before.deadline);
+    }
+    if decision.verdict == Verdict::Escalate {
+        let intent = decision.intent_seq;
+        view.write(waits, &Waits { intent, decision: seq, deadline: None })?;
+    } else if decision.round > 0 {
+        view.delete(waits)?;
+    }
     draft.parent(Relation::SignedBy, trust).parent(Relation::Under, policy).place(seq, view)?;
     open_case(seq, decision, view)
+}
+
+/// An intent that waits for approval.
+#[derive(Encode, Decode)]
+pub(crate) struct Waits {
+    intent: Seq,
+    /// The decision that asked.
+    pub(crate) decision: Seq,
+    /// The entry that ended the wait.
+    deadline: Option<Seq>,
+}
+
+fn approval_node(seq: Seq, act: &Signed<Act>, view: &mut View<'_>) -> Result<(), FoldError> {
+    let mut draft = Draft::new(NodeKind::Attestation);
+    if let Statement::Approve { intent, .. } = &act.value().statement {
+        let waits: Option<Waits> = view.read(&node::waiting_key(intent))?;
+        draft = draft.parent(Relation::Approves, Some(waits.ok_or(FoldError::UnknownDocument(*intent))?.intent));
+    }
+    draft.parent(Relation::SignedBy, trust_of(act.signer(), view)?).place(seq, view)
+}
+
+fn deadline_node(seq: Seq, intent: &Digest, view: &mut View<'_>) -> Result<(), FoldError> {
+    let key = node::waiting_key(intent);
+    let waits: Option<Waits> = view.read(&key)?;
+    let waits = waits.ok_or(FoldError::UnknownDocument(*intent))?;
+    Draft::new(NodeKind::Attestation).parent(Relation::Ends, Some(waits.decision)).place(seq, view)?;
+    view.write(key, &Waits { deadline: Some(seq), ..waits })
 }
 
 /// A stranger may answer to anybody's id with an intent that is refused; it must not hide the case that the id stands for.
@@ -196,7 +240,7 @@ fn standing(decision: &Decision) -> Standing {
     let passed = |gate: Gate| decision.gates.iter().any(|one| one.gate == gate && one.answer == Answer::Passed);
     if decision.verdict == Verdict::Pass {
         Standing::Passed
-    } else if passed(Gate::Trust) && passed(Gate::Envelope) {
+    } else if decision.round > 0 || (passed(Gate::Trust) && passed(Gate::Envelope)) {
         Standing::Claimed
     } else {
         Standing::Unclaimed
@@ -269,9 +313,9 @@ fn trust_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), FoldError>
         Statement::ActivatePolicy { .. } => (None, Some(POLICY.to_vec())),
         Statement::TrustKey { key, .. } => (None, Some(node::trust_key(key))),
         Statement::RevokeKey { key } => (trust_of(Some(*key), view)?, None),
-        Statement::Freeze { .. } => (None, Some(FREEZE.to_vec())),
-        Statement::Thaw {} => (view.read(FREEZE)?, None),
-        Statement::Reconcile { .. } | Statement::BindPartitions { .. } => (None, None),
+        Statement::Freeze { tenant, principal, .. } => (None, Some(freeze_key(tenant.as_ref(), principal.as_ref()))),
+        Statement::Thaw { tenant, principal } => (view.read(&freeze_key(tenant.as_ref(), principal.as_ref()))?, None),
+        Statement::Reconcile { .. } | Statement::Approve { .. } | Statement::BindPartitions { .. } => (None, None),
     };
     let draft = Draft::new(NodeKind::TrustEvent);
     draft.parent(Relation::Ends, ended).parent(Relation::RootedIn, Some(GENESIS)).place(seq, view)?;
@@ -279,6 +323,13 @@ fn trust_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), FoldError>
         Some(key) => view.write(key, &seq),
         None => Ok(()),
     }
+}
+
+/// Where the seq of the last freeze of this extent lies.
+fn freeze_key(tenant: Option<&Name>, principal: Option<&Name>) -> Vec<u8> {
+    let names =
+        [tenant, principal].into_iter().flatten().flat_map(|name| [b"/".as_slice(), name.as_str().as_bytes(), &[0]]);
+    std::iter::once(FREEZE).chain(names).collect::<Vec<_>>().concat()
 }
 
 fn checkpoint_node(seq: Seq, view: &mut View<'_>) -> Result<(), FoldError> {

@@ -50,19 +50,41 @@ pub enum Statement {
         /// The key.
         key: KeyId,
     },
-    /// Refuses every intent and every dispatch.
+    /// Refuses every intent and every dispatch: of the whole ledger, of a tenant, or of a principal.
     Freeze {
+        /// Only of this principal of the tenant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<Name>,
         /// Why, for those who read the log.
         reason: String,
+        /// Only of this tenant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<Name>,
     },
-    /// Ends a freeze.
-    Thaw {},
+    /// Ends the freeze of the same extent.
+    Thaw {
+        /// The principal that was frozen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<Name>,
+        /// The tenant that was frozen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<Name>,
+    },
     /// Says what really became of an `UNCERTAIN` receipt.
     Reconcile {
         /// The receipt's digest.
         receipt: Digest,
         /// Whether the effect happened.
         applied: bool,
+    },
+    /// Answers an intent that waits for approval; signed by an approver, not by operators.
+    Approve {
+        /// Whether it may be done.
+        granted: bool,
+        /// The digest of the intent's signed bytes.
+        intent: Digest,
+        /// Why, for those who read the log.
+        reason: String,
     },
     /// Binds the partitions of one Kafka topic to this ledger.
     BindPartitions {

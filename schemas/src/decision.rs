@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use crate::dsse::Document;
 use crate::errors::Code;
 use crate::ids::{Digest, KeyId, LedgerId, Name, Seq, UnixMicros};
+use crate::several::Several;
 
 /// The version of `decide` that this library writes. A later kernel keeps every released one.
 pub const SEMANTICS: u32 = 1;
@@ -16,6 +17,9 @@ pub const SEMANTICS: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
+    /// Whom an `ESCALATE` asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Box<Asked>>,
     /// What is missing, for a person. Bounded.
     pub because: String,
     /// `OK`, or the code of the first gate that refused.
@@ -78,6 +82,18 @@ impl Verdict {
     }
 }
 
+/// Whom an `ESCALATE` asks, and until when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Until when they may answer.
+    pub deadline: UnixMicros,
+    /// How many principals must grant it.
+    pub quorum: u32,
+    /// The role in which they are trusted.
+    pub role: Name,
+}
+
 /// The gates, in the order in which they are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,6 +134,8 @@ pub enum Answer {
     Passed,
     /// It refused.
     Refused,
+    /// It asks people.
+    Asks,
     /// A gate before it refused, or the policy it would follow is missing.
     NotReached,
     /// The signed policy disables it, for this reason.
@@ -130,17 +148,65 @@ pub enum Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    /// The budget that the rule spends.
-    pub budget: Option<BudgetFact>,
+    /// What people have said; absent where nobody was asked before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<ApprovalFact>>,
+    /// The budgets that the rule spends.
+    pub budget: Several<BudgetFact>,
     /// The evidence that the intent names, in its order; of one payload, a fact for each key that signed it.
     pub evidence: Vec<EvidenceFact>,
-    /// Whether the ledger was frozen.
+    /// Whether the intent's tenant and principal were frozen.
     pub frozen: bool,
     /// What was known of the signing key.
     pub key: Option<KeyFact>,
+    /// How the principal has been asking; absent where the rule does not limit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<PaceFact>,
     /// Receipts of the session that the requirement asks for; absent where it asks for none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub receipts: Vec<ReceiptFact>,
+    /// How many intents of the tenant waited for approval, where the rule may ask for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
+}
+
+/// How a principal has been asking for an action.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaceFact {
+    /// Until when it pauses after refusals.
+    pub cooling_until: Option<UnixMicros>,
+    /// Until when its rate is used up by what it asked for before: the theoretical arrival time of the generic cell rate
+    /// algorithm.
+    pub paced_until: Option<UnixMicros>,
+}
+
+/// What people have said of an intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalFact {
+    /// Until when they may answer.
+    pub deadline: UnixMicros,
+    /// Whether that has been recorded as passed.
+    pub passed: bool,
+    /// Their answers, by seq.
+    pub votes: Vec<VoteFact>,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VoteFact {
+    /// Whether it grants what was asked.
+    pub granted: bool,
+    /// The principal as which its signer is trusted now; nothing once it is revoked.
+    pub principal: Option<Name>,
+    /// The roles in which its signer is trusted now; none once it is revoked.
+    pub roles: BTreeSet<Name>,
+    /// The entry that recorded it.
+    pub seq: Seq,
+    /// Its signer.
+    pub signer: KeyId,
 }
 
 /// What was known of an action in the intent's session.
@@ -199,10 +265,13 @@ pub struct EvidenceKnown {
     pub signer: KeyId,
 }
 
-/// A tenant's budget just before the decision.
+/// A budget just before the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetFact {
+    /// The action whose share it is, where each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Name>,
     /// Spent by receipts.
     pub committed: u64,
     /// What this intent costs; nothing if it cannot be told.
@@ -211,10 +280,19 @@ pub struct BudgetFact {
     pub limit: u64,
     /// Its name.
     pub name: Name,
+    /// The principal whose share it is, where each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<Name>,
     /// Promised to decisions whose receipts are not there yet.
     pub reserved: u64,
+    /// From when on an amount that is taken now counts, where its window ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<UnixMicros>,
     /// Its unit.
     pub unit: Name,
+    /// Until when an amount that is taken now counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UnixMicros>,
 }
 
 /// What a `PASS` authorises: one run, in one window.
@@ -232,17 +310,29 @@ pub struct ExecutionIntent {
     /// From when on it may be dispatched.
     pub not_before: UnixMicros,
     /// What was reserved for it.
-    pub reservation: Option<Amount>,
+    pub reservation: Several<Amount>,
 }
 
 /// An amount out of a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Amount {
+    /// The action whose share it is out of, where each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Name>,
     /// How much.
     pub amount: u64,
     /// The budget's name.
     pub budget: Name,
+    /// The principal whose share it is out of, where each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<Name>,
+    /// From when on it counts, where the budget's window ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<UnixMicros>,
     /// Its unit.
     pub unit: Name,
+    /// Until when it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UnixMicros>,
 }

@@ -141,6 +141,12 @@ registry! {
         "the policy in force has no rule for this action" "add a rule for the action, or use another action";
     PolicyInvalid "ERR_POLICY_INVALID" Policy Final 400 1
         "the policy bundle is not valid" "run writ policy check on it";
+    OutsideHours "ERR_OUTSIDE_HOURS" Policy Determinate 403 1
+        "the action is not allowed at this hour" "submit under a new id when it is allowed";
+    RateExceeded "ERR_RATE_EXCEEDED" Policy Determinate 429 1
+        "the principal asks for this action too often" "wait as long as the decision says, then submit under a new id";
+    CoolingDown "ERR_COOLING_DOWN" Policy Determinate 429 1
+        "the principal pauses after too many refusals" "mend the cause of the refusals; wait as long as the decision says, then submit under a new id";
     ProofMissing "ERR_PROOF_MISSING" Policy Final 403 1
         "the proof requirement of the action is not met" "register the missing evidence and name it in a new intent";
     ProofError "ERR_PROOF_ERROR" Policy Final 403 1
@@ -149,6 +155,17 @@ registry! {
         "the budget cannot hold the cost of this intent" "wait for reservations to end, or raise the budget by policy";
     BudgetError "ERR_BUDGET_ERROR" Policy Final 403 1
         "the cost of this intent cannot be told" "give the cost where the policy looks for it, as an integer that is not negative";
+
+    ApprovalNeeded "ERR_APPROVAL_NEEDED" Policy Determinate 202 1
+        "people are asked before this is decided" "wait: it is decided again when enough have granted it, one has refused it, or the deadline has passed";
+    ApprovalDenied "ERR_APPROVAL_DENIED" Policy Final 403 1
+        "an approver refused it" "ask the approver; submit a new intent";
+    ApprovalTimedOut "ERR_APPROVAL_TIMED_OUT" Policy Final 403 1
+        "too few have approved it in time" "submit a new intent, and tell the approvers";
+    ApprovalError "ERR_APPROVAL_ERROR" Policy Final 403 1
+        "it cannot be told whether people must be asked" "mend the expression of the rule, or the arguments";
+    ApprovalsFull "ERR_APPROVALS_FULL" Policy Determinate 429 1
+        "the tenant has as many intents waiting for approval as it may, or the intent is too large to wait" "answer those that wait: writ approvals list; then submit under a new id";
 
     WindowClosed "ERR_WINDOW_CLOSED" Execution Final 409 1
         "the window of the execution intent is over" "submit a new intent";
@@ -179,6 +196,10 @@ registry! {
 
     ActRefused "ERR_ACT_REFUSED" Trust Final 403 1
         "the statement is not signed by a quorum of operators, or has expired" "sign it with the operator keys of genesis";
+    ApprovalUnknown "ERR_APPROVAL_UNKNOWN" Trust Final 404 1
+        "no intent with this digest waits for approval" "writ approvals list shows what waits";
+    ApproverInvalid "ERR_APPROVER_INVALID" Trust Final 403 1
+        "the signer may not answer for this intent, or has answered" "sign with a key in the role that the policy asks, of somebody else than the one who asks";
     EvidenceInvalid "ERR_EVIDENCE_INVALID" Trust Final 403 1
         "the evidence has expired or its signer is not trusted for its tenant" "have a trusted key sign it anew";
 

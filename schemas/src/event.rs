@@ -70,9 +70,9 @@ kinds! {
     OutcomeReconciled = 8,
     /// Evidence was registered.
     EvidenceRegistered = 9,
-    /// Reserved: an approver answered.
+    /// An approver answered.
     ApprovalRecorded = 10,
-    /// Reserved: a time-out passed.
+    /// Nobody may approve an intent any more.
     DeadlinePassed = 11,
     /// A policy bundle came in force.
     PolicyActivated = 12,
@@ -303,6 +303,10 @@ events! {
     OutcomeReconciled(Signed<Act>),
     /// A statement of evidence.
     EvidenceRegistered(Signed<Evidence>),
+    /// What an approver said of an intent that waits.
+    ApprovalRecorded(Signed<Act>),
+    /// The digest of an intent that nobody may approve any more.
+    DeadlinePassed(Digest),
     /// By operators.
     PolicyActivated(Signed<Act>),
     /// By operators.
@@ -332,6 +336,7 @@ impl Event {
     pub fn act(&self) -> Option<&Signed<Act>> {
         match self {
             Event::OutcomeReconciled(act)
+            | Event::ApprovalRecorded(act)
             | Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
@@ -346,6 +351,7 @@ impl Event {
             | Event::DispatchStarted(_)
             | Event::ReceiptIssued(_)
             | Event::EvidenceRegistered(_)
+            | Event::DeadlinePassed(_)
             | Event::StateHashed(_)
             | Event::CheckpointSigned(_)
             | Event::TailCut(_)
@@ -394,13 +400,13 @@ mod tests {
             ledger: crate::ids::LedgerId([1; 16]),
             nonce: "n-1".parse().expect("name"),
             expires_at: crate::ids::UnixMicros(1),
-            statement: crate::act::Statement::Thaw {},
+            statement: crate::act::Statement::Thaw { principal: None, tenant: None },
         };
         let act = Signed::unsigned(act).expect("JSON").sign(&SecretKey::from_seed(&[1; 32]));
         let payload = Event::Thawed(act.clone()).to_payload().expect("encodes");
         let holders: Vec<Event> =
             EventKind::ALL.iter().filter_map(|kind| Event::from_payload(*kind, &payload).ok()).collect();
-        assert!(holders.len() >= 7, "{holders:?}");
+        assert!(holders.len() >= 8, "{holders:?}");
         for event in holders {
             assert_eq!(event.act(), Some(&act), "{}", event.kind().as_str());
         }

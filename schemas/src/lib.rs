@@ -5,6 +5,7 @@
 //! - [`ids`]: numbers and names with a type: `Seq`, `UnixMicros`, `Digest`, `KeyId`, `Name`
 //! - [`errors`]: the closed registry of codes, and what a caller may do about each
 //! - [`strict`]: bytes from outside to JSON that means one thing (I-JSON, RFC 7493)
+//! - [`several`]: none, one or many, said in one way
 //! - [`canonical`]: a value to the one byte string that is hashed and signed (RFC 8785)
 //! - [`keys`]: Ed25519, one rule for accepting a signature
 //! - [`dsse`]: signed documents; the bytes that were signed are the bytes kept
@@ -19,6 +20,7 @@
 pub mod ids;
 pub mod errors;
 pub mod strict;
+pub mod several;
 pub mod canonical;
 pub mod keys;
 pub mod dsse;

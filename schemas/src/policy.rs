@@ -10,6 +10,12 @@ use serde_json::Value;
 
 use crate::ids::{KeyId, Name};
 
+mod budget;
+mod timing;
+
+pub use budget::{Budget, Cost, Share, Spend, Spends, Window};
+pub use timing::{CoolDown, Hours, Limits, NotATime, Rate, Span, TimeOfDay, Timing, Weekday};
+
 /// Everything that decisions follow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +74,12 @@ pub struct Rule {
     pub connector: Name,
     /// How long after the decision it may be dispatched, in microseconds; the intent's expiry cuts it.
     pub window_us: u64,
+    /// When and how often. Where the gate is enforced, each rule says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing: Option<Timing>,
+    /// Whether people are asked. Where the gate is enforced, each rule says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalates: Option<Escalates>,
 }
 
 /// The requirement of a rule, or the signed reason why there is none.
@@ -80,29 +92,29 @@ pub enum Requires {
     Exempt(String),
 }
 
-/// The budget of a rule, or the signed reason why there is none.
+/// Whom a rule asks, or the signed reason why it asks nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Spends {
-    /// This budget of the intent's tenant.
-    Budget {
-        /// The budget's name.
-        name: Name,
-        /// How much.
-        cost: Cost,
-    },
-    /// Nothing, for this reason.
+#[serde(rename_all = "snake_case")]
+pub enum Escalates {
+    /// These.
+    To(Approvers),
+    /// Nobody, for this reason.
     Exempt(String),
 }
 
-/// How much an intent costs, in the unit of its budget.
+/// Who approves, how many of them, and in what time. The one who asks never counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cost {
-    /// The same for each.
-    Fixed(u64),
-    /// The integer at this key of the args.
-    Arg(String),
+#[serde(deny_unknown_fields)]
+pub struct Approvers {
+    /// How many principals must grant it. One that refuses it is enough.
+    pub quorum: u32,
+    /// The role in which they are trusted.
+    pub role: Name,
+    /// An expression in CEL, as in requirements: they are asked only where it is true. Always, if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// How long after the first decision they may answer, in microseconds; the intent's expiry cuts it.
+    pub within_us: u64,
 }
 
 /// What must be shown before an action may happen. Empty sets do not pass.
@@ -177,19 +189,6 @@ fn is_one(signers: &u32) -> bool {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-/// How much a tenant may spend in total.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Budget {
-    /// The unit's name: `cents`, `requests`, `tokens`.
-    pub unit: Name,
-    /// The limit of each tenant that is not named below.
-    pub limit: u64,
-    /// Limits of named tenants.
-    #[serde(default)]
-    pub tenants: BTreeMap<Name, u64>,
 }
 
 /// What carries out effects, and the shape that its answers must have.

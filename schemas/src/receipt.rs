@@ -8,6 +8,7 @@ use crate::decision::Amount;
 use crate::dsse::Document;
 use crate::errors::Code;
 use crate::ids::{Digest, Lamport, LedgerId, Name, Seq, UnixMicros};
+use crate::several::Several;
 
 /// How an execution ended, and where it stands among the receipts of its session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +48,8 @@ pub struct Receipt {
     pub status: Status,
     /// The intent's tenant.
     pub tenant: Name,
-    /// What is charged: the amount that this ending commits. Nothing for what did not happen, nor while it is uncertain.
-    pub usage: Option<Amount>,
+    /// What is charged: the amounts that this ending commits. Nothing for what did not happen, nor while it is uncertain.
+    pub usage: Several<Amount>,
 }
 
 impl Document for Receipt {

@@ -2,10 +2,10 @@
 
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
-use writ_schemas::ids::Digest;
+use writ_schemas::ids::{Digest, Name};
 
 use super::session::Session;
-use super::{Data, Found, output};
+use super::{Data, Found, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::ledger;
@@ -36,6 +36,26 @@ pub(super) struct Freeze {
     /// Why, for those who read the log
     #[arg(long)]
     reason: String,
+    #[command(flatten)]
+    extent: Extent,
+}
+
+/// What is frozen: all, unless less is named.
+#[derive(clap::Args)]
+struct Extent {
+    /// Only this tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Only this principal of the tenant
+    #[arg(long, requires = "tenant")]
+    principal: Option<String>,
+}
+
+impl Extent {
+    fn names(&self) -> Result<(Option<Name>, Option<Name>)> {
+        let parse = |text: &Option<String>| text.as_deref().map(name).transpose();
+        Ok((parse(&self.tenant)?, parse(&self.principal)?))
+    }
 }
 
 /// Arguments of `writ thaw`.
@@ -44,6 +64,8 @@ pub(super) struct Freeze {
 pub(super) struct Thaw {
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    extent: Extent,
 }
 
 pub(super) fn reconcile(args: &Reconcile) -> Result<Found> {
@@ -53,11 +75,13 @@ pub(super) fn reconcile(args: &Reconcile) -> Result<Found> {
 }
 
 pub(super) fn freeze(args: &Freeze) -> Result<Found> {
-    submit(&args.data, Statement::Freeze { reason: args.reason.clone() })
+    let (tenant, principal) = args.extent.names()?;
+    submit(&args.data, Statement::Freeze { principal, reason: args.reason.clone(), tenant })
 }
 
 pub(super) fn thaw(args: &Thaw) -> Result<Found> {
-    submit(&args.data, Statement::Thaw {})
+    let (tenant, principal) = args.extent.names()?;
+    submit(&args.data, Statement::Thaw { principal, tenant })
 }
 
 /// Signs a statement with the folder's operator key and submits it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use writ_log::Reader;
+use writ_schemas::act::Statement;
 use writ_schemas::entry::Entry;
 use writ_schemas::event::Event;
 use writ_schemas::ids::{Seq, hex};
@@ -94,6 +95,13 @@ fn gist(event: &Event) -> String {
         Event::EvidenceRegistered(evidence) => {
             format!("{} {} {}", evidence.value().tenant, evidence.value().kind, evidence.digest())
         }
+        Event::ApprovalRecorded(act) => match &act.value().statement {
+            Statement::Approve { intent, granted, .. } => {
+                format!("{} {intent}", if *granted { "granted" } else { "refused" })
+            }
+            _ => String::new(),
+        },
+        Event::DeadlinePassed(intent) => intent.to_string(),
         Event::StateHashed(hash) => hash.to_string(),
         Event::CheckpointSigned(note) => format!("size {}", note.lines().nth(1).unwrap_or_default()),
         Event::SourceAdvanced(positions) => format!("{} partitions", positions.len()),

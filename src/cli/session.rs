@@ -134,6 +134,15 @@ impl Session {
         serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")))
     }
 
+    /// Asks a question.
+    ///
+    /// # Errors
+    /// As [`Session::request`].
+    pub(super) fn get(&self, path: &str) -> Result<Value> {
+        let bytes = self.request(&Method::GET, path, "application/json", Vec::new())?;
+        serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")))
+    }
+
     /// Ends the session. A process that was the writer ends everything that it was to carry out, and seals.
     ///
     /// # Errors
@@ -160,8 +169,7 @@ pub(super) fn ask(folder: &Folder, path: &str, local: impl FnOnce(&Library) -> R
     let runtime = runtime()?;
     if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
         let session = Session { runtime, way: Way::Served(folder.socket()) };
-        let bytes = session.request(&Method::GET, path, "application/json", Vec::new())?;
-        return serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")));
+        return session.get(path);
     }
     let library = library(folder)?;
     caution(durable(folder), library.views.progress.next());

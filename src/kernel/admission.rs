@@ -8,9 +8,11 @@ use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
 use writ_schemas::evidence::{Evidence, VALIDITY_MAX};
+use writ_schemas::genesis::Genesis;
 use writ_schemas::ids::{KeyId, UnixMicros};
 use writ_schemas::strict::Refusal;
 
+use crate::escalation;
 use crate::policy::Policy;
 use crate::state::State;
 
@@ -40,10 +42,8 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
     if *expires_at > now.plus(EXPIRY_AHEAD_MAX) {
         return refuse("the act expires more than 7 days ahead".to_owned());
     }
-    let signers: BTreeSet<KeyId> = act.signatures().iter().map(|one| one.key).collect();
-    let operators = signers.iter().filter(|key| genesis.operators.contains(key)).count();
-    if operators < usize::try_from(genesis.quorum).unwrap_or(usize::MAX) {
-        return refuse(format!("{operators} operator signatures, {} needed", genesis.quorum));
+    if !matches!(statement, Statement::Approve { .. }) {
+        quorum(genesis, act)?;
     }
     let act = act.clone();
     Ok(Some(match statement {
@@ -63,8 +63,17 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
             }
             Event::KeyRevoked(act)
         }
+        Statement::Freeze { tenant, principal, .. } | Statement::Thaw { tenant, principal }
+            if tenant.is_none() && principal.is_some() =>
+        {
+            return Err(Refusal::new(Code::Schema, "a principal without its tenant"));
+        }
         Statement::Freeze { .. } => Event::Frozen(act),
-        Statement::Thaw {} => Event::Thawed(act),
+        Statement::Thaw { .. } => Event::Thawed(act),
+        Statement::Approve { intent, .. } => {
+            escalation::admit(state, &act, *intent)?;
+            Event::ApprovalRecorded(act)
+        }
         Statement::Reconcile { receipt, .. } => {
             if !state.uncertain.contains_key(receipt) {
                 return Err(Refusal::new(Code::ReceiptUnknown, format!("{receipt} is not an uncertain receipt")));
@@ -73,6 +82,17 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
         }
         Statement::BindPartitions { .. } => Event::PartitionsBound(act),
     }))
+}
+
+/// Whether enough operators have signed.
+fn quorum(genesis: &Genesis, act: &Signed<Act>) -> Result<(), Refusal> {
+    let signers: BTreeSet<KeyId> = act.signatures().iter().map(|one| one.key).collect();
+    let operators = signers.iter().filter(|key| genesis.operators.contains(key)).count();
+    if operators < usize::try_from(genesis.quorum).unwrap_or(usize::MAX) {
+        let why = format!("{operators} operator signatures, {} needed", genesis.quorum);
+        return Err(Refusal::new(Code::ActRefused, why));
+    }
+    Ok(())
 }
 
 /// The event of a piece of evidence; nothing if this signer has registered it already.

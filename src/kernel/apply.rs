@@ -10,9 +10,14 @@ use writ_schemas::event::{Event, IntentAdmitted, Partition, Source};
 use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
 use writ_schemas::receipt::{Receipt, Status};
 
+use crate::budget::Settlement;
 use crate::decide::claims_id;
+use crate::escalation;
 use crate::policy::Policy;
-use crate::state::{Account, Admitted, Binding, Expiring, Held, Known, Open, Registered, Session, State, TrustedKey};
+use crate::state::{
+    Admitted, Binding, Escalated, Expiring, Held, Known, Open, Registered, Session, State, TrustedKey, Vote,
+};
+use crate::temporal;
 
 /// An event that cannot follow the state it is applied to: this kernel did not write it. There is no going back; whoever
 /// gets one drops the state.
@@ -33,6 +38,9 @@ pub enum Fault {
     /// A `PASS` that authorises nothing, or another verdict that does.
     #[error("a PASS has an execution intent, and nothing else has one")]
     ExecutionIntent,
+    /// An approval or a deadline without an intent that waits for it.
+    #[error("no such intent waits for approval")]
+    Approval,
     /// More released or committed than was reserved.
     #[error("a reservation is not what the account holds")]
     Account,
@@ -51,9 +59,13 @@ impl Fault {
         match self {
             Fault::Execution => Code::DecisionMissing,
             Fault::ExecutionIntent => Code::ExecutionIntentMissing,
-            Fault::Place | Fault::Genesis | Fault::Pair | Fault::Account | Fault::Statement | Fault::Policy => {
-                Code::LogDamaged
-            }
+            Fault::Place
+            | Fault::Genesis
+            | Fault::Pair
+            | Fault::Approval
+            | Fault::Account
+            | Fault::Statement
+            | Fault::Policy => Code::LogDamaged,
         }
     }
 }
@@ -108,6 +120,8 @@ impl State {
                 self.expiries.insert((it.expires_at, Expiring::Evidence(digest, signer)));
                 self.evidence.insert((digest, signer), registered);
             }
+            Event::ApprovalRecorded(act) => self.approved(seq, at, act)?,
+            Event::DeadlinePassed(intent) => self.timed_out(at, *intent)?,
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
@@ -140,6 +154,10 @@ impl State {
                 Expiring::Act(digest) => {
                     self.acts.remove(&digest);
                 }
+                Expiring::Account(key) => self.forget_account(&key),
+                Expiring::Pace(tenant, principal, action) => {
+                    self.paces.remove(&(tenant, principal, action));
+                }
                 Expiring::Session(tenant, session) => {
                     let key = (tenant, session);
                     // A later receipt may have prolonged it; then a later line of `expiries` ends it.
@@ -169,6 +187,8 @@ impl State {
     fn admit(&mut self, seq: Seq, admitted: &IntentAdmitted) -> Result<(), Fault> {
         self.advance(&admitted.source);
         let intent = admitted.intent.value();
+        let rule = self.policy.as_ref().and_then(|policy| policy.rule(&intent.action));
+        let asks = rule.is_some_and(|rule| escalation::approvers(rule).is_some());
         self.admitted = Some(Admitted {
             seq,
             intent: admitted.intent.digest(),
@@ -179,29 +199,30 @@ impl State {
             action: intent.action.clone(),
             session: intent.session.clone(),
             expires_at: intent.expires_at,
+            round: 0,
+            whole: asks.then(|| Box::new(admitted.intent.clone())),
         });
         Ok(())
     }
 
     fn decided(&mut self, seq: Seq, signed: &Signed<Decision>) -> Result<(), Fault> {
-        let admitted = self.admitted.take().ok_or(Fault::Pair)?;
+        let mut admitted = self.admitted.take().ok_or(Fault::Pair)?;
         let decision = signed.value();
-        if decision.intent_digest != admitted.intent || decision.intent_seq != admitted.seq {
+        let awaited = (admitted.intent, admitted.seq, admitted.round);
+        if awaited != (decision.intent_digest, decision.intent_seq, decision.round) {
             return Err(Fault::Pair);
         }
-        let Admitted { seq: intent_seq, intent, signer, tenant, id, principal, action, session, expires_at } = admitted;
-        if claims_id(decision) {
-            self.expiries.insert((expires_at, Expiring::Id(tenant.clone(), id.clone())));
-            self.ids.insert((tenant.clone(), id.clone()), Known { intent, decision: seq, expires_at });
-        }
+        temporal::count(self, decision, &admitted.principal, &admitted.action);
+        self.identified(seq, &admitted, decision);
+        self.escalate(&mut admitted, decision)?;
         let execution = match (decision.verdict, &decision.execution) {
             (Verdict::Pass, Some(execution)) => execution,
             (Verdict::Fail | Verdict::Escalate, None) => return Ok(()),
             (Verdict::Pass, None) | (Verdict::Fail | Verdict::Escalate, Some(_)) => return Err(Fault::ExecutionIntent),
         };
-        if let Some(amount) = &execution.reservation {
-            let account = self.account(&tenant, &amount.budget);
-            account.reserved = account.reserved.checked_add(amount.amount).ok_or(Fault::Account)?;
+        let Admitted { seq: intent_seq, signer, tenant, id, principal, action, session, expires_at, .. } = admitted;
+        for amount in &*execution.reservation {
+            self.reserve(&tenant, amount)?;
         }
         let open = Open {
             intent_seq,
@@ -217,10 +238,89 @@ impl State {
             connector: execution.connector.clone(),
             idempotency_key: execution.idempotency_key,
             not_after: execution.not_after,
-            reservation: execution.reservation.clone().map(|it| (it.budget, it.unit, it.amount)),
+            reservation: execution.reservation.clone(),
             dispatched_at: None,
         };
         self.open.insert(seq, open);
+        Ok(())
+    }
+
+    /// The id points to the latest decision of its intent.
+    fn identified(&mut self, seq: Seq, admitted: &Admitted, decision: &Decision) {
+        let Admitted { intent, tenant, id, expires_at, round, .. } = admitted;
+        let key = (tenant.clone(), id.clone());
+        if *round > 0 {
+            if let Some(known) = self.ids.get_mut(&key) {
+                known.decision = seq;
+            }
+        } else if claims_id(decision) {
+            self.expiries.insert((*expires_at, Expiring::Id(tenant.clone(), id.clone())));
+            self.ids.insert(key, Known { intent: *intent, decision: seq, expires_at: *expires_at });
+        }
+    }
+
+    /// What asks waits; what was waiting and is decided does not.
+    fn escalate(&mut self, admitted: &mut Admitted, decision: &Decision) -> Result<(), Fault> {
+        let Admitted { seq, intent, signer, tenant, round, whole, .. } = admitted;
+        let key = (tenant.clone(), *intent);
+        match (decision.verdict, round) {
+            (Verdict::Escalate, 0) => {
+                let deadline = decision.asks.as_ref().ok_or(Fault::Approval)?.deadline;
+                let intent = whole.take().ok_or(Fault::Pair)?;
+                self.deadlines.insert((deadline, *seq, key.0.clone(), key.1));
+                let (signer, seq, votes) = (*signer, *seq, BTreeMap::new());
+                let escalated = Escalated { intent, signer, seq, round: 0, deadline, passed: false, votes };
+                self.escalated.insert(key, escalated);
+            }
+            (Verdict::Escalate, round) => self.escalated.get_mut(&key).ok_or(Fault::Approval)?.round = *round,
+            (Verdict::Pass | Verdict::Fail, 0) => {}
+            (Verdict::Pass | Verdict::Fail, _) => {
+                let ended = self.escalated.remove(&key).ok_or(Fault::Approval)?;
+                self.deadlines.remove(&(ended.deadline, ended.seq, key.0, key.1));
+            }
+        }
+        Ok(())
+    }
+
+    fn approved(&mut self, seq: Seq, at: UnixMicros, act: &Signed<Act>) -> Result<(), Fault> {
+        let Statement::Approve { intent, granted, .. } = &act.value().statement else { return Err(Fault::Statement) };
+        let signer = act.signer().ok_or(Fault::Statement)?;
+        let tenant = self.keys.get(&signer).ok_or(Fault::Approval)?.tenant.clone();
+        let escalated = self.escalated.get_mut(&(tenant.clone(), *intent)).ok_or(Fault::Approval)?;
+        escalated.votes.insert(signer, Vote { seq, granted: *granted });
+        self.remember(act);
+        if self.is_ripe(&tenant, *intent, at) {
+            self.await_again((tenant, *intent))?;
+        }
+        Ok(())
+    }
+
+    fn timed_out(&mut self, at: UnixMicros, intent: Digest) -> Result<(), Fault> {
+        let first = self.deadlines.first().filter(|first| first.0 <= at && first.3 == intent).ok_or(Fault::Approval)?;
+        let first = first.clone();
+        self.deadlines.remove(&first);
+        let key = (first.2, intent);
+        self.escalated.get_mut(&key).ok_or(Fault::Approval)?.passed = true;
+        self.await_again(key)
+    }
+
+    /// The next entry must decide an intent again.
+    fn await_again(&mut self, key: (Name, Digest)) -> Result<(), Fault> {
+        let Escalated { intent: signed, signer, seq, round, .. } = self.escalated.get(&key).ok_or(Fault::Approval)?;
+        let intent = signed.value();
+        self.admitted = Some(Admitted {
+            seq: *seq,
+            intent: key.1,
+            signer: *signer,
+            tenant: key.0,
+            id: intent.id.clone(),
+            principal: intent.principal.clone(),
+            action: intent.action.clone(),
+            session: intent.session.clone(),
+            expires_at: intent.expires_at,
+            round: round.checked_add(1).ok_or(Fault::Approval)?,
+            whole: None,
+        });
         Ok(())
     }
 
@@ -228,14 +328,14 @@ impl State {
         let receipt = signed.value();
         let open = self.open.remove(&receipt.decision_seq).ok_or(Fault::Execution)?;
         let digest = signed.digest();
-        let reservation = open.reservation.map(|(budget, _, amount)| (budget, amount));
         match receipt.status {
             Status::Succeeded | Status::Failed | Status::Expired => {
-                let how = if receipt.usage.is_some() { Settlement::Commit } else { Settlement::Release };
-                self.settle(&open.tenant, reservation.as_ref(), how)?;
+                let how = if receipt.usage.is_empty() { Settlement::Release } else { Settlement::Commit };
+                open.reservation.iter().try_for_each(|amount| self.settle(&open.tenant, amount, how))?;
             }
             Status::Uncertain => {
-                self.uncertain.insert(digest, Held { tenant: open.tenant.clone(), reservation });
+                let held = Held { tenant: open.tenant.clone(), reservation: open.reservation };
+                self.uncertain.insert(digest, held);
             }
         }
         if let Some(session) = open.session {
@@ -258,23 +358,9 @@ impl State {
         let Statement::Reconcile { receipt, applied } = &act.value().statement else { return Err(Fault::Statement) };
         let held = self.uncertain.remove(receipt).ok_or(Fault::Execution)?;
         let settlement = if *applied { Settlement::Commit } else { Settlement::Release };
-        self.settle(&held.tenant, held.reservation.as_ref(), settlement)?;
+        held.reservation.iter().try_for_each(|amount| self.settle(&held.tenant, amount, settlement))?;
         self.remember(act);
         Ok(())
-    }
-
-    fn settle(&mut self, tenant: &Name, reservation: Option<&(Name, u64)>, how: Settlement) -> Result<(), Fault> {
-        let Some((budget, amount)) = reservation else { return Ok(()) };
-        let account = self.account(tenant, budget);
-        account.reserved = account.reserved.checked_sub(*amount).ok_or(Fault::Account)?;
-        if how == Settlement::Commit {
-            account.committed = account.committed.checked_add(*amount).ok_or(Fault::Account)?;
-        }
-        Ok(())
-    }
-
-    fn account(&mut self, tenant: &Name, budget: &Name) -> &mut Account {
-        self.accounts.entry((tenant.clone(), budget.clone())).or_default()
     }
 
     fn administer(&mut self, seq: Seq, event: &Event, act: &Signed<Act>) -> Result<(), Fault> {
@@ -294,8 +380,14 @@ impl State {
             (Statement::RevokeKey { key }, Event::KeyRevoked(_)) => {
                 self.keys.get_mut(key).ok_or(Fault::Statement)?.revoked = Some(seq);
             }
-            (Statement::Freeze { .. }, Event::Frozen(_)) => self.frozen = true,
-            (Statement::Thaw {}, Event::Thawed(_)) => self.frozen = false,
+            (Statement::Freeze { tenant, principal, .. }, Event::Frozen(_)) => match tenant {
+                None => self.frozen = true,
+                Some(tenant) => _ = self.frozen_parts.insert((tenant.clone(), principal.clone())),
+            },
+            (Statement::Thaw { tenant, principal }, Event::Thawed(_)) => match tenant {
+                None => self.frozen = false,
+                Some(tenant) => _ = self.frozen_parts.remove(&(tenant.clone(), principal.clone())),
+            },
             (Statement::BindPartitions { cluster, topic, topic_id, partitions }, Event::PartitionsBound(_)) => {
                 let binding = Binding { cluster: cluster.clone(), topic_id: topic_id.clone(), partitions: *partitions };
                 self.bindings.insert(topic.clone(), binding);
@@ -311,11 +403,4 @@ impl State {
         self.expiries.insert((expires_at, Expiring::Act(digest)));
         self.acts.insert(digest, expires_at);
     }
-}
-
-/// What becomes of a reservation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Settlement {
-    Commit,
-    Release,
 }

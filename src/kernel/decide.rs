@@ -4,23 +4,25 @@
 //! decides; those after it are not asked. How each answered stands in the decision, which is signed. A new gate is a
 //! variant of [`Gate`], a line in `GATES` and a function here.
 
-use serde_json::Value;
-
 use writ_schemas::decision::{
-    Amount, Answer, BudgetFact, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts, Gate, GateAnswer,
-    KeyFact, ReceiptFact, SEMANTICS, Verdict,
+    Answer, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts, Gate, GateAnswer, KeyFact, ReceiptFact,
+    SEMANTICS, Verdict,
 };
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, Seq, UnixMicros};
 use writ_schemas::intent::{EVIDENCE_MAX, EXPIRY_AHEAD_MAX, Intent};
-use writ_schemas::policy::{Cost, Mode, Requires, Rule, Spends};
+use writ_schemas::policy::{Mode, Requires, Rule};
+use writ_schemas::several::Several;
 use writ_schemas::strict::Refusal;
 
+use crate::budget;
+use crate::escalation;
 use crate::expression::Found;
 use crate::policy::Policy;
 use crate::requirement::{self, Asks, Outcome};
 use crate::state::State;
+use crate::temporal;
 
 /// What is known of an intent before any gate is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +58,39 @@ pub fn decide(
     intent_seq: Seq,
     now: UnixMicros,
 ) -> Decision {
+    decide_round(state, ledger, intent, (signer, intent_seq, 0), now)
+}
+
+/// Decides again an intent that was waiting, when the entry before says that it must be; and the intent itself. All gates are
+/// asked under the policy now in force, but for the rate.
+#[must_use]
+pub fn decide_again(state: &State, ledger: LedgerId, now: UnixMicros) -> Option<(&Signed<Intent>, Decision)> {
+    let awaited = state.admitted.as_ref().filter(|admitted| admitted.round > 0)?;
+    let escalated = state.escalated.get(&(awaited.tenant.clone(), awaited.intent))?;
+    let who = (awaited.signer, awaited.seq, awaited.round);
+    Some((&escalated.intent, decide_round(state, ledger, &escalated.intent, who, now)))
+}
+
+fn decide_round(
+    state: &State,
+    ledger: LedgerId,
+    intent: &Signed<Intent>,
+    (signer, intent_seq, round): (KeyId, Seq, u32),
+    now: UnixMicros,
+) -> Decision {
     let policy = state.policy.as_ref();
-    let case = Case::of(policy, intent.value(), signer, now);
-    let facts = case.look_up(state);
+    let case = Case::of(policy, intent.value(), signer, round, now);
+    let facts = case.look_up(state, intent.digest());
     let Case { effect, rule, .. } = case;
     let Judged { gates, verdict, code, because } = case.judge(&facts);
     let execution = match (verdict, rule, effect) {
         (Verdict::Pass, Some(rule), Some(effect)) => Some(case.execution(ledger, rule, effect, &facts)),
         _ => None,
     };
+    let asks = case.rule.filter(|_| verdict == Verdict::Escalate);
     let Intent { tenant, id, .. } = intent.value();
     Decision {
+        asks: asks.and_then(|rule| escalation::asked(rule, &facts, now, intent.value().expires_at)).map(Box::new),
         ledger,
         semantics: SEMANTICS,
         intent_seq,
@@ -74,7 +98,7 @@ pub fn decide(
         signer,
         tenant: tenant.clone(),
         id: id.clone(),
-        round: 0,
+        round,
         now,
         policy: policy.map(Policy::digest),
         gates,
@@ -99,10 +123,11 @@ pub struct Judged {
     pub because: String,
 }
 
-/// Asks the gates about an intent under these facts, wherever they are from: a policy author asks "what if".
+/// Asks the gates about an intent under these facts, wherever they are from: a policy author asks "what if". The round is the
+/// first, unless people have been asked.
 #[must_use]
 pub fn judge(policy: Option<&Policy>, intent: &Intent, signer: KeyId, facts: &Facts, now: UnixMicros) -> Judged {
-    Case::of(policy, intent, signer, now).judge(facts)
+    Case::of(policy, intent, signer, u32::from(facts.approval.is_some()), now).judge(facts)
 }
 
 /// Whether a decision's intent claimed its id: it got past trust and envelope. Earlier refusals are keyed by their source,
@@ -116,13 +141,16 @@ pub fn claims_id(decision: &Decision) -> bool {
 
 /// One intent before the gates.
 #[derive(Clone, Copy)]
-struct Case<'a> {
-    intent: &'a Intent,
-    effect: Option<Digest>,
-    signer: KeyId,
-    now: UnixMicros,
+pub(crate) struct Case<'a> {
+    pub(crate) intent: &'a Intent,
+    pub(crate) effect: Option<Digest>,
+    /// The bytes of action and args.
+    pub(crate) effect_len: usize,
+    pub(crate) signer: KeyId,
+    pub(crate) round: u32,
+    pub(crate) now: UnixMicros,
     policy: Option<&'a Policy>,
-    rule: Option<&'a Rule>,
+    pub(crate) rule: Option<&'a Rule>,
 }
 
 type Ask = fn(&Case<'_>, &Facts) -> Result<Answer, Refusal>;
@@ -133,10 +161,10 @@ const GATES: &[(Gate, Ask)] = &[
     (Gate::Trust, trust),
     (Gate::Envelope, envelope),
     (Gate::Policy, policy),
-    (Gate::Temporal, temporal),
+    (Gate::Temporal, temporal::ask),
     (Gate::Proof, proof),
-    (Gate::Budget, budget),
-    (Gate::Escalation, escalation),
+    (Gate::Budget, budget::ask),
+    (Gate::Escalation, escalation::ask),
 ];
 
 fn freeze(_: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
@@ -185,24 +213,6 @@ fn policy(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
     Ok(Answer::Passed)
 }
 
-fn temporal(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
-    not_built(case.policy.map(|policy| &policy.bundle().gates.temporal))
-}
-
-fn escalation(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
-    not_built(case.policy.map(|policy| &policy.bundle().gates.escalation))
-}
-
-/// The answer of a gate that this version has no rules for: a signed exemption, or a refusal. Never a silent pass.
-fn not_built(mode: Option<&Mode>) -> Result<Answer, Refusal> {
-    match mode {
-        Some(Mode::Disabled(why)) => Ok(Answer::Disabled(why.clone())),
-        Some(Mode::Enforced) | None => {
-            Err(Refusal::new(Code::PolicyInvalid, "a gate that this version cannot enforce"))
-        }
-    }
-}
-
 fn proof(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let (policy, rule) = case.rules()?;
     if let Mode::Disabled(why) = &policy.bundle().gates.proof {
@@ -227,36 +237,19 @@ fn proof(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     }
 }
 
-fn budget(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
-    let (policy, rule) = case.rules()?;
-    if let Mode::Disabled(why) = &policy.bundle().gates.budget {
-        return Ok(Answer::Disabled(why.clone()));
-    }
-    if let Spends::Exempt(why) = &rule.spends {
-        return Ok(Answer::Exempt(why.clone()));
-    }
-    let Some(fact) = &facts.budget else {
-        return Err(Refusal::new(Code::BudgetError, "the budget is not in the policy"));
-    };
-    let Some(cost) = fact.cost else {
-        return Err(Refusal::new(Code::BudgetError, "the cost is not an integer that is not negative"));
-    };
-    let after = fact.reserved.checked_add(fact.committed).and_then(|spent| spent.checked_add(cost));
-    if after.is_none_or(|after| after > fact.limit) {
-        let BudgetFact { name, unit, limit, reserved, committed, .. } = fact;
-        return Err(Refusal::new(
-            Code::BudgetExceeded,
-            format!("{cost} {unit} more than {name} can hold: {committed} spent, {reserved} reserved, limit {limit}"),
-        ));
-    }
-    Ok(Answer::Passed)
-}
-
 impl<'a> Case<'a> {
-    fn of(policy: Option<&'a Policy>, intent: &'a Intent, signer: KeyId, now: UnixMicros) -> Case<'a> {
+    pub(crate) fn of(
+        policy: Option<&'a Policy>,
+        intent: &'a Intent,
+        signer: KeyId,
+        round: u32,
+        now: UnixMicros,
+    ) -> Case<'a> {
         let rule = policy.and_then(|policy| policy.rule(&intent.action));
-        let effect = intent.effect().ok().map(|bytes| Digest::of(&bytes));
-        Case { intent, effect, signer, now, policy, rule }
+        let effect = intent.effect().ok();
+        let effect_len = effect.as_ref().map_or(0, Vec::len);
+        let effect = effect.map(|bytes| Digest::of(&bytes));
+        Case { intent, effect, effect_len, signer, round, now, policy, rule }
     }
 
     fn judge(&self, facts: &Facts) -> Judged {
@@ -266,13 +259,17 @@ impl<'a> Case<'a> {
             let answer = match refused {
                 Some(_) => Answer::NotReached,
                 None => ask(self, facts).unwrap_or_else(|refusal| {
+                    let asks = refusal.code == Code::ApprovalNeeded;
                     refused = Some(refusal);
-                    Answer::Refused
+                    if asks { Answer::Asks } else { Answer::Refused }
                 }),
             };
             gates.push(GateAnswer { gate: *gate, answer });
         }
         let (verdict, code, because) = match (refused, self.rule.zip(self.effect)) {
+            (Some(refusal), _) if refusal.code == Code::ApprovalNeeded => {
+                (Verdict::Escalate, refusal.code, refusal.detail)
+            }
             (Some(refusal), _) => (Verdict::Fail, refusal.code, refusal.detail),
             (None, Some(_)) => (Verdict::Pass, Code::Ok, String::new()),
             // The policy gate does not pass without a rule, nor the envelope gate without an effect.
@@ -282,44 +279,47 @@ impl<'a> Case<'a> {
     }
 
     /// The facts, from the state.
-    fn look_up(&self, state: &State) -> Facts {
+    pub(crate) fn look_up(&self, state: &State, digest: Digest) -> Facts {
         let Case { intent, now, .. } = *self;
         let key = state.keys.get(&self.signer).map(|key| KeyFact {
             tenant: key.tenant.clone(),
             principal: key.principal.clone(),
             revoked: key.revoked,
         });
-        let mut facts = Facts { frozen: state.frozen, key, ..Facts::default() };
+        let frozen = state.is_frozen(&intent.tenant, &intent.principal);
+        let mut facts = Facts { frozen, key, ..Facts::default() };
         // A stranger's decision must not tell it what the tenant has: no facts about the tenant before trust is clear.
         if trust(self, &facts).is_ok() {
-            let asks = self.policy.zip(self.rule).and_then(|(policy, rule)| policy.asks(rule));
+            let asks = self.policy.and_then(|policy| policy.asks(&intent.action));
             let evidence = intent.evidence.iter().take(EVIDENCE_MAX);
             let evidence = evidence.flat_map(|digest| known(state, intent, *digest, now, asks));
             facts.evidence = evidence.take(EVIDENCE_MAX).collect();
             let receipts = asks.iter().flat_map(|asks| &asks.receipts);
             facts.receipts = receipts.map(|action| receipt(state, intent, action, now)).collect();
-            facts.budget = self.policy.and_then(|policy| {
-                let account = |budget: &Name| state.accounts.get(&(intent.tenant.clone(), budget.clone()));
-                budget_fact(policy, intent, |budget| account(budget).map_or((0, 0), |it| (it.reserved, it.committed)))
+            facts.pace = temporal::look_up(self, state);
+            facts.budget = self.policy.map_or_else(Several::default, |policy| {
+                budget::facts(policy, intent, now, |amount| state.spent(&intent.tenant, amount, now))
             });
+            if self.rule.and_then(escalation::approvers).is_some() {
+                facts.approval =
+                    (self.round > 0).then(|| state.approval(&intent.tenant, digest)).flatten().map(Box::new);
+                facts.waiting = (self.round == 0).then(|| state.waiting(&intent.tenant));
+            }
         }
         facts
     }
 
-    fn rules(&self) -> Result<(&'a Policy, &'a Rule), Refusal> {
+    pub(crate) fn rules(&self) -> Result<(&'a Policy, &'a Rule), Refusal> {
         self.policy.zip(self.rule).ok_or_else(|| Refusal::new(Code::PolicyNone, "no policy was activated"))
     }
 
     fn execution(&self, ledger: LedgerId, rule: &Rule, effect_digest: Digest, facts: &Facts) -> ExecutionIntent {
         let enforced = self.policy.is_some_and(|policy| policy.bundle().gates.budget == Mode::Enforced);
-        let reservation =
-            facts.budget.as_ref().filter(|_| enforced).and_then(|fact| {
-                Some(Amount { budget: fact.name.clone(), unit: fact.unit.clone(), amount: fact.cost? })
-            });
+        let reservation = if enforced { budget::reservation(facts) } else { Several::default() };
         ExecutionIntent {
             effect_digest,
             connector: rule.connector.clone(),
-            idempotency_key: idempotency_key(ledger, self.intent, effect_digest),
+            idempotency_key: idempotency_key(ledger, self.intent, self.round, effect_digest),
             not_before: self.now,
             not_after: self.now.plus(rule.window_us).min(self.intent.expires_at),
             reservation,
@@ -327,28 +327,9 @@ impl<'a> Case<'a> {
     }
 }
 
-/// The budget that an intent spends, if its rule names one. `spent` says what is reserved and what is committed of it.
-#[must_use]
-pub fn budget_fact(policy: &Policy, intent: &Intent, spent: impl FnOnce(&Name) -> (u64, u64)) -> Option<BudgetFact> {
-    let Spends::Budget { name, cost } = &policy.rule(&intent.action)?.spends else { return None };
-    let budget = policy.bundle().budgets.get(name)?;
-    let (reserved, committed) = spent(name);
-    Some(BudgetFact {
-        name: name.clone(),
-        unit: budget.unit.clone(),
-        limit: budget.tenants.get(&intent.tenant).copied().unwrap_or(budget.limit),
-        reserved,
-        committed,
-        cost: match cost {
-            Cost::Fixed(cost) => Some(*cost),
-            Cost::Arg(key) => intent.args.get(key).and_then(Value::as_u64),
-        },
-    })
-}
-
 /// One key for one run of one effect: the digest of ledger, tenant, id, round and effect, a line each.
-fn idempotency_key(ledger: LedgerId, intent: &Intent, effect: Digest) -> Digest {
-    Digest::of(format!("{ledger}\n{}\n{}\n0\n{effect}\n", intent.tenant, intent.id).as_bytes())
+fn idempotency_key(ledger: LedgerId, intent: &Intent, round: u32, effect: Digest) -> Digest {
+    Digest::of(format!("{ledger}\n{}\n{}\n{round}\n{effect}\n", intent.tenant, intent.id).as_bytes())
 }
 
 /// A fact for each key that signed this payload; one that nothing is known, if there is none.

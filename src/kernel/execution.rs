@@ -4,6 +4,7 @@ use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Lamport, LedgerId, Seq, UnixMicros};
 use writ_schemas::receipt::{Receipt, Status};
+use writ_schemas::several::Several;
 use writ_schemas::strict::Refusal;
 
 use crate::state::{Open, State};
@@ -27,7 +28,7 @@ pub fn dispatch(state: &State, decision: Seq, now: UnixMicros) -> Result<Dispatc
         return Err(Refusal::new(Code::DispatchRefused, format!("decision {decision} was dispatched before")));
     }
     let trusted = state.keys.get(&open.signer).is_some_and(|key| key.revoked.is_none());
-    Ok(if state.frozen {
+    Ok(if state.is_frozen(&open.tenant, &open.principal) {
         Dispatch::Expire(Code::Frozen)
     } else if !trusted {
         Dispatch::Expire(Code::KeyRevoked)
@@ -112,7 +113,7 @@ pub fn conclude(state: &State, ledger: LedgerId, ending: Ending, now: UnixMicros
         status: ending.status,
         code: ending.code,
         output: ending.output,
-        usage: if is_charged(ending.status, ending.code) { open.amount() } else { None },
+        usage: if is_charged(ending.status, ending.code) { open.reservation.clone() } else { Several::default() },
         previous: before.map(|before| before.receipt),
         lamport: Lamport(before.map_or(0, |before| before.lamport.0) + 1),
         session,

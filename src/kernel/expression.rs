@@ -292,7 +292,7 @@ fn evidence(found: &Found<'_>) -> Value {
 }
 
 fn budget(found: &Found<'_>) -> Value {
-    let Some(fact) = &found.facts.budget else { return Value::Null };
+    let Some(fact) = found.facts.budget.first() else { return Value::Null };
     record([
         ("committed", integer(fact.committed)),
         ("cost", fact.cost.map_or(Value::Null, integer)),

@@ -8,6 +8,7 @@
 //! - [`decide`]: the staircase of gates; a new gate goes there
 //! - [`requirement`]: proof requirements over verified evidence and receipts
 //! - [`soundness`]: what is wrong with a requirement before anything is shown
+//! - [`temporal`], [`budget`], [`escalation`]: the gates that remember: when and how often, how much, who was asked
 //! - [`execution`]: whether a decision may be dispatched, and the receipt of an ending
 //! - [`admission`]: whether an administrative act or a piece of evidence becomes an event
 //! - [`apply`]: the only place where state changes
@@ -23,6 +24,9 @@ pub mod decide;
 pub mod requirement;
 pub mod expression;
 pub mod soundness;
+pub mod temporal;
+pub mod budget;
+pub mod escalation;
 pub mod execution;
 pub mod admission;
 pub mod apply;

@@ -9,12 +9,15 @@ use std::fmt;
 use writ_schemas::canonical;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Name};
-use writ_schemas::policy::{Bundle, Connector, ConnectorKind, Cost, Mode, Requires, Rule, Spends};
-use writ_schemas::strict::{INTEGER_MAX, Refusal};
+use writ_schemas::policy::{Bundle, Connector, ConnectorKind, Escalates, Mode, Requires, Rule, Spends, Timing};
+use writ_schemas::strict::Refusal;
 
-use crate::expression::Expressions;
+use crate::budget;
+use crate::escalation;
+use crate::expression::{Expression, Expressions};
 use crate::requirement::{self, Asks};
 use crate::soundness;
+use crate::temporal::{self, Zones};
 
 /// The longest wait for a connector: 5 minutes in microseconds.
 pub const TIMEOUT_MAX: u64 = 300_000_000;
@@ -30,6 +33,7 @@ pub struct Policy {
     by_action: BTreeMap<Name, usize>,
     asks: BTreeMap<Name, Asks>,
     expressions: Expressions,
+    zones: Zones,
 }
 
 impl Policy {
@@ -40,45 +44,36 @@ impl Policy {
     pub fn compile(bundle: &Bundle) -> Result<Policy, Refusal> {
         let bytes = canonical::bytes(bundle).map_err(|e| invalid("bundle", e))?;
         let gates = &bundle.gates;
-        for (gate, mode) in [("temporal", &gates.temporal), ("escalation", &gates.escalation)] {
-            match mode {
-                Mode::Enforced => {
-                    return Err(invalid(
-                        format!("gates.{gate}"),
-                        "this version cannot enforce it; disable it with a reason",
-                    ));
-                }
-                Mode::Disabled(why) => reason(format!("gates.{gate}"), why)?,
-            }
-        }
-        for (gate, mode) in [("proof", &gates.proof), ("budget", &gates.budget)] {
+        let modes = [&gates.temporal, &gates.proof, &gates.budget, &gates.escalation];
+        for (gate, mode) in ["temporal", "proof", "budget", "escalation"].into_iter().zip(modes) {
             if let Mode::Disabled(why) = mode {
-                reason(format!("gates.{gate}"), why)?;
+                reason(&format!("gates.{gate}"), why)?;
             }
         }
-        let (mut asks, mut expressions) = (BTreeMap::new(), Expressions::new());
+        let (mut expressions, mut zones) = (Expressions::new(), Zones::new());
         for (name, requirement) in &bundle.requirements {
-            asks.insert(name.clone(), Asks::of(requirement));
             requirement::compile(requirement, &mut expressions)
                 .map_err(|why| invalid(format!("requirements.{name}"), why))?;
             soundness::check(requirement, &expressions).map_err(|why| invalid(format!("requirements.{name}"), why))?;
         }
         for (name, budget) in &bundle.budgets {
-            if budget.limit > INTEGER_MAX || budget.tenants.values().any(|limit| *limit > INTEGER_MAX) {
-                return Err(invalid(format!("budgets.{name}"), "a limit beyond 2^53 - 1"));
-            }
+            budget::check(budget, &mut zones).map_err(|why| invalid(format!("budgets.{name}"), why))?;
         }
         for (name, connector) in &bundle.connectors {
             check_connector(connector).map_err(|why| invalid(format!("connectors.{name}"), why))?;
         }
-        let mut by_action = BTreeMap::new();
+        let (mut by_action, mut asks) = (BTreeMap::new(), BTreeMap::new());
         for (at, rule) in bundle.rules.iter().enumerate() {
-            check_rule(bundle, rule).map_err(|why| invalid(format!("rules[{at}] ({})", rule.action), why))?;
+            let place = || format!("rules[{at}] ({})", rule.action);
+            check_rule(bundle, rule).map_err(|why| invalid(place(), why))?;
+            check_timing(bundle, rule, &mut zones).map_err(|why| invalid(place(), why))?;
+            check_escalation(bundle, rule, &mut expressions).map_err(|why| invalid(place(), why))?;
+            asks.insert(rule.action.clone(), asks_of(bundle, rule));
             if by_action.insert(rule.action.clone(), at).is_some() {
-                return Err(invalid(format!("rules[{at}] ({})", rule.action), "a second rule for this action"));
+                return Err(invalid(place(), "a second rule for this action"));
             }
         }
-        Ok(Policy { digest: Digest::of(&bytes), bundle: bundle.clone(), by_action, asks, expressions })
+        Ok(Policy { digest: Digest::of(&bytes), bundle: bundle.clone(), by_action, asks, expressions, zones })
     }
 
     /// The policy hash: the digest of the bundle's canonical JSON.
@@ -99,18 +94,20 @@ impl Policy {
         self.by_action.get(action).and_then(|at| self.bundle.rules.get(*at))
     }
 
-    /// What a rule's requirement looks at; nothing where it needs none.
-    pub(crate) fn asks(&self, rule: &Rule) -> Option<&Asks> {
-        match &rule.requires {
-            Requires::Requirement(name) => self.asks.get(name),
-            Requires::Exempt(_) => None,
-        }
+    /// What the rule of an action looks at.
+    pub(crate) fn asks(&self, action: &Name) -> Option<&Asks> {
+        self.asks.get(action)
     }
 
-    /// The expressions of its requirements.
+    /// The expressions of its requirements and rules.
     #[must_use]
     pub fn expressions(&self) -> &Expressions {
         &self.expressions
+    }
+
+    /// The time zones that it names.
+    pub(crate) fn zones(&self) -> &Zones {
+        &self.zones
     }
 
     /// A connector by name.
@@ -124,11 +121,16 @@ fn invalid(place: impl fmt::Display, why: impl fmt::Display) -> Refusal {
     Refusal::new(Code::PolicyInvalid, format!("{place}: {why}"))
 }
 
-fn reason(place: String, why: &str) -> Result<(), Refusal> {
+fn reason(place: &str, why: &str) -> Result<(), Refusal> {
     if why.trim().is_empty() || why.len() > REASON_LEN_MAX {
         return Err(invalid(place, format!("give a reason of 1 to {REASON_LEN_MAX} bytes")));
     }
     Ok(())
+}
+
+/// The reason of an exemption.
+fn exempt(place: &str, why: &str) -> Result<(), String> {
+    reason(place, why).map_err(|refusal| refusal.detail)
 }
 
 fn check_connector(connector: &Connector) -> Result<(), &'static str> {
@@ -155,17 +157,11 @@ fn check_rule(bundle: &Bundle, rule: &Rule) -> Result<(), String> {
             return Err(format!("requires {name}, which is not in requirements"));
         }
         Requires::Requirement(_) => {}
-        Requires::Exempt(why) => reason("requires.exempt".to_owned(), why).map_err(|refusal| refusal.detail)?,
+        Requires::Exempt(why) => exempt("requires.exempt", why)?,
     }
     match &rule.spends {
-        Spends::Budget { name, .. } if !bundle.budgets.contains_key(name) => {
-            return Err(format!("spends {name}, which is not in budgets"));
-        }
-        Spends::Budget { cost: Cost::Fixed(cost), .. } if *cost > INTEGER_MAX => {
-            return Err("a cost beyond 2^53 - 1".to_owned());
-        }
-        Spends::Budget { .. } => {}
-        Spends::Exempt(why) => reason("spends.exempt".to_owned(), why).map_err(|refusal| refusal.detail)?,
+        Spends::Budget(_) | Spends::Budgets(_) => budget::check_spends(&bundle.budgets, &rule.spends)?,
+        Spends::Exempt(why) => exempt("spends.exempt", why)?,
     }
     if !bundle.connectors.contains_key(&rule.connector) {
         return Err(format!("uses {}, which is not in connectors", rule.connector));
@@ -174,4 +170,46 @@ fn check_rule(bundle: &Bundle, rule: &Rule) -> Result<(), String> {
         return Err("window_us is 0, so nothing could be dispatched".to_owned());
     }
     Ok(())
+}
+
+fn check_timing(bundle: &Bundle, rule: &Rule, zones: &mut Zones) -> Result<(), String> {
+    match (&rule.timing, &bundle.gates.temporal) {
+        (Some(Timing::Exempt(why)), _) => exempt("timing.exempt", why),
+        (Some(timing), _) => temporal::check(timing, zones).map_err(|why| format!("timing: {why}")),
+        (None, Mode::Disabled(_)) => Ok(()),
+        (None, Mode::Enforced) => {
+            Err("gates.temporal is enforced, so a rule has `timing`: limits, or a reason for none".to_owned())
+        }
+    }
+}
+
+fn check_escalation(bundle: &Bundle, rule: &Rule, expressions: &mut Expressions) -> Result<(), String> {
+    match (&rule.escalates, &bundle.gates.escalation) {
+        (Some(Escalates::Exempt(why)), _) => exempt("escalates.exempt", why),
+        (Some(Escalates::To(approvers)), _) => {
+            escalation::check(approvers).map_err(|why| format!("escalates: {why}"))?;
+            if let Some(when) = approvers.when.as_ref().filter(|when| !expressions.contains_key(*when)) {
+                let expression = Expression::compile(when).map_err(|why| format!("escalates.when: {why}"))?;
+                expressions.insert(when.clone(), expression);
+            }
+            Ok(())
+        }
+        (None, Mode::Disabled(_)) => Ok(()),
+        (None, Mode::Enforced) => {
+            Err("gates.escalation is enforced, so a rule has `escalates`: whom to ask, or a reason for nobody"
+                .to_owned())
+        }
+    }
+}
+
+/// What a rule looks at: its requirement, and the expression by which it asks people.
+fn asks_of(bundle: &Bundle, rule: &Rule) -> Asks {
+    let mut asks = match &rule.requires {
+        Requires::Requirement(name) => bundle.requirements.get(name).map(Asks::of).unwrap_or_default(),
+        Requires::Exempt(_) => Asks::default(),
+    };
+    if escalation::approvers(rule).is_some_and(|approvers| approvers.when.is_some()) {
+        asks.everything();
+    }
+    asks
 }

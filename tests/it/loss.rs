@@ -85,8 +85,11 @@ fn workload() -> VecDeque<Vec<Submitted>> {
         vec![intent(ask("four", Who::Agent, "drift", 1500))],
         vec![Submitted::Evidence(Box::new(sign(ticket, &Who::Approver.key())))],
         // The id of the first again, with other content: refused, and no entry.
-        vec![intent(ask("one", Who::Agent, "note", 11)), act("4", Statement::Freeze { reason: "a drill".to_owned() })],
-        vec![act("5", Statement::Thaw {})],
+        vec![
+            intent(ask("one", Who::Agent, "note", 11)),
+            act("4", Statement::Freeze { principal: None, reason: "a drill".to_owned(), tenant: None }),
+        ],
+        vec![act("5", Statement::Thaw { principal: None, tenant: None })],
         vec![intent(ask("five", Who::Stranger, "note", 3500))],
     ]
     .into()

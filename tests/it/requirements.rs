@@ -10,7 +10,8 @@ use writ_schemas::dsse::Signed;
 use writ_schemas::evidence::Evidence;
 use writ_schemas::keys::SecretKey;
 
-use crate::scene::{Scene, Served, hours_ahead, with, writ, writ_reading};
+use crate::desk::Desk;
+use crate::scene::{Scene, Served, hours_ahead, writ};
 
 /// A policy with an action for each sort of requirement; everything else lets it pass.
 fn bundle(requirements: &[(&str, Value)]) -> Value {
@@ -38,58 +39,8 @@ fn evidence(rest: Value) -> Value {
     json!({ "evidence": need })
 }
 
-/// A ledger under such a policy, with the keys of further people.
-struct Desk(Scene);
-
-impl Desk {
-    fn new(requirements: &[(&str, Value)]) -> Desk {
-        let scene = Scene::bare();
-        let bundle = scene.policy(bundle(requirements).to_string());
-        writ(["init", "--data", scene.data(), "--policy", &bundle]).ended(0);
-        Desk(scene)
-    }
-
-    /// A new key of this principal; its file.
-    fn trust(&self, file: &str, principal: &str, role: &str) -> String {
-        let path = self.0.dir.path().join(file).to_string_lossy().into_owned();
-        let key = writ(["key", "new", &path]).ended(0).out;
-        let data = self.0.data();
-        let who = ["--tenant", "acme", "--principal", principal, "--role", role];
-        writ(["key", "trust", "--data", data, key.trim()].iter().chain(&who)).ended(0);
-        path
-    }
-
-    /// Registers an approval; its digest.
-    fn approval(&self, key: &str, more: &[&str]) -> String {
-        let add = ["evidence", "add", "--data", self.0.data(), "--tenant", "acme", "--kind", "approval", "--key", key];
-        let answer = writ(add.iter().chain(more)).ended(0).json();
-        answer["evidence"].as_str().expect("a digest").to_owned()
-    }
-
-    /// The code of the decision of an intent.
-    fn ask(&self, id: &str, action: &str, session: Option<&str>, evidence: &[&str]) -> String {
-        self.ask_with(id, action, json!({}), session, evidence)
-    }
-
-    fn ask_with(&self, id: &str, action: &str, args: Value, session: Option<&str>, evidence: &[&str]) -> String {
-        let mut intent = json!({"tenant": "acme", "id": id, "principal": "agent-1", "action": action, "args": args,
-                                "expires_at": hours_ahead(1)});
-        if !evidence.is_empty() {
-            intent = with(intent, "evidence", json!(evidence));
-        }
-        if let Some(session) = session {
-            intent = with(intent, "session", json!(session));
-        }
-        writ_reading(intent.to_string().as_bytes(), ["submit", "--data", self.0.data()]);
-        let case = writ(["show", "--json", "--data", self.0.data(), "acme", id]).ended(0).json();
-        case["decision"]["event"]["payload"]["code"].as_str().expect("a code").to_owned()
-    }
-
-    /// Everything that was decided follows from the log, for whoever looks.
-    fn holds(&self) {
-        writ(["verify", "--data", self.0.data()]).ended(0);
-        writ(["replay", "--data", self.0.data()]).ended(0);
-    }
+fn desk(requirements: &[(&str, Value)]) -> Desk {
+    Desk::under(&bundle(requirements))
 }
 
 const MISSING: &str = "ERR_PROOF_MISSING";
@@ -98,7 +49,7 @@ const MISSING: &str = "ERR_PROOF_MISSING";
 fn each_sort_of_requirement_lets_pass_and_refuses() {
     let approver = evidence(json!({}));
     let receipt = json!({"receipt": {"action": "quote"}});
-    let desk = Desk::new(&[
+    let desk = desk(&[
         (
             "two-of-three",
             json!({"at_least": {"count": 2, "of": [approver, evidence(json!({"role": "auditor"})), receipt]}}),
@@ -167,7 +118,7 @@ fn expressions_decide_and_what_cannot_be_told_is_a_refusal_of_its_own() {
     let small = json!({"expression": "intent.args.cents <= 5000"});
     let approved = json!({"expression": "evidence.exists(e, e.kind == 'approval' && 'approver' in e.roles)"});
     let listed = json!({"expression": "intent.args.tags.all(t, t.startsWith('ok-'))"});
-    let desk = Desk::new(&[("pay", json!({"any_of": [small, approved]})), ("tag", listed)]);
+    let desk = desk(&[("pay", json!({"any_of": [small, approved]})), ("tag", listed)]);
     let approval = desk.approval(&desk.0.inside("keys/approver.key").to_string_lossy(), &[]);
     let long = "x".repeat(20_000);
     #[rustfmt::skip] // A table is read by columns.
@@ -288,7 +239,7 @@ fn what_is_silly_is_not_loaded() {
 /// What one key has stated keeps nobody else from stating it: neither an accomplice nor a second approver.
 #[test]
 fn the_same_statement_by_two_keys_is_two_pieces_of_evidence() {
-    let desk = Desk::new(&[("pay", evidence(json!({}))), ("two", evidence(json!({"signers": 2})))]);
+    let desk = desk(&[("pay", evidence(json!({}))), ("two", evidence(json!({"signers": 2})))]);
     let other = desk.trust("other.key", "approver-2", "approver");
     let statement = Evidence {
         artifact: None,

@@ -154,7 +154,9 @@ fn what_waits_is_bounded() {
         expires_at: NOW.plus(HOUR),
     };
     let evidence = Submitted::Evidence(Box::new(sign(evidence, &Who::Approver.key())));
-    let answers = handle.submit_all([(evidence, 1), act(Statement::Freeze { reason: "a drill".to_owned() })].into());
+    let answers = handle.submit_all(
+        [(evidence, 1), act(Statement::Freeze { principal: None, reason: "a drill".to_owned(), tenant: None })].into(),
+    );
     let answers = answers.expect("answers");
     assert!(answers.iter().all(|answer| matches!(answer, Answer::Recorded(_))), "{answers:?}");
     ledger.stop().expect("stops");

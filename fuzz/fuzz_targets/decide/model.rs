@@ -94,7 +94,7 @@ impl Model {
     pub(crate) fn administered(&mut self, statement: &Statement) {
         match statement {
             Statement::Freeze { .. } => self.frozen = true,
-            Statement::Thaw {} => self.frozen = false,
+            Statement::Thaw { .. } => self.frozen = false,
             Statement::TrustKey { key, tenant, principal, .. } => {
                 self.trusted.insert(*key, (tenant.clone(), principal.clone()));
             }

@@ -4,8 +4,8 @@ use serde_json::json;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::checkpoint::Checkpoint;
 use writ_schemas::decision::{
-    Amount, Answer, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts, Gate, GateAnswer, KeyFact,
-    SEMANTICS, Verdict,
+    Amount, Answer, ApprovalFact, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts, Gate, GateAnswer,
+    KeyFact, SEMANTICS, Verdict, VoteFact,
 };
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::{Chain, Entry, SALT_LEN};
@@ -54,7 +54,8 @@ struct Agent {
 pub(crate) struct Run<'a> {
     pub(crate) agent: usize,
     pub(crate) action: &'a str,
-    pub(crate) cost: Option<u64>,
+    /// What it reserves, and charges if it succeeds.
+    pub(crate) spends: Vec<Amount>,
     pub(crate) status: Status,
     pub(crate) evidence: &'a [(Seq, Digest)],
 }
@@ -221,7 +222,7 @@ impl Writer {
         intent: &Signed<Intent>,
         code: Code,
         facts: Facts,
-        cost: Option<u64>,
+        spends: &[Amount],
     ) -> Signed<Decision> {
         let value = intent.value();
         let passed = code == Code::Ok;
@@ -231,10 +232,11 @@ impl Writer {
             idempotency_key: intent.digest(),
             not_before: self.now,
             not_after: self.now.plus(HOUR),
-            reservation: cost.map(cents),
+            reservation: spends.iter().cloned().collect(),
         });
         let trust = if code == Code::KeyUnknown { Answer::Refused } else { Answer::Passed };
         let decision = Decision {
+            asks: None,
             ledger: self.ledger(),
             semantics: SEMANTICS,
             intent_seq: seq,
@@ -261,8 +263,33 @@ impl Writer {
     /// An intent that is refused.
     pub(crate) fn refused(&mut self, agent: usize, action: &str, code: Code) -> Seq {
         let (seq, intent) = self.intent(agent, action, &[]);
-        let decision = self.decision(seq, &intent, code, Facts::default(), None);
+        let decision = self.decision(seq, &intent, code, Facts::default(), &[]);
         self.append(Event::DecisionMade(decision))
+    }
+
+    /// An intent that people are asked about: they refuse it, or say nothing until it is too late. The entries of its intent, the
+    /// decision that asks, what ends the wait, and the decision after that.
+    pub(crate) fn escalated(&mut self, agent: usize, answers: bool) -> [Seq; 4] {
+        let (seq, intent) = self.intent(agent, "mail", &[]);
+        let deadline = self.now.plus(HOUR);
+        let asks = self.decision(seq, &intent, Code::ApprovalNeeded, Facts::default(), &[]);
+        let asks = Decision { verdict: Verdict::Escalate, ..asks.value().clone() };
+        let asked = self.append(Event::DecisionMade(sign(asks.clone(), &self.keys[1])));
+        self.wait(1_000);
+        let (ended, code, votes) = if answers {
+            let approve = Statement::Approve { granted: false, intent: intent.digest(), reason: "no".to_owned() };
+            let act = self.act(approve);
+            let (signer, seq) = (act.signer().expect("one signer"), self.append(Event::ApprovalRecorded(act)));
+            let vote = VoteFact { granted: false, principal: None, roles: [].into(), seq, signer };
+            (seq, Code::ApprovalDenied, vec![vote])
+        } else {
+            (self.append(Event::DeadlinePassed(intent.digest())), Code::ApprovalTimedOut, vec![])
+        };
+        let facts =
+            Facts { approval: Some(Box::new(ApprovalFact { deadline, passed: !answers, votes })), ..Facts::default() };
+        let again = self.decision(seq, &intent, code, facts, &[]);
+        let again = Decision { round: 1, ..again.value().clone() };
+        [seq, asked, ended, self.append(Event::DecisionMade(sign(again, &self.keys[1])))]
     }
 
     /// A stranger's intent under an id that is taken, refused for its key.
@@ -283,10 +310,9 @@ impl Writer {
             frozen: false,
             key: Some(KeyFact { tenant: tenant.clone(), principal: principal.clone(), revoked: None }),
             evidence: run.evidence.iter().map(|(seq, digest)| self.known(*seq, *digest)).collect(),
-            budget: None,
-            receipts: Vec::new(),
+            ..Facts::default()
         };
-        let decision = self.decision(intent_seq, &intent, Code::Ok, facts, run.cost);
+        let decision = self.decision(intent_seq, &intent, Code::Ok, facts, &run.spends);
         let decision_seq = self.append(Event::DecisionMade(decision.clone()));
         let dispatched_at = (run.status != Status::Expired).then_some(self.now);
         if dispatched_at.is_some() {
@@ -312,7 +338,7 @@ impl Writer {
                 Status::Failed | Status::Uncertain => Code::ContentIntegrity,
             },
             output: None,
-            usage: run.cost.filter(|_| run.status == Status::Succeeded).map(cents),
+            usage: run.spends.iter().filter(|_| run.status == Status::Succeeded).cloned().collect(),
             session: value.session.clone(),
             previous: agent.previous,
             lamport: Lamport(agent.lamport),
@@ -353,8 +379,14 @@ impl Writer {
     }
 }
 
-fn cents(amount: u64) -> Amount {
-    Amount { budget: name("monthly"), unit: name("cents"), amount }
+/// So many cents.
+pub(crate) fn cents(amount: u64) -> Amount {
+    spent("monthly", "cents", amount)
+}
+
+/// An amount out of a budget.
+pub(crate) fn spent(budget: &str, unit: &str, amount: u64) -> Amount {
+    Amount { action: None, amount, budget: name(budget), principal: None, since: None, unit: name(unit), until: None }
 }
 
 /// A ledger of `steps` random steps, in which every kind of event occurs sooner or later.
@@ -365,7 +397,8 @@ pub(crate) fn random(seed: u64, steps: usize) -> Vec<Entry> {
     let partition = Partition { topic_id: "t".to_owned(), number: 0 };
     for step in 0..steps {
         writer.wait(dice.roll(9 * HOUR));
-        match dice.roll(16) {
+        match dice.roll(17) {
+            10 => drop(writer.escalated(0, dice.roll(2) == 0)),
             0 => evidence.push(writer.evidence("approval")),
             1 => drop(writer.refused(0, "refund", Code::ProofMissing)),
             2 => drop(writer.refused(1, "mail", Code::KeyUnknown)),
@@ -379,9 +412,10 @@ pub(crate) fn random(seed: u64, steps: usize) -> Vec<Entry> {
                 None => drop(writer.append(Event::StateHashed(Digest([3; 32])))),
             },
             6 => {
-                let freeze = writer.act(Statement::Freeze { reason: "drill\n".to_owned() });
+                let freeze =
+                    writer.act(Statement::Freeze { principal: None, reason: "drill\n".to_owned(), tenant: None });
                 writer.append(Event::Frozen(freeze));
-                let thaw = writer.act(Statement::Thaw {});
+                let thaw = writer.act(Statement::Thaw { principal: None, tenant: None });
                 writer.append(Event::Thawed(thaw));
             }
             7 => {
@@ -405,10 +439,10 @@ pub(crate) fn random(seed: u64, steps: usize) -> Vec<Entry> {
                 };
                 let agent = usize::try_from(dice.roll(2)).expect("small");
                 let action = if dice.roll(2) == 0 { "refund" } else { "mail" };
-                let cost = (action == "refund").then(|| dice.roll(500));
+                let spends = if action == "refund" { vec![cents(dice.roll(500))] } else { vec![] };
                 let shown = usize::try_from(dice.roll(3)).expect("small");
                 let shown: Vec<_> = evidence.iter().rev().take(shown).copied().collect();
-                let digest = writer.run(&Run { agent, action, cost, status, evidence: &shown });
+                let digest = writer.run(&Run { agent, action, spends, status, evidence: &shown });
                 if status == Status::Uncertain {
                     open.push(digest);
                 }

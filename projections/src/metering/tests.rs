@@ -12,7 +12,7 @@ use writ_schemas::receipt::Status;
 
 use super::usage::{Meter, UsageLine};
 use super::{Metering, Projection};
-use crate::conformance::ledger::{self, Run, Writer, name};
+use crate::conformance::ledger::{self, Run, Writer, cents, name, spent};
 use crate::follower::{Follower, ViewError};
 use crate::projection::FoldError;
 use crate::store::MemoryStore;
@@ -25,7 +25,7 @@ fn metered(log: &[Entry]) -> Result<MemoryStore, ViewError> {
 }
 
 fn run(agent: usize, action: &str, cost: Option<u64>, status: Status) -> Run<'_> {
-    Run { agent, action, cost, status, evidence: &[] }
+    Run { agent, action, spends: cost.map(cents).into_iter().collect(), status, evidence: &[] }
 }
 
 /// One line a usage line, as a person would read it: count/failed/uncertain/expired, and the receipts.
@@ -94,6 +94,21 @@ fn an_uncertain_receipt_charges_when_it_is_found_to_be_applied() {
     let lines = meter.usage(None).expect("reads");
     let sources = meter.usage_sources(&lines[0]).expect("reads");
     assert_eq!(sources[0].reconciled_by, Some(by));
+}
+
+#[test]
+fn each_unit_has_a_line_and_what_several_budgets_count_in_one_is_counted_once() {
+    let mut writer = Writer::new(7);
+    let spends = || vec![spent("day", "cents", 5), spent("calls", "requests", 1), spent("month", "cents", 5)];
+    writer.run(&Run { spends: spends(), ..run(0, "refund", None, Status::Succeeded) });
+    let uncertain = writer.run(&Run { spends: spends(), ..run(0, "refund", None, Status::Uncertain) });
+    let lines =
+        |cents: &str, requests: &str| format!("acme refund 2026-09-21 {cents}\nacme refund 2026-09-21 {requests}\n");
+    let before = lines("1/0/1/0 5 cents [#9=5 #13=0]", "1/0/1/0 1 requests [#9=1 #13=0]");
+    assert_eq!(bill(&writer.entries, None), before);
+    writer.reconcile(uncertain, true);
+    let after = lines("2/0/0/0 10 cents [#9=5 #13=5]", "2/0/0/0 2 requests [#9=1 #13=1]");
+    assert_eq!(bill(&writer.entries, None), after);
 }
 
 #[test]
@@ -166,12 +181,12 @@ fn recount(log: &[Entry]) -> BTreeMap<(String, String), (u64, u64, u64, u64)> {
             let Event::DecisionMade(decision) = &events[usize::try_from(receipt.decision_seq.0).expect("small")] else {
                 panic!("not a decision");
             };
-            decision.value().execution.as_ref()?.reservation.as_ref().map(|amount| amount.amount)
+            decision.value().execution.as_ref()?.reservation.first().map(|amount| amount.amount)
         };
         match (receipt.status, outcome.get(&issued.receipt.digest())) {
             (Status::Succeeded, _) => {
                 *count += 1;
-                *sum += receipt.usage.as_ref().map_or(0, |amount| amount.amount);
+                *sum += receipt.usage.first().map_or(0, |amount| amount.amount);
             }
             (Status::Uncertain, Some(true)) => {
                 *count += 1;

@@ -69,6 +69,7 @@ impl Words {
             }
             Event::KeyTrusted(signed)
             | Event::OutcomeReconciled(signed)
+            | Event::ApprovalRecorded(signed)
             | Event::PolicyActivated(signed)
             | Event::KeyRevoked(signed)
             | Event::Frozen(signed)
@@ -77,15 +78,16 @@ impl Words {
                 let value = signed.value();
                 let tenant = match &value.statement {
                     Statement::TrustKey { tenant, .. } => Some(tenant.clone()),
+                    Statement::Freeze { tenant, .. } | Statement::Thaw { tenant, .. } => tenant.clone(),
                     Statement::ActivatePolicy { .. }
                     | Statement::RevokeKey { .. }
-                    | Statement::Freeze { .. }
-                    | Statement::Thaw {}
+                    | Statement::Approve { .. }
                     | Statement::Reconcile { .. }
                     | Statement::BindPartitions { .. } => None,
                 };
                 Words { tenant, ..only(act(value)) }
             }
+            Event::DeadlinePassed(_) => only("deadline passed".to_owned()),
             Event::CheckpointSigned(note) => only(checkpoint(note)),
             Event::RecordRefused(_)
             | Event::SourceAdvanced(_)
@@ -120,7 +122,7 @@ fn decision(decision: &Decision) -> String {
 }
 
 fn receipt(receipt: &Receipt) -> String {
-    let usage = receipt.usage.as_ref().map(amount).unwrap_or_default();
+    let usage = receipt.usage.iter().map(amount).collect::<String>();
     let head = format!("{} {}/{}", receipt.status.as_str(), receipt.tenant, receipt.id);
     match receipt.status {
         Status::Succeeded => format!("{head} {}{usage}", receipt.action),
@@ -141,13 +143,26 @@ fn act(act: &Act) -> String {
             format!("key {} trusted as {principal} of {tenant}", short(key))
         }
         Statement::RevokeKey { key } => format!("key {} revoked", short(key)),
-        Statement::Freeze { reason } => format!("frozen: {}", free_text(reason)),
-        Statement::Thaw {} => "thawed".to_owned(),
+        Statement::Freeze { reason, tenant, principal } => {
+            format!("{} frozen: {}", extent(tenant.as_ref(), principal.as_ref()), free_text(reason))
+        }
+        Statement::Thaw { tenant, principal } => format!("{} thawed", extent(tenant.as_ref(), principal.as_ref())),
+        Statement::Approve { granted: true, reason, .. } => format!("granted: {}", free_text(reason)),
+        Statement::Approve { granted: false, reason, .. } => format!("refused: {}", free_text(reason)),
         Statement::Reconcile { applied: true, .. } => "reconciled: applied".to_owned(),
         Statement::Reconcile { applied: false, .. } => "reconciled: not applied".to_owned(),
         Statement::BindPartitions { topic, partitions, .. } => {
             format!("{partitions} partitions of {} bound", free_text(topic))
         }
+    }
+}
+
+/// What is frozen.
+fn extent(tenant: Option<&Name>, principal: Option<&Name>) -> String {
+    match (tenant, principal) {
+        (Some(tenant), Some(principal)) => format!("{tenant}/{principal}"),
+        (Some(tenant), None) => tenant.to_string(),
+        (None, _) => "ledger".to_owned(),
     }
 }
 

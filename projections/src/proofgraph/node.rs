@@ -59,14 +59,17 @@ pub enum Relation {
     Under,
     /// A receipt and its decision.
     AuthorisedBy,
-    /// A receipt and the one before it in its session; a checkpoint and the one before it.
+    /// A receipt and the one before it in its session; a checkpoint and the one before it; a decision of a later round and the
+    /// one before it.
     Follows,
     /// A reconciliation and its receipt.
     Reconciles,
-    /// A trust event and the one that it ends.
+    /// A trust event and the one that it ends; a deadline and the decision that asked.
     Ends,
     /// A trust event and genesis.
     RootedIn,
+    /// An approver's answer and its intent.
+    Approves,
 }
 
 impl Relation {
@@ -83,6 +86,7 @@ impl Relation {
             Relation::Reconciles => "reconciles",
             Relation::Ends => "ends",
             Relation::RootedIn => "rooted in",
+            Relation::Approves => "answers for",
         }
     }
 }
@@ -165,6 +169,14 @@ pub(crate) fn children_of_run(key: &[u8], prefix: &[u8], offsets: &[u8]) -> Opti
 /// Where a receipt lies that waits for its reconciliation, by its digest.
 pub(crate) fn uncertain_key(receipt: &Digest) -> Vec<u8> {
     [b"u/".as_slice(), &receipt.0].concat()
+}
+
+/// Where intents lie that wait for approval.
+pub(crate) const WAITING: &[u8] = b"e/";
+
+/// Where one of them lies, by its digest.
+pub(crate) fn waiting_key(intent: &Digest) -> Vec<u8> {
+    [WAITING, &intent.0].concat()
 }
 
 /// Where the seq of the latest trust in a key lies.

@@ -7,10 +7,11 @@ use writ_schemas::event::Event;
 use writ_schemas::ids::{Name, Seq};
 use writ_schemas::strict::Refusal;
 
+use super::Waits;
 use super::block::{self, Block};
 use super::case::{Case, Cases};
 use super::label::Words;
-use super::node::{self, Node, Placed, Relation};
+use super::node::{self, Node, NodeKind, Parent, Placed, Relation};
 use super::tree::Tree;
 use crate::store::Store;
 use crate::value::{self, ReadError};
@@ -78,9 +79,20 @@ impl<'a> Graph<'a> {
     fn describe(&self, seq: Seq, placed: Placed) -> Result<Node, ReadError> {
         let Placed { kind, lamport, principal_seq, parents, children: _ } = placed;
         let Words { label, mut tenant, mut id, principal } = Words::of(&(self.log)(seq)?);
-        // A reconciliation belongs to the case of its receipt, which it names by digest alone.
-        if let Some(receipt) = parents.iter().find(|parent| parent.relation == Relation::Reconciles) {
-            let of = Words::of(&(self.log)(receipt.seq)?);
+        // What speaks of a receipt or an intent belongs to its case, but names it by digest alone.
+        let speaks_of = |parent: &&Parent| match parent.relation {
+            Relation::Reconciles | Relation::Approves => true,
+            Relation::Ends => kind == NodeKind::Attestation,
+            Relation::Answers
+            | Relation::ReliesOn
+            | Relation::SignedBy
+            | Relation::Under
+            | Relation::AuthorisedBy
+            | Relation::Follows
+            | Relation::RootedIn => false,
+        };
+        if let Some(parent) = parents.iter().find(speaks_of) {
+            let of = Words::of(&(self.log)(parent.seq)?);
             (tenant, id) = (of.tenant, of.id);
         }
         Ok(Node { seq, kind, label, tenant, id, principal, principal_seq, lamport, parents })
@@ -93,6 +105,20 @@ impl<'a> Graph<'a> {
     pub fn case(&self, tenant: &Name, id: &Name) -> Result<Option<Case>, ReadError> {
         let (key, letter) = node::case_of(tenant, id);
         Ok(value::read::<Cases>(self.store, &key)?.and_then(|mut cases| cases.remove(&letter)))
+    }
+
+    /// The decisions that ask people and wait for them, in the order of their entries.
+    ///
+    /// # Errors
+    /// The view did not answer.
+    pub fn waiting(&self) -> Result<Vec<Seq>, ReadError> {
+        let waits = self.store.scan(node::WAITING).map(|pair| {
+            let (_, bytes) = pair?;
+            value::from_bytes::<Waits>(&bytes).map(|waits| waits.decision)
+        });
+        let mut decisions = waits.collect::<Result<Vec<Seq>, ReadError>>()?;
+        decisions.sort_unstable();
+        Ok(decisions)
     }
 
     /// The node and everything that it stands on; `None` if the entry is no node.

@@ -10,7 +10,7 @@ use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
 
 use super::{Graph, Limits, NodeKind, ProofGraph, Relation, Standing};
-use crate::conformance::ledger::{self, Run, Writer, name};
+use crate::conformance::ledger::{self, Run, Writer, cents, name};
 use crate::follower::Follower;
 use crate::store::MemoryStore;
 
@@ -26,7 +26,7 @@ fn events(log: &[Entry]) -> impl Fn(Seq) -> Result<Event, Refusal> {
 }
 
 fn run(agent: usize, status: Status, evidence: &[(Seq, Digest)]) -> Run<'_> {
-    Run { agent, action: "refund", cost: Some(5), status, evidence }
+    Run { agent, action: "refund", spends: vec![cents(5)], status, evidence }
 }
 
 fn seqs(graph: &super::Subgraph) -> Vec<u64> {
@@ -77,11 +77,38 @@ fn the_proof_of_a_receipt_reads_as_a_tree() {
 }
 
 #[test]
+fn a_later_round_stands_on_what_people_said_or_on_their_silence() {
+    let mut writer = Writer::new(7);
+    let answered = writer.escalated(0, true);
+    let silent = writer.escalated(0, false);
+    let [intent, asked, ended, decision] = [silent[0], silent[1], silent[2], silent[3]];
+    let store = graph_of(&writer.entries);
+    let events = events(&writer.entries);
+    let graph = Graph::new(&store, &events);
+    let parents = |seq| graph.node(seq).expect("reads").expect("a node").parents;
+    let says =
+        |seq: Seq, relation, parent: Seq| parents(seq).iter().any(|it| (it.seq, it.relation) == (parent, relation));
+    assert!(says(answered[2], Relation::Approves, answered[0]));
+    assert!(says(answered[3], Relation::ReliesOn, answered[2]) && says(answered[3], Relation::Follows, answered[1]));
+    assert!(says(ended, Relation::Ends, asked));
+    assert!(says(decision, Relation::ReliesOn, ended) && says(decision, Relation::Answers, intent));
+    let case = graph.case(&name("acme"), &name("i-2")).expect("reads").expect("a case");
+    assert_eq!((case.intent, case.decision, case.standing), (intent, decision, Standing::Claimed));
+    assert_eq!(graph.waiting().expect("reads"), []);
+
+    let mut writer = Writer::new(7);
+    let asked = writer.escalated(0, true)[1];
+    writer.entries.truncate(usize::try_from(asked.0).expect("small") + 1);
+    let store = graph_of(&writer.entries);
+    assert_eq!(Graph::new(&store, &events).waiting().expect("reads"), [asked]);
+}
+
+#[test]
 fn edges_clocks_and_sequences() {
     let mut writer = story();
-    let freeze = writer.act(Statement::Freeze { reason: "drill".to_owned() });
+    let freeze = writer.act(Statement::Freeze { principal: None, reason: "drill".to_owned(), tenant: None });
     let frozen = writer.append(Event::Frozen(freeze));
-    let thaw = writer.act(Statement::Thaw {});
+    let thaw = writer.act(Statement::Thaw { principal: None, tenant: None });
     let thawed = writer.append(Event::Thawed(thaw));
     let revoked = writer.revoke(0);
     let trusted = writer.trust(0);

@@ -243,10 +243,29 @@ fn difference(kind: &str, mutant: &Mutant, schema_accepts: bool) -> Option<Diffe
         Change::Replaced | Change::ItemTwice | Change::FieldUnknown | Change::FieldRemoved => match kind {
             "genesis" if ends(&["/origin", "/operators", "/quorum"]) => Some(Difference::LaterStep),
             "envelope" if place == "/signatures" => Some(Difference::LaterStep),
-            "policy" | "act" if ends(&["/all_of", "/any_of", "/url", "/timeout_us", "/window_us"]) => {
+            "policy" | "act"
+                if ends(&[
+                    "/all_of",
+                    "/any_of",
+                    "/url",
+                    "/timeout_us",
+                    "/window_us",
+                    "/within_us",
+                    "/quorum",
+                    "/budgets",
+                    "/spans",
+                    "/count",
+                    "/per_us",
+                    "/burst",
+                    "/after",
+                    "/steps_us",
+                    "/rolling_us",
+                ]) =>
+            {
                 Some(Difference::LaterStep)
             }
             "policy" | "act" if ends(&["/exempt", "/disabled", "/output_schema"]) => Some(Difference::LaterStep),
+            "policy" | "act" if place.contains("/steps_us") => Some(Difference::LaterStep),
             "policy" | "act" if ends(&["/role", "/key", "/signers", "/max_age_us", "/count", "/of"]) => {
                 Some(Difference::LaterStep)
             }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde_json::{Map, Value, json};
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::{
-    Amount, Answer, BudgetFact, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts, Gate, GateAnswer,
-    KeyFact, ReceiptFact, SEMANTICS, Verdict,
+    Amount, Answer, ApprovalFact, Asked, BudgetFact, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts,
+    Gate, GateAnswer, KeyFact, PaceFact, ReceiptFact, SEMANTICS, Verdict, VoteFact,
 };
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::errors::Code;
@@ -20,9 +20,11 @@ use writ_schemas::ids::{Digest, KeyId, Lamport, LedgerId, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::policy::{
-    Budget, Bundle, Connector, ConnectorKind, Cost, EvidenceNeed, GateModes, Mode, Requirement, Requires, Rule, Spends,
+    Approvers, Budget, Bundle, Connector, ConnectorKind, CoolDown, Cost, Escalates, EvidenceNeed, GateModes, Hours,
+    Limits, Mode, Rate, Requirement, Requires, Rule, Share, Span, Spend, Spends, Timing, Weekday, Window,
 };
 use writ_schemas::receipt::{Receipt, Status};
+use writ_schemas::several::Several;
 use writ_schemas::strict::{INTEGER_MAX, Refusal};
 
 /// The ledger of all samples.
@@ -132,12 +134,47 @@ pub(crate) fn evidence() -> Vec<Evidence> {
 }
 
 fn amount(cents: u64) -> Amount {
-    Amount { budget: n("refunds"), unit: n("cents"), amount: cents }
+    Amount {
+        action: None,
+        amount: cents,
+        budget: n("refunds"),
+        principal: None,
+        since: None,
+        unit: n("cents"),
+        until: None,
+    }
+}
+
+/// An amount out of a share that counts for a day.
+fn share(cents: u64) -> Amount {
+    Amount {
+        action: Some(n("payments.refund")),
+        principal: Some(n("agent:support-7")),
+        since: Some(at(0)),
+        until: Some(at(24 * HOUR)),
+        ..amount(cents)
+    }
+}
+
+fn budget(cost: Option<u64>) -> BudgetFact {
+    BudgetFact {
+        action: None,
+        committed: 98_000,
+        cost,
+        limit: 100_000,
+        name: n("refunds"),
+        principal: None,
+        reserved: 0,
+        since: None,
+        unit: n("cents"),
+        until: None,
+    }
 }
 
 pub(crate) fn decisions() -> Vec<Decision> {
     let answer = |gate, answer| GateAnswer { gate, answer };
     let pass = Decision {
+        asks: None,
         ledger: LEDGER,
         semantics: SEMANTICS,
         intent_seq: Seq(7),
@@ -177,15 +214,8 @@ pub(crate) fn decisions() -> Vec<Decision> {
                 },
                 EvidenceFact { digest: Digest::of(b"unknown"), known: None },
             ],
-            budget: Some(BudgetFact {
-                name: n("refunds"),
-                unit: n("cents"),
-                limit: 100_000,
-                reserved: 0,
-                committed: 98_000,
-                cost: Some(1250),
-            }),
-            receipts: Vec::new(),
+            budget: [budget(Some(1250))].into_iter().collect(),
+            ..Facts::default()
         },
         verdict: Verdict::Pass,
         code: Code::Ok,
@@ -196,7 +226,7 @@ pub(crate) fn decisions() -> Vec<Decision> {
             idempotency_key: Digest::of(b"run"),
             not_before: at(5),
             not_after: at(HOUR),
-            reservation: Some(amount(1250)),
+            reservation: [amount(1250)].into_iter().collect(),
         }),
     };
     let fail = Decision {
@@ -220,12 +250,10 @@ pub(crate) fn decisions() -> Vec<Decision> {
         known.effect = None;
         known.roles.clear();
     }
-    if let Some(budget) = &mut escalate.facts.budget {
-        budget.cost = None;
-    }
+    escalate.facts.budget = [budget(None)].into_iter().collect();
     let mut free = pass.clone();
     if let Some(execution) = &mut free.execution {
-        execution.reservation = None;
+        execution.reservation = Several::default();
     }
     let mut asking = pass.clone();
     if let Some(known) = &mut asking.facts.evidence[0].known {
@@ -236,7 +264,31 @@ pub(crate) fn decisions() -> Vec<Decision> {
         ReceiptFact { action: n("payments.quote"), seq: Some(Seq(2)) },
         ReceiptFact { action: n("payments.scan"), seq: None },
     ];
-    vec![pass, fail, escalate, free, asking]
+    let mut granted = pass.clone();
+    let vote =
+        |seq, granted, principal, roles| VoteFact { granted, principal, roles, seq: Seq(seq), signer: id("approver") };
+    let votes = vec![
+        vote(9, true, Some(n("person:ada")), [n("auditor"), n("manager")].into()),
+        vote(10, false, None, [].into()),
+    ];
+    let share_fact = BudgetFact {
+        action: Some(n("payments.refund")),
+        principal: Some(n("agent:support-7")),
+        since: Some(at(0)),
+        until: Some(at(24 * HOUR)),
+        ..budget(Some(1250))
+    };
+    granted.facts.approval = Some(Box::new(ApprovalFact { deadline: at(HOUR), passed: false, votes }));
+    granted.facts.budget = [budget(Some(1250)), share_fact].into_iter().collect();
+    granted.facts.pace = Some(PaceFact { cooling_until: None, paced_until: Some(at(7)) });
+    granted.facts.waiting = Some(3);
+    granted.gates.push(answer(Gate::Escalation, Answer::Asks));
+    if let Some(execution) = &mut granted.execution {
+        execution.reservation = [amount(1250), share(1250)].into_iter().collect();
+    }
+    let mut asked = escalate.clone();
+    asked.asks = Some(Box::new(Asked { deadline: at(HOUR), quorum: 2, role: n("manager") }));
+    vec![pass, fail, escalate, free, asking, granted, asked]
 }
 
 pub(crate) fn receipts() -> Vec<Receipt> {
@@ -253,14 +305,14 @@ pub(crate) fn receipts() -> Vec<Receipt> {
         status: Status::Succeeded,
         code: Code::Ok,
         output: Some(Digest::of(b"{\"refunded\":true}")),
-        usage: Some(amount(1250)),
+        usage: [amount(1250)].into_iter().collect(),
         session: Some(n("case/4711")),
         previous: Some(Digest::of(b"receipt before")),
         lamport: Lamport(2),
         dispatched_at: Some(at(6)),
         ended_at: at(9),
     };
-    let bare = |status, code| Receipt { status, code, output: None, usage: None, ..succeeded.clone() };
+    let bare = |status, code| Receipt { status, code, output: None, usage: Several::default(), ..succeeded.clone() };
     let mut expired = bare(Status::Expired, Code::WindowClosed);
     expired.session = None;
     expired.previous = None;
@@ -271,6 +323,7 @@ pub(crate) fn receipts() -> Vec<Receipt> {
         bare(Status::Failed, Code::ConnectorRefused),
         bare(Status::Uncertain, Code::ConnectorUncertain),
         expired,
+        Receipt { usage: [amount(1250), share(1250)].into_iter().collect(), ..succeeded.clone() },
     ]
 }
 
@@ -305,9 +358,13 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         spends,
         connector: n(connector),
         window_us: HOUR,
+        timing: None,
+        escalates: None,
     };
     let exempt = || Requires::Exempt("reading only".into());
-    let spends = |cost| Spends::Budget { name: n("refunds"), cost };
+    let spend = |name, cost| Spend { name: n(name), cost };
+    let spends = |cost| Spends::Budget(spend("refunds", cost));
+    let ever = |unit, limit, tenants| Budget { unit: n(unit), limit, tenants, per: [].into(), window: Window::Total };
     let full = Bundle {
         name: n("support-desk"),
         rules: vec![
@@ -321,8 +378,8 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         )]
         .into(),
         budgets: [
-            (n("refunds"), Budget { unit: n("cents"), limit: 100_000, tenants: [(n("acme"), 500_000)].into() }),
-            (n("tokens"), Budget { unit: n("tokens"), limit: INTEGER_MAX, tenants: [].into() }),
+            (n("refunds"), ever("cents", 100_000, [(n("acme"), 500_000)].into())),
+            (n("tokens"), ever("tokens", INTEGER_MAX, [].into())),
         ]
         .into(),
         connectors: [
@@ -358,7 +415,48 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         requirements: [(n("approved"), needs)].into(),
         ..full.clone()
     };
-    vec![full, bare, asking]
+    let span = Span {
+        days: [Weekday::Mon, Weekday::Tue, Weekday::Wed, Weekday::Thu, Weekday::Fri, Weekday::Sat, Weekday::Sun].into(),
+        from: n("08:30"),
+        to: n("24:00"),
+    };
+    let limits = Limits {
+        cool_down: Some(CoolDown { after: 3, steps_us: vec![HOUR, 24 * HOUR] }),
+        hours: Some(Hours { spans: vec![span], zone: "Europe/Berlin".into() }),
+        rate: Some(Rate { burst: 5, count: 60, per_us: HOUR }),
+    };
+    let approvers = |when| Escalates::To(Approvers { quorum: 2, role: n("manager"), when, within_us: HOUR });
+    let paced = |timing, escalates, spends| Rule {
+        timing: Some(timing),
+        escalates: Some(escalates),
+        ..rule("payments.refund", exempt(), spends, "payments")
+    };
+    let windowed = |unit, per, window| Budget { per, window, ..ever(unit, 100_000, [].into()) };
+    let both = Spends::Budgets(vec![spend("day", Cost::Fixed(7)), spend("hour", Cost::Arg("amount_cents".into()))]);
+    let held = Bundle {
+        gates: GateModes { temporal: Mode::Enforced, escalation: Mode::Enforced, ..full.gates.clone() },
+        rules: vec![
+            paced(Timing::Limits(limits), approvers(Some("intent.args.amount_cents > 5000".into())), both),
+            paced(Timing::Limits(Limits::default()), approvers(None), spends(Cost::Fixed(1))),
+            paced(
+                Timing::Exempt("at any time".into()),
+                Escalates::Exempt("nobody is asked".into()),
+                Spends::Exempt("costs nothing".into()),
+            ),
+        ],
+        budgets: [
+            (
+                n("day"),
+                windowed("cents", [Share::Action, Share::Principal].into(), Window::Day("Europe/Berlin".into())),
+            ),
+            (n("hour"), windowed("requests", [Share::Principal].into(), Window::Hour)),
+            (n("month"), windowed("cents", [].into(), Window::Month("UTC".into()))),
+            (n("refunds"), windowed("cents", [].into(), Window::RollingUs(HOUR))),
+        ]
+        .into(),
+        ..full.clone()
+    };
+    vec![full, bare, asking, held]
 }
 
 pub(crate) fn acts() -> Vec<Act> {
@@ -383,8 +481,8 @@ pub(crate) fn acts() -> Vec<Act> {
             roles: [].into(),
         },
         Statement::RevokeKey { key: id("producer") },
-        Statement::Freeze { reason: "an agent runs wild".into() },
-        Statement::Thaw {},
+        Statement::Freeze { principal: None, reason: "an agent runs wild".into(), tenant: None },
+        Statement::Thaw { principal: None, tenant: None },
         Statement::Reconcile { receipt: Digest::of(b"receipt"), applied: true },
         Statement::Reconcile { receipt: Digest::of(b"receipt"), applied: false },
         Statement::BindPartitions {
@@ -393,6 +491,14 @@ pub(crate) fn acts() -> Vec<Act> {
             topic_id: "vHdJVRYNTWiAbnJHdMdZ8A".into(),
             partitions: 12,
         },
+        Statement::Freeze {
+            principal: Some(n("agent:support-7")),
+            reason: "it runs wild".into(),
+            tenant: Some(n("acme")),
+        },
+        Statement::Thaw { principal: None, tenant: Some(n("acme")) },
+        Statement::Approve { granted: true, intent: Digest::of(b"intent"), reason: "the customer is right".into() },
+        Statement::Approve { granted: false, intent: Digest::of(b"intent"), reason: "twice".into() },
     ]
     .into_iter()
     .enumerate()
@@ -457,6 +563,8 @@ pub(crate) fn events() -> Vec<Event> {
         Event::CheckpointSigned("a note\n".into()),
         Event::TailCut(TailCut { segment: 2, offset: 8192, bytes: 517 }),
         Event::SourceGap(SourceGap { partition: partition(), expected: 5, found: 9 }),
+        Event::ApprovalRecorded(signed(acts().remove(11), &["approver"])),
+        Event::DeadlinePassed(Digest::of(b"intent")),
     ]);
     out
 }

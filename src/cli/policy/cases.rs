@@ -6,12 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use writ_kernel::decide::{budget_fact, judge};
+use writ_kernel::budget;
+use writ_kernel::decide::judge;
 use writ_kernel::policy::Policy;
-use writ_schemas::decision::{Answer, EvidenceFact, EvidenceKnown, Facts, Gate, KeyFact, ReceiptFact, Verdict};
+use writ_schemas::decision::{
+    Amount, Answer, ApprovalFact, EvidenceFact, EvidenceKnown, Facts, Gate, KeyFact, PaceFact, ReceiptFact, Verdict,
+    VoteFact,
+};
 use writ_schemas::dsse::DOCUMENT_BYTES_MAX;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, KeyId, Name, Seq, UnixMicros};
@@ -21,8 +26,8 @@ use writ_schemas::strict;
 use crate::cli::{Found, output};
 use crate::error::{Failure, Result};
 
-/// The time of every case: 2026-01-01T00:00:00Z, unless it says another.
-const NOW: UnixMicros = UnixMicros(1_767_225_600_000_000);
+/// The time of a case that says none: 2026-01-01T12:00:00Z, a Thursday.
+const NOON: &str = "2026-01-01T12:00:00Z";
 
 /// How long the intents of cases live: an hour, in microseconds.
 const LIFE_US: u64 = 3_600_000_000;
@@ -56,17 +61,70 @@ struct Asked {
 }
 
 /// What is found. Without a word the ledger is not frozen, the key is trusted, and nothing is shown or spent.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Given {
+    /// When it is decided: RFC 3339, in UTC.
+    now: String,
     frozen: bool,
     /// The key that signed is not trusted.
     untrusted: bool,
     evidence: Vec<GivenEvidence>,
     /// Actions with a receipt `SUCCEEDED` in the session.
     receipts: BTreeSet<Name>,
-    /// What is reserved or committed of the budget that the rule spends.
-    spent: u64,
+    /// What is reserved or committed: of each budget that the rule spends, or by their names.
+    spent: Spent,
+    /// How many seconds are left of a pause after refusals.
+    cooling_s: u64,
+    /// How many seconds of the rate have been used ahead.
+    paced_s: u64,
+    /// How many intents of the tenant wait for approval.
+    waiting: u64,
+    /// What people have said, where they were asked before.
+    approval: Option<GivenApproval>,
+}
+
+impl Default for Given {
+    fn default() -> Given {
+        Given {
+            now: NOON.to_owned(),
+            frozen: false,
+            untrusted: false,
+            evidence: Vec::new(),
+            receipts: BTreeSet::new(),
+            spent: Spent::Each(0),
+            cooling_s: 0,
+            paced_s: 0,
+            waiting: 0,
+            approval: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Spent {
+    Each(u64),
+    By(BTreeMap<Name, u64>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenApproval {
+    #[serde(default)]
+    votes: Vec<GivenVote>,
+    /// Nobody may answer any more.
+    #[serde(default)]
+    passed: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenVote {
+    principal: Name,
+    #[serde(default)]
+    roles: BTreeSet<Name>,
+    granted: bool,
 }
 
 #[derive(Deserialize)]
@@ -102,8 +160,10 @@ pub(super) fn run(policy: &Policy, files: &Path, as_json: bool) -> Result<Found>
     let (mut cases, mut wrong) = (Vec::new(), 0_u64);
     for path in list(files)? {
         for case in read(&path)?.cases {
-            let intent = case.intent(policy);
-            let judged = judge(Some(policy), &intent, key_of(&intent.principal), &case.facts(policy, &intent), NOW);
+            let now = case.now(&path)?;
+            let intent = case.intent(policy, now);
+            let facts = case.facts(policy, &intent, now);
+            let judged = judge(Some(policy), &intent, key_of(&intent.principal), &facts, now);
             let reached = |it: Gate| judged.gates.iter().any(|gate| gate.gate == it && gate.answer == Answer::Passed);
             if reached(Gate::Policy)
                 && let Some(times) = touched.get_mut(&intent.action)
@@ -182,13 +242,21 @@ fn key_of(principal: &Name) -> KeyId {
 }
 
 impl Case {
-    fn intent(&self, policy: &Policy) -> Intent {
+    fn now(&self, path: &Path) -> Result<UnixMicros> {
+        let moment = self.facts.now.parse::<Timestamp>().ok().and_then(|it| u64::try_from(it.as_microsecond()).ok());
+        moment.map(UnixMicros).ok_or_else(|| {
+            let what = format!("{}: {}: now is not a time like {NOON}", path.display(), self.name);
+            Failure::new(Code::Schema, what)
+        })
+    }
+
+    fn intent(&self, policy: &Policy, now: UnixMicros) -> Intent {
         let Asked { tenant, principal, action, args } = &self.intent;
         Intent {
             action: action.clone(),
             args: args.clone(),
             evidence: (0..self.facts.evidence.len()).map(evidence_digest).collect(),
-            expires_at: NOW.plus(LIFE_US),
+            expires_at: now.plus(LIFE_US),
             id: policy.bundle().name.clone(),
             principal: principal.clone(),
             session: None,
@@ -196,14 +264,14 @@ impl Case {
         }
     }
 
-    fn facts(&self, policy: &Policy, intent: &Intent) -> Facts {
+    fn facts(&self, policy: &Policy, intent: &Intent, now: UnixMicros) -> Facts {
         let effect = intent.effect().ok().map(|bytes| Digest::of(&bytes));
         let key = KeyFact { principal: intent.principal.clone(), revoked: None, tenant: intent.tenant.clone() };
         let evidence = self.facts.evidence.iter().enumerate().map(|(at, given)| {
             let known = EvidenceKnown {
                 effect: effect.filter(|_| given.about_effect),
-                expires_at: NOW.plus(LIFE_US),
-                issued_at: Some(UnixMicros(NOW.0.saturating_sub(given.age_us))),
+                expires_at: now.plus(LIFE_US),
+                issued_at: Some(UnixMicros(now.0.saturating_sub(given.age_us))),
                 kind: given.kind.clone(),
                 principal: Some(given.principal.clone()),
                 roles: given.roles.clone(),
@@ -212,8 +280,16 @@ impl Case {
             };
             EvidenceFact { digest: evidence_digest(at), known: Some(known) }
         });
+        let spent = |amount: &Amount| match &self.facts.spent {
+            Spent::Each(spent) => *spent,
+            Spent::By(names) => names.get(&amount.budget).copied().unwrap_or_default(),
+        };
+        let later = |seconds: u64| Some(now.plus(seconds.saturating_mul(1_000_000))).filter(|_| seconds > 0);
         Facts {
-            budget: budget_fact(policy, intent, |_| (0, self.facts.spent)),
+            approval: self.facts.approval.as_ref().map(|given| Box::new(given.fact(now))),
+            pace: Some(PaceFact { cooling_until: later(self.facts.cooling_s), paced_until: later(self.facts.paced_s) }),
+            waiting: Some(self.facts.waiting),
+            budget: budget::facts(policy, intent, now, |amount| (0, spent(amount))),
             evidence: evidence.collect(),
             frozen: self.facts.frozen,
             key: Some(key).filter(|_| !self.facts.untrusted),
@@ -224,6 +300,19 @@ impl Case {
                 .map(|action| ReceiptFact { action: action.clone(), seq: Some(Seq(1)) })
                 .collect(),
         }
+    }
+}
+
+impl GivenApproval {
+    fn fact(&self, now: UnixMicros) -> ApprovalFact {
+        let votes = self.votes.iter().zip(1..).map(|(vote, seq)| VoteFact {
+            granted: vote.granted,
+            principal: Some(vote.principal.clone()),
+            roles: vote.roles.clone(),
+            seq: Seq(seq),
+            signer: key_of(&vote.principal),
+        });
+        ApprovalFact { deadline: now, passed: self.passed, votes: votes.collect() }
     }
 }
 

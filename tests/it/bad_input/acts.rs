@@ -110,7 +110,7 @@ pub(super) const ROWS: &[Row] = &[
 /// Submits a thaw that changes nothing, so signed.
 fn act(scene: &Scene, ledger: LedgerId, key: &str, expires_at: UnixMicros) -> Run {
     let nonce = "1".parse().expect("a name");
-    let act = Act { ledger, nonce, expires_at, statement: Statement::Thaw {} };
+    let act = Act { ledger, nonce, expires_at, statement: Statement::Thaw { principal: None, tenant: None } };
     let envelope = Signed::unsigned(act).expect("JSON").sign(&scene.key(key)).to_envelope();
     let file = scene.file("act.json", envelope);
     writ(["policy", "activate", "--data", scene.data(), &file])

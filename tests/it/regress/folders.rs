@@ -113,7 +113,10 @@ fn what_no_checkpoint_covers_is_refused_unless_those_signed_it_who_must() {
             vec![genuine[0].clone(), genuine[1].clone(), dispatch.clone(), ReceiptIssued(receipt)],
         ),
         ("a key that no operator trusts", vec![KeyTrusted(act(Who::Stranger.trust()))]),
-        ("a freeze that no operator ordered", vec![Frozen(act(Statement::Freeze { reason: "mine".to_owned() }))]),
+        (
+            "a freeze that no operator ordered",
+            vec![Frozen(act(Statement::Freeze { principal: None, reason: "mine".to_owned(), tenant: None }))],
+        ),
     ] {
         let forged = appended(&closed, at, &[events]);
         let before = forged.entries().len();

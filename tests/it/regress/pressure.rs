@@ -97,7 +97,7 @@ fn a_freeze_is_heard_while_the_queue_is_held_back_and_counts_before_what_waits()
     ends("a freeze under load", move || {
         let pressed = Pressed::by(&far, TIMEOUT_MAX_US);
         let handle = pressed.ledger.handle();
-        let freeze = Statement::Freeze { reason: "enough".to_owned() };
+        let freeze = Statement::Freeze { principal: None, reason: "enough".to_owned(), tenant: None };
         let act = ledger::act(&handle.folder, &handle.genesis, freeze, &Clock::Wall).expect("an act");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         // One thread for both: whoever waits for the answers to many lines must not hold it.

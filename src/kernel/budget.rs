@@ -1,0 +1,299 @@
+//! Budgets: what is reserved at the decision, committed or released at the receipt; several at once, in windows of time.
+//!
+//! An amount is taken out of an *account*: a budget of a tenant, or the share of a principal or action in it, in a window.
+//! It says itself from when until when it counts, so what a window is matters only when it is taken.
+
+use std::collections::BTreeMap;
+
+use bincode::Encode;
+use bincode::enc::Encoder;
+use bincode::error::EncodeError;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use writ_schemas::decision::{Amount, Answer, BudgetFact, Facts};
+use writ_schemas::errors::Code;
+use writ_schemas::ids::{Name, UnixMicros};
+use writ_schemas::intent::Intent;
+use writ_schemas::policy::{Budget, Cost, Mode, Share, Spend, Spends, Window};
+use writ_schemas::several::Several;
+use writ_schemas::strict::{INTEGER_MAX, Refusal};
+
+use crate::apply::Fault;
+use crate::decide::Case;
+use crate::policy::Policy;
+use crate::state::{Expiring, State};
+use crate::temporal::{PACE_MAX_US, Zones, note_zone, wall};
+
+const HOUR_US: u64 = 3_600_000_000;
+
+/// A rolling window moves in so many steps.
+const STEPS: u64 = 32;
+
+/// The shortest rolling window, in microseconds.
+const ROLLING_MIN_US: u64 = 1_000_000;
+
+/// The most budgets of a rule.
+const SPENDS_MAX: usize = 8;
+
+/// Whose money it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode)]
+pub(crate) struct AccountKey {
+    pub(crate) tenant: Name,
+    pub(crate) budget: Name,
+    pub(crate) principal: Option<Name>,
+    pub(crate) action: Option<Name>,
+    /// The beginning of its window; nothing where that never ends.
+    pub(crate) since: Option<UnixMicros>,
+}
+
+impl AccountKey {
+    fn of(tenant: &Name, amount: &Amount) -> AccountKey {
+        AccountKey {
+            tenant: tenant.clone(),
+            budget: amount.budget.clone(),
+            principal: amount.principal.clone(),
+            action: amount.action.clone(),
+            since: amount.since,
+        }
+    }
+
+    /// Whether it is of a tenant as a whole, for ever.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.principal.is_none() && self.action.is_none() && self.since.is_none()
+    }
+}
+
+/// What was taken out of a budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) reserved: u64,
+    pub(crate) committed: u64,
+    /// Until when it counts; the end of time where its window never ends.
+    pub(crate) until: Option<UnixMicros>,
+}
+
+impl Encode for Account {
+    /// Without its end, where there is none: so hashes of ledgers without windows stay as they were.
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (self.reserved, self.committed).encode(encoder)?;
+        self.until.map_or(Ok(()), |until| until.encode(encoder))
+    }
+}
+
+/// The accounts of all budgets.
+pub(crate) type Accounts = BTreeMap<AccountKey, Account>;
+
+/// What becomes of a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    Commit,
+    Release,
+}
+
+/// The gate: each budget must hold.
+pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
+    let (policy, rule) = case.rules()?;
+    if let Mode::Disabled(why) = &policy.bundle().gates.budget {
+        return Ok(Answer::Disabled(why.clone()));
+    }
+    if let Spends::Exempt(why) = &rule.spends {
+        return Ok(Answer::Exempt(why.clone()));
+    }
+    if facts.budget.is_empty() || facts.budget.len() != rule.spends.each().len() {
+        return Err(Refusal::new(Code::BudgetError, "a budget is not in the policy"));
+    }
+    facts.budget.iter().try_for_each(holds)?;
+    Ok(Answer::Passed)
+}
+
+fn holds(fact: &BudgetFact) -> Result<(), Refusal> {
+    let BudgetFact { name, unit, limit, reserved, committed, .. } = fact;
+    let Some(cost) = fact.cost else {
+        let why = format!("what it costs of {name} is not an integer that is not negative");
+        return Err(Refusal::new(Code::BudgetError, why));
+    };
+    let after = reserved.checked_add(*committed).and_then(|spent| spent.checked_add(cost));
+    if after.is_none_or(|after| after > *limit) {
+        return Err(Refusal::new(
+            Code::BudgetExceeded,
+            format!("{cost} {unit} more than {name} can hold: {committed} spent, {reserved} reserved, limit {limit}"),
+        ));
+    }
+    Ok(())
+}
+
+/// The budgets that an intent spends, as its rule names them. `spent` says what is reserved and what is committed of each:
+/// it is asked with an amount of nothing.
+#[must_use]
+pub fn facts(
+    policy: &Policy,
+    intent: &Intent,
+    now: UnixMicros,
+    spent: impl Fn(&Amount) -> (u64, u64),
+) -> Several<BudgetFact> {
+    let spends = policy.rule(&intent.action).map_or(&[][..], |rule| rule.spends.each());
+    spends.iter().filter_map(|spend| fact(policy, intent, now, spend, &spent)).collect()
+}
+
+fn fact(
+    policy: &Policy,
+    intent: &Intent,
+    now: UnixMicros,
+    Spend { name, cost }: &Spend,
+    spent: &impl Fn(&Amount) -> (u64, u64),
+) -> Option<BudgetFact> {
+    let budget = policy.bundle().budgets.get(name)?;
+    let share = |what, name: &Name| budget.per.contains(&what).then(|| name.clone());
+    let window = window(&budget.window, policy.zones(), now);
+    let (since, until) = window.unwrap_or_default();
+    let nothing = Amount {
+        action: share(Share::Action, &intent.action),
+        amount: 0,
+        budget: name.clone(),
+        principal: share(Share::Principal, &intent.principal),
+        since,
+        unit: budget.unit.clone(),
+        until,
+    };
+    let (reserved, committed) = spent(&nothing);
+    let cost = match cost {
+        Cost::Fixed(cost) => Some(*cost),
+        Cost::Arg(key) => intent.args.get(key).and_then(Value::as_u64),
+    };
+    let Amount { action, budget: name, principal, unit, .. } = nothing;
+    let limit = budget.tenants.get(&intent.tenant).copied().unwrap_or(budget.limit);
+    // Without a window it cannot be told what is left.
+    let cost = cost.filter(|_| window.is_some());
+    Some(BudgetFact { action, committed, cost, limit, name, principal, reserved, since, unit, until })
+}
+
+/// What a `PASS` with these facts reserves.
+pub(crate) fn reservation(facts: &Facts) -> Several<Amount> {
+    let amounts = facts.budget.iter().filter_map(|fact| {
+        let BudgetFact { action, name, principal, since, unit, until, .. } = fact.clone();
+        Some(Amount { action, amount: fact.cost?, budget: name, principal, since, unit, until })
+    });
+    amounts.collect()
+}
+
+/// From when until when an amount counts that is taken now. Nothing if no calendar can tell.
+fn window(window: &Window, zones: &Zones, now: UnixMicros) -> Option<(Option<UnixMicros>, Option<UnixMicros>)> {
+    let (since, until) = match window {
+        Window::Total => return Some((None, None)),
+        Window::Hour => {
+            let since = UnixMicros(now.0 - now.0 % HOUR_US);
+            (since, since.plus(HOUR_US))
+        }
+        Window::Day(zone) => {
+            let zone = zones.get(zone)?;
+            let day = wall(zone, now)?.date();
+            (midnight(day, zone)?, midnight(day.tomorrow().ok()?, zone)?)
+        }
+        Window::Month(zone) => {
+            let zone = zones.get(zone)?;
+            let day = wall(zone, now)?.date();
+            (midnight(day.first_of_month(), zone)?, midnight(day.last_of_month().tomorrow().ok()?, zone)?)
+        }
+        Window::RollingUs(long) => {
+            let step = long.div_ceil(STEPS).max(1);
+            let since = UnixMicros(now.0 - now.0 % step);
+            (since, since.plus(step).plus(*long))
+        }
+    };
+    Some((Some(since), Some(until)))
+}
+
+/// The first moment of a day there.
+fn midnight(day: Date, zone: &TimeZone) -> Option<UnixMicros> {
+    let moment = day.to_zoned(zone.clone()).ok()?.timestamp().as_microsecond();
+    Some(UnixMicros(u64::try_from(moment).ok()?))
+}
+
+impl State {
+    /// What is reserved and committed where this amount would be taken from: in all windows that still count.
+    pub(crate) fn spent(&self, tenant: &Name, amount: &Amount, now: UnixMicros) -> (u64, u64) {
+        let key = AccountKey::of(tenant, amount);
+        if amount.since.is_none() {
+            return self.accounts.get(&key).map_or((0, 0), |account| (account.reserved, account.committed));
+        }
+        let first = AccountKey { since: Some(UnixMicros(0)), ..key.clone() };
+        let last = AccountKey { since: Some(UnixMicros(u64::MAX)), ..key };
+        let counts = self.accounts.range(first..=last).filter(|(_, it)| it.until.is_none_or(|until| until > now));
+        counts.fold((0, 0), |(reserved, committed), (_, account)| {
+            (account.reserved.saturating_add(reserved), account.committed.saturating_add(committed))
+        })
+    }
+
+    pub(crate) fn reserve(&mut self, tenant: &Name, amount: &Amount) -> Result<(), Fault> {
+        let key = AccountKey::of(tenant, amount);
+        let account = self.accounts.entry(key.clone()).or_default();
+        if let Some(until) = amount.until.filter(|_| amount.until > account.until) {
+            account.until = Some(until);
+            self.expiries.insert((until, Expiring::Account(key)));
+        }
+        account.reserved = account.reserved.checked_add(amount.amount).ok_or(Fault::Account)?;
+        Ok(())
+    }
+
+    pub(crate) fn settle(&mut self, tenant: &Name, amount: &Amount, how: Settlement) -> Result<(), Fault> {
+        let key = AccountKey::of(tenant, amount);
+        let account = self.accounts.get_mut(&key).ok_or(Fault::Account)?;
+        account.reserved = account.reserved.checked_sub(amount.amount).ok_or(Fault::Account)?;
+        if how == Settlement::Commit {
+            account.committed = account.committed.checked_add(amount.amount).ok_or(Fault::Account)?;
+        }
+        self.forget_account(&key);
+        Ok(())
+    }
+
+    /// Forgets an account that counts no more; one from which something is reserved is asked again when that is settled.
+    pub(crate) fn forget_account(&mut self, key: &AccountKey) {
+        let over = |it: &Account| it.reserved == 0 && it.until.is_some_and(|until| until <= self.last_at);
+        if self.accounts.get(key).is_some_and(over) {
+            self.accounts.remove(key);
+        }
+    }
+}
+
+/// Checks a budget, and notes the zone that it names.
+pub(crate) fn check(budget: &Budget, zones: &mut Zones) -> Result<(), String> {
+    if budget.limit > INTEGER_MAX || budget.tenants.values().any(|limit| *limit > INTEGER_MAX) {
+        return Err("a limit beyond 2^53 - 1".to_owned());
+    }
+    if let Some(zone) = budget.window.zone() {
+        note_zone(zone, zones)?;
+    }
+    match &budget.window {
+        Window::RollingUs(long) if !(ROLLING_MIN_US..=PACE_MAX_US).contains(long) => {
+            Err("a rolling window is 1 second to 31 days long".to_owned())
+        }
+        Window::RollingUs(_) | Window::Total | Window::Hour | Window::Day(_) | Window::Month(_) => Ok(()),
+    }
+}
+
+/// Checks what a rule spends.
+pub(crate) fn check_spends(budgets: &BTreeMap<Name, Budget>, spends: &Spends) -> Result<(), String> {
+    let each = spends.each();
+    if matches!(spends, Spends::Budgets(_)) && !(1..=SPENDS_MAX).contains(&each.len()) {
+        return Err(format!("spends 1 to {SPENDS_MAX} budgets"));
+    }
+    for (at, Spend { name, cost }) in each.iter().enumerate() {
+        let budget = budgets.get(name).ok_or_else(|| format!("spends {name}, which is not in budgets"))?;
+        if matches!(cost, Cost::Fixed(cost) if *cost > INTEGER_MAX) {
+            return Err("a cost beyond 2^53 - 1".to_owned());
+        }
+        for other in each.iter().take(at) {
+            if other.name == *name {
+                return Err(format!("spends {name} twice"));
+            }
+            // One use has one quantity in each unit, or a bill could not say which.
+            let unit = budgets.get(&other.name).map(|it| &it.unit);
+            if unit == Some(&budget.unit) && other.cost != *cost {
+                return Err(format!("{name} and {} count {} but do not cost the same", other.name, budget.unit));
+            }
+        }
+    }
+    Ok(())
+}

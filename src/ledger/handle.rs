@@ -1,0 +1,117 @@
+//! What of a ledger the edges use.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use writ_schemas::act::Statement;
+use writ_schemas::errors::Code;
+use writ_schemas::event::Source;
+use writ_schemas::genesis::Genesis;
+use writ_schemas::strict::Refusal;
+
+use crate::clock::Clock;
+use crate::error::{Failure, Result};
+use crate::folder::Folder;
+use crate::progress::Progress;
+use crate::queue::{NotTaken, Queue};
+use crate::sequencer::{Answer, Input, Submission, Submitted};
+
+/// What of a ledger the edges use: they submit, and they follow.
+#[derive(Clone)]
+pub struct Handle {
+    /// The folder.
+    pub folder: Folder,
+    /// Who the ledger is.
+    pub genesis: Genesis,
+    /// The time.
+    pub clock: Clock,
+    /// What is to be done.
+    pub queue: Arc<Queue<Input>>,
+    /// How far the log is durable.
+    pub progress: Arc<Progress>,
+}
+
+impl Handle {
+    /// Submits and waits for the durable answer.
+    ///
+    /// # Errors
+    /// `ERR_OVERLOADED` if the queue is full, `ERR_STOPPING` if the ledger ends first: asking again gives the same answer.
+    pub async fn submit(&self, what: Submitted, source: Source, trace: Option<String>, bytes: usize) -> Result<Answer> {
+        let (reply, answer) = oneshot::channel();
+        // What stops the ledger goes first; what approvers say is what producers asked for.
+        let urgent =
+            matches!(&what, Submitted::Act(act) if !matches!(act.value().statement, Statement::Approve { .. }));
+        let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
+        let taken = if urgent { self.queue.urge(input) } else { self.queue.offer(input, bytes) };
+        taken.map_err(|refused| match refused {
+            NotTaken::Full(_) => Failure::new(Code::Overloaded, "the writer's queue"),
+            NotTaken::Closed(_) => Failure::new(Code::Stopping, "submitted too late"),
+        })?;
+        answer.await.map_err(|_| Failure::new(Code::Stopping, "no answer came"))
+    }
+
+    /// Submits many things of this process from this thread, waiting for room; then waits for all, and answers in order.
+    ///
+    /// # Errors
+    /// `ERR_STOPPING` if the ledger ends first.
+    pub fn submit_all(&self, all: Vec<(Submitted, usize)>) -> Result<Vec<Answer>> {
+        let put = |input, bytes| self.queue.put(input, bytes).map_err(NotTaken::reason);
+        let waiting = queue_each(all, &Source::Local, None, put)?;
+        waiting
+            .into_iter()
+            .map(|answer| answer.map_or_else(overloaded, |it| it.blocking_recv().map_err(stopping)))
+            .collect()
+    }
+
+    /// The same for things from `source`, not waiting for room: what finds the queue full is refused as `ERR_OVERLOADED`,
+    /// each by itself. No thread waits for the answers: operators need threads, however many clients wait.
+    ///
+    /// # Errors
+    /// `ERR_STOPPING` if the ledger ends first.
+    pub async fn offer_all(
+        &self,
+        all: Vec<(Submitted, usize)>,
+        source: &Source,
+        trace: Option<&String>,
+    ) -> Result<Vec<Answer>> {
+        let offer = |input, bytes| self.queue.offer(input, bytes).map_err(NotTaken::reason);
+        let mut answers = Vec::with_capacity(all.len());
+        for answer in queue_each(all, source, trace, offer)? {
+            answers.push(match answer {
+                Some(answer) => answer.await.map_err(stopping)?,
+                None => overloaded()?,
+            });
+        }
+        Ok(answers)
+    }
+}
+
+/// Puts each into the queue; nothing to wait for where it was full.
+fn queue_each(
+    all: Vec<(Submitted, usize)>,
+    source: &Source,
+    trace: Option<&String>,
+    queue: impl Fn(Input, usize) -> std::result::Result<(), NotTaken<()>>,
+) -> Result<Vec<Option<oneshot::Receiver<Answer>>>> {
+    all.into_iter()
+        .map(|(what, bytes)| {
+            let (reply, answer) = oneshot::channel();
+            let (source, trace) = (source.clone(), trace.cloned());
+            let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
+            match queue(input, bytes) {
+                Ok(()) => Ok(Some(answer)),
+                Err(NotTaken::Full(_)) => Ok(None),
+                Err(NotTaken::Closed(_)) => Err(stopping(())),
+            }
+        })
+        .collect()
+}
+
+fn stopping<T>(_: T) -> Failure {
+    Failure::new(Code::Stopping, "the ledger ended first")
+}
+
+fn overloaded() -> Result<Answer> {
+    Ok(Answer::Refused(Refusal::new(Code::Overloaded, "the writer's queue")))
+}

@@ -1,0 +1,50 @@
+//! What the executor must be handed at opening.
+
+use std::collections::BTreeMap;
+
+use writ_schemas::decision::{Decision, Verdict};
+use writ_schemas::dsse::Signed;
+use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
+use writ_schemas::ids::{Digest, Seq};
+use writ_schemas::intent::Intent;
+
+use crate::error::{Failure, Result};
+
+/// The intents of every `PASS` that was not dispatched, gathered while the log is folded: looking for them afterwards would
+/// walk the log once for each.
+#[derive(Default)]
+pub(super) struct Waiting {
+    admitted: Option<Signed<Intent>>,
+    /// By the digest of the intent.
+    escalated: BTreeMap<Digest, Signed<Intent>>,
+    passed: BTreeMap<Seq, Signed<Intent>>,
+}
+
+impl Waiting {
+    pub(super) fn follow(&mut self, seq: Seq, event: Event) {
+        match event {
+            Event::IntentAdmitted(admitted) => self.admitted = Some(admitted.intent),
+            Event::DecisionMade(decision) => {
+                let Decision { verdict, intent_digest, .. } = decision.value();
+                let intent = self.admitted.take().or_else(|| self.escalated.remove(intent_digest));
+                match (verdict, intent) {
+                    (Verdict::Pass, Some(intent)) => _ = self.passed.insert(seq, intent),
+                    (Verdict::Escalate, Some(intent)) => _ = self.escalated.insert(*intent_digest, intent),
+                    (Verdict::Pass | Verdict::Escalate, None) | (Verdict::Fail, _) => {}
+                }
+            }
+            Event::DispatchStarted(decision) => drop(self.passed.remove(&decision)),
+            Event::ReceiptIssued(issued) => drop(self.passed.remove(&issued.receipt.value().decision_seq)),
+            _ => {}
+        }
+    }
+
+    /// The intent of a decision, its signature checked again before anything is done with it.
+    pub(super) fn take(&mut self, decision: Seq) -> Result<Box<Signed<Intent>>> {
+        let intent = self.passed.remove(&decision).filter(Signed::verify);
+        intent.map(Box::new).ok_or_else(|| {
+            Failure::new(Code::SignatureInvalid, format!("the intent of decision {decision} is not signed"))
+        })
+    }
+}

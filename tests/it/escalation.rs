@@ -1,0 +1,211 @@
+//! People are asked: who may answer, what counts, and that each intent is decided once for good.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::dsse::Signed;
+
+use crate::desk::{Desk, approver};
+use crate::scene::{Served, hours_ahead, note, with, writ};
+
+fn bundle(quorum: u64, within_us: u64) -> Value {
+    json!({
+        "name": "escalation",
+        "gates": {"temporal": "enforced", "proof": {"disabled": "not asked here"}, "budget": "enforced", "escalation": "enforced"},
+        "rules": [{
+            "action": "pay", "requires": {"exempt": "not asked here"}, "connector": "echo", "window_us": 60_000_000,
+            "spends": {"budget": {"name": "cents", "cost": {"fixed": 60}}},
+            "timing": {"limits": {"rate": {"count": 1, "per_us": 3_600_000_000_u64, "burst": 8}}},
+            "escalates": {"to": {"role": "manager", "quorum": quorum, "within_us": within_us}},
+        }],
+        "budgets": {"cents": {"unit": "cents", "limit": 100}},
+        "connectors": {"echo": {"kind": "echo", "output_schema": {"type": "object"}}},
+    })
+}
+
+const HOUR: u64 = 3_600_000_000;
+
+fn pay(id: &str) -> Value {
+    with(note(id), "action", json!("pay"))
+}
+
+#[test]
+fn it_passes_once_enough_others_in_the_role_have_granted_it() {
+    let desk = Desk::under(&bundle(2, HOUR));
+    let ada = desk.trust("ada.key", "ada", "manager");
+    let ada_again = desk.trust("ada-2.key", "ada", "manager");
+    let bob = desk.trust("bob.key", "bob", "manager");
+    let agent = desk.trust("agent.key", "agent-1", "manager");
+    desk.submit(&pay("1"), &[]);
+    assert_eq!(desk.code("1"), "ERR_APPROVAL_NEEDED");
+
+    let listed = writ(["approvals", "list", "--json", "--data", desk.0.data(), "--tenant", "acme"]).ended(0).json();
+    let waits = &listed["waiting"][0];
+    assert_eq!((&waits["id"], &waits["asks"]["quorum"], &waits["answers"]), (&json!("1"), &json!(2), &json!([])));
+    let other = writ(["approvals", "list", "--json", "--data", desk.0.data(), "--tenant", "globex"]).ended(0).json();
+    assert_eq!(other["waiting"], json!([]));
+
+    let refused = |key: &str| {
+        let refused = desk.answer("grant", "1", key).ended(1).err;
+        assert!(refused.contains("ERR_APPROVER_INVALID"), "{refused}");
+        refused
+    };
+    assert!(refused(&agent).contains("who asks cannot answer"));
+    assert!(refused(&approver(&desk)).contains("not in the role"));
+    assert!(refused(&desk.0.inside("keys/operator.key").to_string_lossy()).contains("not trusted"));
+    assert_eq!(desk.answer("grant", "1", &ada).ended(0).json()["verdict"], "ESCALATE");
+    assert!(refused(&ada_again).contains("has answered"), "two keys of one person");
+    assert!(refused(&ada).contains("has answered"));
+    let shown = writ(["approvals", "list", "--data", desk.0.data()]).ended(0).out;
+    assert!(shown.contains("1 granted") && shown.contains("2 in role manager"), "{shown}");
+
+    assert_eq!(desk.answer("grant", "1", &bob).ended(0).json()["verdict"], "PASS");
+    let decision = desk.decision("1");
+    assert_eq!(
+        (&decision["round"], &decision["facts"]["approval"]["votes"][1]["principal"]),
+        (&json!(1), &json!("bob"))
+    );
+    assert_eq!(desk.case("1")["receipts"][0]["event"]["payload"]["status"], "SUCCEEDED");
+    let refused = desk.answer("grant", "1", &bob).ended(1).err;
+    assert!(refused.contains("ERR_APPROVAL_UNKNOWN"), "{refused}");
+    let listed = writ(["approvals", "list", "--data", desk.0.data()]).ended(0).out;
+    assert!(listed.contains("nothing waits"), "{listed}");
+    desk.holds();
+}
+
+#[test]
+fn one_refusal_is_enough() {
+    let desk = Desk::under(&bundle(2, HOUR));
+    let (ada, bob) = (desk.trust("ada.key", "ada", "manager"), desk.trust("bob.key", "bob", "manager"));
+    desk.submit(&pay("1"), &[]);
+    desk.answer("grant", "1", &ada).ended(0);
+    assert_eq!(desk.answer("refuse", "1", &bob).ended(0).json()["code"], "ERR_APPROVAL_DENIED");
+    assert_eq!(desk.decision("1")["execution"], Value::Null);
+    assert_eq!(desk.case("1")["receipts"], json!([]));
+    // Submitting it again gives the latest decision.
+    desk.submit(&pay("1"), &[]);
+    assert_eq!(desk.code("1"), "ERR_APPROVAL_DENIED");
+    desk.holds();
+}
+
+#[test]
+fn silence_is_a_refusal_when_the_deadline_passes() {
+    let desk = Desk::under(&bundle(1, 300_000));
+    let ada = desk.trust("ada.key", "ada", "manager");
+    desk.submit(&pay("1"), &[]);
+    desk.submit(&pay("2"), &[]);
+    let served = Served::new(&desk.0);
+    let late = crate::scene::Served::ask(&served, "GET", "/health/ready", "", b"");
+    assert_eq!(late.0, 200);
+    let mut waits = 0;
+    while desk.code("1") == "ERR_APPROVAL_NEEDED" || desk.code("2") == "ERR_APPROVAL_NEEDED" {
+        waits += 1;
+        assert!(waits < 200, "nobody records the deadline");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!([desk.code("1"), desk.code("2")], ["ERR_APPROVAL_TIMED_OUT"; 2]);
+    served.stop();
+    let refused = desk.answer("grant", "1", &ada).ended(1).err;
+    assert!(refused.contains("ERR_APPROVAL_UNKNOWN"), "{refused}");
+    let log = writ(["log", "show", "--json", "--data", desk.0.data()]).ended(0).lines();
+    let passed: Vec<&Value> = log.iter().filter(|entry| entry["kind"] == "DeadlinePassed").collect();
+    assert_eq!(passed.len(), 2);
+    assert_eq!(passed[0]["event"]["intent"], desk.decision("1")["intent_digest"], "in the order of their intents");
+    desk.holds();
+}
+
+#[test]
+fn the_round_that_passes_is_decided_by_all_gates_under_the_policy_then_in_force() {
+    let desk = Desk::under(&bundle(1, HOUR));
+    let ada = desk.trust("ada.key", "ada", "manager");
+    // Two wait, each within the budget by itself: only the round that passes reserves.
+    desk.submit(&pay("1"), &[]);
+    desk.submit(&pay("2"), &[]);
+    assert_eq!(desk.answer("grant", "1", &ada).ended(0).json()["code"], "OK");
+    assert_eq!(desk.answer("grant", "2", &ada).ended(0).json()["code"], "ERR_BUDGET_EXCEEDED");
+
+    // A policy that asks for more asks again, and keeps what was said.
+    let bob = desk.trust("bob.key", "bob", "manager");
+    let mut richer = bundle(1, HOUR);
+    richer["budgets"]["cents"]["limit"] = json!(1000);
+    desk.activate(&richer);
+    desk.submit(&pay("3"), &[]);
+    richer["rules"][0]["escalates"]["to"]["quorum"] = json!(2);
+    desk.activate(&richer);
+    assert_eq!(desk.answer("grant", "3", &ada).ended(0).json()["code"], "ERR_APPROVAL_NEEDED");
+    assert_eq!(desk.answer("grant", "3", &bob).ended(0).json()["code"], "OK");
+
+    // The key of an approver counts if it is trusted when it is counted.
+    desk.submit(&pay("4"), &[]);
+    desk.answer("grant", "4", &ada).ended(0);
+    let ada_id = writ::folder::read_key(std::path::Path::new(&ada)).expect("a key").id().to_string();
+    writ(["key", "revoke", "--data", desk.0.data(), &ada_id]).ended(0);
+    assert_eq!(desk.answer("grant", "4", &bob).ended(0).json()["code"], "ERR_APPROVAL_NEEDED");
+    let cleo = desk.trust("cleo.key", "cleo", "manager");
+    assert_eq!(desk.answer("grant", "4", &cleo).ended(0).json()["code"], "OK");
+
+    // A key that is revoked while its intent waits has no word any more.
+    desk.submit(&pay("5"), &[]);
+    desk.answer("grant", "5", &bob).ended(0);
+    let producer = desk.0.key("producer.key").id().to_string();
+    writ(["key", "revoke", "--data", desk.0.data(), &producer]).ended(0);
+    assert_eq!(desk.answer("grant", "5", &cleo).ended(0).json()["code"], "ERR_KEY_REVOKED");
+    desk.holds();
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let desk = Desk::under(&bundle(1, HOUR));
+    let large = with(pay("large"), "args", json!({"text": "x".repeat(70_000)}));
+    desk.submit(&large, &[]);
+    assert_eq!(desk.code("large"), "ERR_APPROVALS_FULL");
+    let mut open = bundle(1, HOUR);
+    open["rules"][0]["timing"] = json!({"exempt": "as fast as it likes"});
+    desk.activate(&open);
+    let lines: Vec<String> = (0..257).map(|at| pay(&at.to_string()).to_string()).collect();
+    desk.0.submit(lines.join("\n").as_bytes(), &[]);
+    assert_eq!(desk.code("255"), "ERR_APPROVAL_NEEDED");
+    assert_eq!(desk.code("256"), "ERR_APPROVALS_FULL");
+    desk.holds();
+}
+
+/// Over a network an approver is heard; an operator is not, and neither is an answer for another ledger or too late.
+#[test]
+fn an_answer_over_the_network_is_an_approval_and_nothing_else() {
+    let desk = Desk::under(&bundle(1, HOUR));
+    let ada = desk.trust("ada.key", "ada", "manager");
+    desk.submit(&pay("1"), &[]);
+    let intent = desk.decision("1")["intent_digest"].as_str().expect("a digest").parse().expect("a digest");
+    let served = Served::new(&desk.0);
+    let (soon, past) = (hours_ahead(1), hours_ahead(-1));
+    let post = |file: &str, ledger, expires_at, statement| {
+        let act = Act { expires_at, ledger, nonce: "n-1".parse().expect("a name"), statement };
+        let key = writ::folder::read_key(std::path::Path::new(file)).expect("a key");
+        let envelope = Signed::unsigned(act).expect("JSON").sign(&key).to_envelope();
+        let (_, body) = served.ask("POST", "/v1/approvals", "application/json", &envelope);
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        body["code"].as_str().or(body["answer"].as_str()).expect("an answer").to_owned()
+    };
+    let (operator, own) = (desk.0.inside("keys/operator.key").to_string_lossy().into_owned(), desk.0.ledger());
+    let yes = || Statement::Approve { granted: true, intent, reason: "fine".to_owned() };
+    assert_eq!(post(&operator, own, soon, Statement::Thaw { principal: None, tenant: None }), "ERR_ACT_REFUSED");
+    assert_eq!(post(&ada, writ_schemas::ids::LedgerId([9; 16]), soon, yes()), "ERR_LEDGER_MISMATCH");
+    assert_eq!(post(&ada, own, past, yes()), "ERR_ACT_REFUSED");
+    assert_eq!(post(&ada, own, soon, yes()), "recorded");
+    assert_eq!(post(&ada, own, soon, yes()), "already");
+    served.stop();
+    assert_eq!(desk.code("1"), "OK");
+    desk.holds();
+}
+
+#[test]
+fn a_freeze_stops_what_is_granted_and_an_act_is_recorded_once() {
+    let desk = Desk::under(&bundle(1, HOUR));
+    let ada = desk.trust("ada.key", "ada", "manager");
+    desk.submit(&pay("1"), &[]);
+    writ(["freeze", "--data", desk.0.data(), "--reason", "a drill", "--tenant", "acme"]).ended(0);
+    assert_eq!(desk.answer("grant", "1", &ada).ended(0).json()["code"], "ERR_FROZEN");
+    desk.holds();
+}
