@@ -11,7 +11,7 @@ use writ_schemas::evidence::Evidence;
 use writ_schemas::keys::SecretKey;
 
 use crate::desk::Desk;
-use crate::scene::{Scene, Served, hours_ahead, writ};
+use crate::scene::{Scene, Served, hours_ahead, with, writ};
 
 /// A policy with an action for each sort of requirement; everything else lets it pass.
 fn bundle(requirements: &[(&str, Value)]) -> Value {
@@ -280,14 +280,20 @@ fn the_guide_is_true() {
         .skip(1)
         .map(|rest| serde_json::from_str(rest.split("```").next().expect("a block")).expect("JSON"))
         .collect();
-    let [rule, requirement, cases] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+    let [rule, requirement, budgets, timing, cases] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
     let mut bundle = bundle(&[("refund-is-justified", requirement.clone())]);
-    bundle["rules"] = json!([rule]);
-    bundle["budgets"] = json!({"refunds": {"unit": "cents", "limit": 100_000}});
+    let gates = ["temporal", "proof", "budget", "escalation"].map(|gate| (gate.to_owned(), json!("enforced")));
+    bundle["gates"] = Value::Object(gates.into_iter().collect());
+    let mut payout = with(rule.clone(), "action", json!("payments.payout"));
+    payout["timing"] = timing.clone();
+    payout["spends"] = json!({"budgets": [{"name": "payouts-a-day", "cost": {"arg": "amount_cents"}},
+                                          {"name": "payout-calls", "cost": {"fixed": 1}}]});
+    bundle["rules"] = json!([rule, payout]);
+    bundle["budgets"] = budgets.clone();
     bundle["connectors"] = json!({"payments": {"kind": "echo", "output_schema": {"type": "object"}}});
     let scene = Scene::bare();
     let bundle = scene.policy(bundle.to_string());
     let cases = scene.file("cases.json", cases.to_string());
     let tested = writ(["policy", "test", "--json", &bundle, "--cases", &cases]).ended(0).json();
-    assert_eq!((&tested["wrong"], &tested["untouched"]), (&json!(0), &json!([])), "{tested}");
+    assert_eq!((&tested["wrong"], &tested["untouched"]), (&json!(0), &json!(["payments.payout"])), "{tested}");
 }
