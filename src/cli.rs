@@ -66,7 +66,7 @@ enum Command {
     /// Check, sign and activate policy bundles
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Make, trust and revoke keys
+    /// Make, encrypt, trust and revoke keys
     #[command(subcommand)]
     Key(key::Command),
     /// Register evidence

@@ -1,7 +1,7 @@
 //! The only reader of the environment, and the configuration file `writ.toml`.
 #![allow(clippy::disallowed_methods, reason = "this is the module that may")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use writ_schemas::errors::Code;
@@ -22,6 +22,8 @@ pub struct Config {
     pub connector_calls_max: usize,
     /// How long a client may take to send the head of an HTTP request, and again its body, in milliseconds; at most 600000.
     pub request_patience_ms: u64,
+    /// The file whose first line is the passphrase of encrypted key files; `WRIT_PASSPHRASE_FILE` goes before it.
+    pub passphrase_file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -32,6 +34,7 @@ impl Default for Config {
             checkpoint_interval_ms: 1000,
             connector_calls_max: 32,
             request_patience_ms: 30_000,
+            passphrase_file: None,
         }
     }
 }
@@ -76,6 +79,12 @@ impl Config {
 #[must_use]
 pub fn log_filter() -> Option<String> {
     std::env::var("WRIT_LOG").ok()
+}
+
+/// The file with the passphrase of encrypted key files, from `WRIT_PASSPHRASE_FILE`.
+#[must_use]
+pub fn passphrase_file() -> Option<PathBuf> {
+    std::env::var_os("WRIT_PASSPHRASE_FILE").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// Whether the user asked for no colour (no-color.org).

@@ -37,6 +37,7 @@ use crate::error::{Failure, Result};
 use crate::executor::Executor;
 use crate::executor::content::ContentStore;
 use crate::folder::{self, Folder, KeyRole};
+use crate::keyfile;
 use crate::progress::Progress;
 use crate::queue::{NotTaken, Queue};
 use crate::sequencer::{Answer, Effect, Input, Job, Passed, Sequencer, Submission, Submitted, Weight, chain_up};
@@ -61,9 +62,9 @@ pub fn create(folder: &Folder, origin: Option<String>, clock: &Clock) -> Result<
 
 fn found(folder: &Folder, ledger: LedgerId, origin: String, clock: &Clock) -> Result<Signed<Genesis>> {
     folder.make()?;
-    let operator = folder::make_key(&folder.key(KeyRole::Operator))?;
-    let decision = folder::make_key(&folder.key(KeyRole::Decision))?;
-    let checkpoint = folder::make_key(&folder.key(KeyRole::Checkpoint))?;
+    let operator = keyfile::make(&folder.key(KeyRole::Operator), None)?;
+    let decision = keyfile::make(&folder.key(KeyRole::Decision), None)?;
+    let checkpoint = keyfile::make(&folder.key(KeyRole::Checkpoint), None)?;
     let genesis = Genesis {
         ledger,
         origin,

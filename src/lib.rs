@@ -5,6 +5,7 @@
 //!
 //! - [`error`]: a failure, with its registered code
 //! - [`clock`], [`config`]: the only readers of time and of the environment
+//! - [`keyfile`]: key files: readable by their owner only, and under a passphrase where that is asked for
 //! - [`folder`]: the layout of a ledger's folder, its keys, its lock
 //! - [`intake`]: bytes to intents, on every core
 //! - [`progress`]: how far the log is durable, for those who follow it
@@ -38,6 +39,7 @@
 pub mod error;
 pub mod clock;
 pub mod config;
+pub mod keyfile;
 pub mod folder;
 pub mod intake;
 pub mod progress;

@@ -15,8 +15,9 @@ use super::{Data, Found, name, output, policy};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Failure, Result};
-use crate::folder::{self, Folder, KeyRole};
+use crate::folder::{Folder, KeyRole};
 use crate::kafka::{INTENTS, cluster};
+use crate::keyfile;
 use crate::ledger;
 
 const EXAMPLE_POLICY: &str = include_str!("example_policy.json");
@@ -113,8 +114,8 @@ fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<(KeyId, 
         std::fs::create_dir(&cases).map_err(|e| Failure::io(&cases, &e))?;
         write(cases.join("example.json"), EXAMPLE_CASES.to_owned())?;
     }
-    let producer = folder::make_key(&folder.key(KeyRole::Producer))?.id();
-    let approver = folder::make_key(&folder.key(KeyRole::Approver))?.id();
+    let producer = keyfile::make(&folder.key(KeyRole::Producer), None)?.id();
+    let approver = keyfile::make(&folder.key(KeyRole::Approver), None)?.id();
     Ok((producer, approver))
 }
 

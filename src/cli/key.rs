@@ -1,7 +1,7 @@
-//! `writ key`: make, trust and revoke keys.
+//! `writ key`: make, encrypt, trust and revoke keys.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
@@ -10,18 +10,33 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::KeyId;
 
 use super::{Data, Found, act, name, output};
+use crate::config;
 use crate::error::{Failure, Result};
-use crate::folder;
+use crate::keyfile::{self, Passphrase};
 
 /// `writ key ...`
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Make a key file and print its public key
-    #[command(after_help = "Example:  writ key new agent.key")]
+    #[command(
+        after_help = "Example:  writ key new agent.key\n          writ key new --passphrase-file secret.txt agent.key"
+    )]
     New {
+        /// Encrypt it under the passphrase that is this file's first line
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
         /// The file; it must not exist
+        #[arg(value_name = "KEY")]
         file: PathBuf,
     },
+    /// Put key files under a passphrase, and print their public keys
+    #[command(
+        after_help = "Example:  writ key encrypt --passphrase-file secret.txt ledger/keys/*.key\n\nThe files become encrypted PKCS#8, as `openssl pkey -in KEY` reads it. Commands find the passphrase by\npassphrase_file in writ.toml, or WRIT_PASSPHRASE_FILE."
+    )]
+    Encrypt(Rewrite),
+    /// Take key files from under their passphrase, and print their public keys
+    #[command(after_help = "Example:  writ key decrypt --passphrase-file secret.txt ledger/keys/*.key")]
+    Decrypt(Rewrite),
     /// Trust a public key for one tenant and principal
     #[command(
         after_help = "Example:  writ key trust --data ./ledger ed25519:8a88... --tenant acme --principal agent-2 --role agent"
@@ -51,12 +66,26 @@ pub(super) enum Command {
     },
 }
 
+/// Arguments of `writ key encrypt` and `writ key decrypt`.
+#[derive(clap::Args)]
+pub(super) struct Rewrite {
+    /// The file whose first line is the passphrase [default: what WRIT_PASSPHRASE_FILE names]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// The key files
+    #[arg(required = true, value_name = "KEY")]
+    files: Vec<PathBuf>,
+}
+
 pub(super) fn run(command: &Command) -> Result<Found> {
     match command {
-        Command::New { file } => {
-            output::line(folder::make_key(file)?.id());
+        Command::New { passphrase_file, file } => {
+            let passphrase = passphrase_file.as_deref().map(Passphrase::read).transpose()?;
+            output::line(keyfile::make(file, passphrase.as_ref())?.id());
             Ok(Found::Yes)
         }
+        Command::Encrypt(args) => rewrite(args, keyfile::encrypt),
+        Command::Decrypt(args) => rewrite(args, keyfile::decrypt),
         Command::Trust { data, key, tenant, principal, roles } => {
             let roles = roles.iter().map(|role| name(role)).collect::<Result<BTreeSet<_>>>()?;
             let (tenant, principal) = (name(tenant)?, name(principal)?);
@@ -64,6 +93,17 @@ pub(super) fn run(command: &Command) -> Result<Found> {
         }
         Command::Revoke { data, key } => act::submit(data, Statement::RevokeKey { key: parse(key)? }),
     }
+}
+
+fn rewrite(args: &Rewrite, each: impl Fn(&Path, &Passphrase) -> Result<KeyId>) -> Result<Found> {
+    let missing =
+        || Failure::new(Code::Usage, "name the passphrase's file: --passphrase-file, or WRIT_PASSPHRASE_FILE");
+    let named = args.passphrase_file.clone().or_else(config::passphrase_file).ok_or_else(missing)?;
+    let passphrase = Passphrase::read(&named)?;
+    for file in &args.files {
+        output::line(format!("{}  {}", each(file, &passphrase)?, file.display()));
+    }
+    Ok(Found::Yes)
 }
 
 /// A public key from the command line.

@@ -30,3 +30,4 @@ mod unserved;
 mod kafka;
 mod ended;
 mod init;
+mod keys;
