@@ -220,9 +220,9 @@ impl Folder {
     /// Reads one of the ledger's own keys.
     ///
     /// # Errors
-    /// `ERR_KEY_FILE`; as [`Config::read`].
+    /// `ERR_KEY_FILE`; as [`Config::read`] if it is encrypted.
     pub fn read_key(&self, role: KeyRole) -> Result<SecretKey> {
-        keyfile::read(&self.key(role), self.passphrase_file()?.as_deref())
+        keyfile::read(&self.key(role), || self.passphrase_file())
     }
 }
 

@@ -68,19 +68,19 @@ impl Passphrase {
     }
 }
 
-/// Reads a key file. `passphrase` names the file that opens it, if it is encrypted.
+/// Reads a key file. `passphrase` finds the file that opens it, and is asked only if it is encrypted.
 ///
 /// # Errors
 /// `ERR_KEY_FILE` if it cannot be read, is no key, others may open it, or the passphrase is missing or another one.
-pub fn read(path: &Path, passphrase: Option<&Path>) -> Result<SecretKey> {
+pub fn read(path: &Path, passphrase: impl FnOnce() -> Result<Option<PathBuf>>) -> Result<SecretKey> {
     let text = read_private(path, KEY_FILE_BYTES_MAX)?;
     let seed = if is_encrypted(&text) {
-        let Some(passphrase) = passphrase else {
+        let Some(passphrase) = passphrase()? else {
             let why = "it is encrypted: name the file of its passphrase in WRIT_PASSPHRASE_FILE, or in writ.toml as \
                        passphrase_file";
             return Err(refuse(path, why));
         };
-        open(path, &text, &Passphrase::read(passphrase)?)?
+        open(path, &text, &Passphrase::read(&passphrase)?)?
     } else {
         plain(path, &text)?
     };

@@ -42,6 +42,15 @@ pub struct Signature {
     pub bytes: SignatureBytes,
 }
 
+/// A document as those see it who sign it, whatever its kind.
+pub trait ToSign {
+    /// What is to be signed.
+    fn message(&self) -> Vec<u8>;
+
+    /// Takes a signature over [`ToSign::message`], in place of an earlier one of the same key.
+    fn attach(&mut self, signature: Signature);
+}
+
 /// A document, the bytes that were signed, and the signatures over them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Signed<T> {
@@ -80,9 +89,7 @@ impl<T: Document> Signed<T> {
 
     /// Adds the signature of `key`, in place of an earlier one of the same key.
     pub fn add_signature(&mut self, key: &SecretKey) {
-        let signature = Signature { key: key.id(), bytes: key.sign(&pae(T::PAYLOAD_TYPE, &self.payload)) };
-        self.signatures.retain(|other| other.key != signature.key);
-        self.signatures.push(signature);
+        self.attach(Signature { key: key.id(), bytes: key.sign(&self.message()) });
     }
 
     /// The document.
@@ -178,6 +185,17 @@ impl<T: Document> Signed<T> {
         };
         // Strings only, and the fields stand in canonical order, so plain JSON is RFC 8785 here; a test holds it.
         serde_json::to_vec(&envelope).unwrap_or_default()
+    }
+}
+
+impl<T: Document> ToSign for Signed<T> {
+    fn message(&self) -> Vec<u8> {
+        pae(T::PAYLOAD_TYPE, &self.payload)
+    }
+
+    fn attach(&mut self, signature: Signature) {
+        self.signatures.retain(|other| other.key != signature.key);
+        self.signatures.push(signature);
     }
 }
 

@@ -198,6 +198,8 @@ registry! {
         "the log could not be written" "free space or mend the disk, then start again; nothing unacknowledged was promised";
     KeyFile "ERR_KEY_FILE" Log Stop 500 2
         "a key file is missing, unreadable or not a key" "restore keys/, or name a key file";
+    SignerFailed "ERR_SIGNER_FAILED" Log Stop 500 2
+        "the signing command gave no signature that can be used" "mend the command that writ.toml names, then start again; nothing unsigned was written";
     ClockBehind "ERR_CLOCK_BEHIND" Log Stop 503 2
         "the clock is behind the last entry by more than the limit" "mend the machine's clock, then start again";
     ReplayDiverged "ERR_REPLAY_DIVERGED" Derived Stop 500 1

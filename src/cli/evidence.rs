@@ -70,7 +70,7 @@ pub(super) fn run(command: &Command) -> Result<Found> {
         expires_at: now.plus(hours * 3_600_000_000),
     };
     let key = key.clone().unwrap_or_else(|| folder.key(KeyRole::Approver));
-    let key = keyfile::read(&key, folder.passphrase_file()?.as_deref())?;
+    let key = keyfile::read(&key, || folder.passphrase_file())?;
     let evidence = ledger::sign(evidence, &key)?;
     let session = Session::administer(&folder)?;
     let answer = session.post("/v1/evidence", evidence.to_envelope());

@@ -1,18 +1,24 @@
 //! `writ key`: make, encrypt, trust and revoke keys.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
 use writ_schemas::act::Statement;
+use writ_schemas::dsse::DOCUMENT_BYTES_MAX;
 use writ_schemas::errors::Code;
-use writ_schemas::ids::KeyId;
+use writ_schemas::ids::{KeyId, hex, unhex};
+use writ_schemas::keys::SecretKey;
 
 use super::{Data, Found, act, name, output};
 use crate::config;
 use crate::error::{Failure, Result};
 use crate::keyfile::{self, Passphrase};
+
+/// The longest request for a signature: the largest document, its type, in hex.
+const REQUEST_BYTES_MAX: usize = DOCUMENT_BYTES_MAX * 2 + 1024;
 
 /// `writ key ...`
 #[derive(Subcommand)]
@@ -37,6 +43,18 @@ pub(super) enum Command {
     /// Take key files from under their passphrase, and print their public keys
     #[command(after_help = "Example:  writ key decrypt --passphrase-file secret.txt ledger/keys/*.key")]
     Decrypt(Rewrite),
+    /// Sign whatever is asked for: the command of a [signer] in writ.toml, as another user or on another machine
+    #[command(
+        after_help = "Example:  [signer]\n          decision = [\"ssh\", \"vault\", \"writ\", \"key\", \"signer\", \"decision.key\"]\n\nReads one request a line, a message in hex; answers each with one line, the signature in hex."
+    )]
+    Signer {
+        /// The file whose first line is the passphrase [default: what WRIT_PASSPHRASE_FILE names]
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// The key file
+        #[arg(value_name = "KEY")]
+        file: PathBuf,
+    },
     /// Trust a public key for one tenant and principal
     #[command(
         after_help = "Example:  writ key trust --data ./ledger ed25519:8a88... --tenant acme --principal agent-2 --role agent"
@@ -86,6 +104,10 @@ pub(super) fn run(command: &Command) -> Result<Found> {
         }
         Command::Encrypt(args) => rewrite(args, keyfile::encrypt),
         Command::Decrypt(args) => rewrite(args, keyfile::decrypt),
+        Command::Signer { passphrase_file, file } => {
+            let passphrase = passphrase_file.clone().or_else(config::passphrase_file);
+            sign_all(&keyfile::read(file, || Ok(passphrase))?)
+        }
         Command::Trust { data, key, tenant, principal, roles } => {
             let roles = roles.iter().map(|role| name(role)).collect::<Result<BTreeSet<_>>>()?;
             let (tenant, principal) = (name(tenant)?, name(principal)?);
@@ -104,6 +126,29 @@ fn rewrite(args: &Rewrite, each: impl Fn(&Path, &Passphrase) -> Result<KeyId>) -
         output::line(format!("{}  {}", each(file, &passphrase)?, file.display()));
     }
     Ok(Found::Yes)
+}
+
+/// Answers until nothing more is asked, or nobody listens.
+fn sign_all(key: &SecretKey) -> Result<Found> {
+    let mut input = std::io::stdin().lock();
+    let limit = u64::try_from(REQUEST_BYTES_MAX).unwrap_or(u64::MAX);
+    while output::refused().is_none() {
+        let mut line = String::new();
+        let read = Read::take(&mut input, limit).read_line(&mut line);
+        if read.map_err(|e| Failure::new(Code::InputFile, e))? == 0 {
+            break;
+        }
+        let refuse =
+            || Failure::new(Code::InputFile, format!("a request is hex, at most {REQUEST_BYTES_MAX} bytes a line"));
+        let request = line.strip_suffix('\n').ok_or_else(refuse)?;
+        let message: Option<Vec<u8>> = request.as_bytes().chunks(2).map(byte).collect();
+        output::line(hex(&key.sign(&message.ok_or_else(refuse)?)));
+    }
+    Ok(Found::Yes)
+}
+
+fn byte(digits: &[u8]) -> Option<u8> {
+    std::str::from_utf8(digits).ok().and_then(unhex::<1>).map(|[byte]| byte)
 }
 
 /// A public key from the command line.

@@ -78,8 +78,8 @@ struct Line {
 pub(super) fn run(args: &Args) -> Result<Found> {
     // Whoever sends signed envelopes needs no key, so that there is none counts only when a line is to be signed.
     let key = match (&args.key, &args.data) {
-        (Some(path), Some(dir)) => Ok(keyfile::read(path, Folder::at(dir).passphrase_file()?.as_deref())?),
-        (Some(path), None) => Ok(keyfile::read(path, config::passphrase_file().as_deref())?),
+        (Some(path), Some(dir)) => Ok(keyfile::read(path, || Folder::at(dir).passphrase_file())?),
+        (Some(path), None) => Ok(keyfile::read(path, || Ok(config::passphrase_file()))?),
         (None, Some(dir)) => {
             let folder = Folder::at(dir);
             folder.require()?;

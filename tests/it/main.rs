@@ -31,3 +31,4 @@ mod kafka;
 mod ended;
 mod init;
 mod keys;
+mod signer;
