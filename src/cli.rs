@@ -78,6 +78,9 @@ enum Command {
     /// Show what was used, and from which receipts it was counted
     #[command(subcommand)]
     Usage(usage::Command),
+    /// Write down, sign and submit administrative acts, where several operators have to sign
+    #[command(subcommand)]
+    Act(act::Command),
     /// Say what really became of an UNCERTAIN receipt
     Reconcile(act::Reconcile),
     /// Refuse every intent and every dispatch from now on
@@ -156,6 +159,7 @@ fn run(command: Command) -> Result<Found> {
         Command::Evidence(command) => evidence::run(&command),
         Command::Graph(command) => graph::run(&command),
         Command::Usage(command) => usage::run(&command),
+        Command::Act(command) => act::run(&command),
         Command::Reconcile(args) => act::reconcile(&args),
         Command::Freeze(args) => act::freeze(&args),
         Command::Thaw(args) => act::thaw(&args),

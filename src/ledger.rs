@@ -45,8 +45,8 @@ use crate::verify::check_event;
 mod acts;
 mod founding;
 
-pub use acts::act;
-pub use founding::create;
+pub use acts::{act, act_by, draft};
+pub use founding::{Operators, create, create_for};
 
 /// Appends one event that belongs to no sequencer: what makes the log, or what opening it did to it.
 fn append(log: &mut Log<DirStorage>, now: UnixMicros, event: &Event) -> Result<Vec<Entry>> {

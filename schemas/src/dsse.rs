@@ -124,15 +124,26 @@ impl<T: Document> Signed<T> {
     ///
     /// This is mathematics; whether the keys are trusted is for the ledger's state to say.
     pub fn verify(&self) -> bool {
-        let message = pae(T::PAYLOAD_TYPE, &self.payload);
-        let distinct = self
-            .signatures
-            .iter()
-            .enumerate()
-            .all(|(at, one)| self.signatures.iter().take(at).all(|other| other.key != one.key));
-        !self.signatures.is_empty()
-            && distinct
-            && self.signatures.iter().all(|one| keys::verify(&one.key, &message, &one.bytes))
+        !self.signatures.is_empty() && self.check_signatures().is_ok()
+    }
+
+    /// Checks those signatures that are there, none of them included.
+    ///
+    /// # Errors
+    /// `ERR_SIGNATURE_INVALID`, which names the key whose signature does not fit or stands twice.
+    fn check_signatures(&self) -> Result<(), Refusal> {
+        let message = self.message();
+        for (at, one) in self.signatures.iter().enumerate() {
+            let refuse =
+                |what: &str| Err(Refusal::new(Code::SignatureInvalid, format!("the signature by {} {what}", one.key)));
+            if self.signatures.iter().take(at).any(|other| other.key == one.key) {
+                return refuse("stands twice");
+            }
+            if !keys::verify(&one.key, &message, &one.bytes) {
+                return refuse("does not fit");
+            }
+        }
+        Ok(())
     }
 
     /// The document of a payload and its signatures, strictly parsed; signatures are not checked.
@@ -152,6 +163,18 @@ impl<T: Document> Signed<T> {
     /// # Errors
     /// What is wrong with it, by registered code.
     pub fn from_envelope(bytes: &[u8]) -> Result<Signed<T>, Refusal> {
+        let signed = Signed::from_draft(bytes)?;
+        if signed.signatures.is_empty() {
+            return Err(Refusal::new(Code::SignatureInvalid, "it is not signed"));
+        }
+        Ok(signed)
+    }
+
+    /// The same for an envelope that others are still to sign: it may have no signature yet, but none that does not fit.
+    ///
+    /// # Errors
+    /// As [`Signed::from_envelope`].
+    pub fn from_draft(bytes: &[u8]) -> Result<Signed<T>, Refusal> {
         let envelope: Envelope = strict::parse(bytes, ENVELOPE_BYTES_MAX).map_err(|mut refusal| {
             if refusal.code == Code::Schema {
                 refusal.code = Code::Envelope;
@@ -165,11 +188,8 @@ impl<T: Document> Signed<T> {
             unbase64(&envelope.payload).ok_or_else(|| Refusal::new(Code::Envelope, "payload is not base64"))?;
         let signatures = envelope.signatures.iter().map(EnvelopeSignature::parse).collect::<Result<_, _>>()?;
         let signed = Signed::from_parts(payload, signatures)?;
-        if signed.verify() {
-            Ok(signed)
-        } else {
-            Err(Refusal::new(Code::SignatureInvalid, "a signature does not fit, is missing, or stands twice"))
-        }
+        signed.check_signatures()?;
+        Ok(signed)
     }
 
     /// The envelope as canonical JSON.
@@ -289,7 +309,8 @@ mod tests {
         assert_eq!(code(good.replace("keyid", "keyId")), Some(Code::Envelope));
         assert_eq!(code(good.replace("eyJuIjo3fQ==", "eyJuIjo4fQ==")), Some(Code::SignatureInvalid));
         assert_eq!(code(good.replace("eyJuIjo3fQ==", "!")), Some(Code::Envelope));
-        let unsigned = Signed::unsigned(Note { n: 7 }).expect("JSON").to_envelope();
-        assert_eq!(code(String::from_utf8(unsigned).expect("UTF-8")), Some(Code::SignatureInvalid));
+        let unsigned = Signed::unsigned(Note { n: 7 }).expect("JSON");
+        assert_eq!(code(String::from_utf8(unsigned.to_envelope()).expect("UTF-8")), Some(Code::SignatureInvalid));
+        assert_eq!(Signed::from_draft(&unsigned.to_envelope()), Ok(unsigned));
     }
 }

@@ -179,6 +179,8 @@ registry! {
 
     ActRefused "ERR_ACT_REFUSED" Trust Final 403 1
         "the statement is not signed by a quorum of operators, or has expired" "sign it with the operator keys of genesis";
+    ActSigned "ERR_ACT_SIGNED" Trust Final 409 1
+        "this key has signed the act already" "hand the file to another operator, or submit it: writ act submit";
     EvidenceInvalid "ERR_EVIDENCE_INVALID" Trust Final 403 1
         "the evidence has expired or its signer is not trusted for its tenant" "have a trusted key sign it anew";
 

@@ -1,8 +1,13 @@
-//! Short commands that are administrative acts: reconcile, freeze, thaw.
+//! Administrative acts: `writ act`, by which several operators sign one, and the short commands where one of them is enough.
 
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::Digest;
+
+mod files;
+mod words;
+
+pub(super) use files::{Command, run};
 
 use super::session::Session;
 use super::{Data, Found, output};
@@ -13,10 +18,17 @@ use crate::ledger;
 /// Arguments of `writ reconcile`.
 #[derive(clap::Args)]
 #[command(after_help = "Example:  writ reconcile --data ./ledger blake3:93b1... --applied")]
-#[command(group = clap::ArgGroup::new("outcome").required(true).args(["applied", "not_applied"]))]
 pub(super) struct Reconcile {
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    outcome: Outcome,
+}
+
+/// What became of a receipt.
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("outcome").required(true).args(["applied", "not_applied"]))]
+pub(super) struct Outcome {
     /// The digest of the UNCERTAIN receipt
     receipt: String,
     /// The effect happened: its reservation is committed
@@ -47,9 +59,13 @@ pub(super) struct Thaw {
 }
 
 pub(super) fn reconcile(args: &Reconcile) -> Result<Found> {
-    let receipt: Digest =
-        args.receipt.parse().map_err(|e| Failure::new(Code::Usage, format!("{:?}: {e}", args.receipt)))?;
-    submit(&args.data, Statement::Reconcile { receipt, applied: args.applied && !args.not_applied })
+    submit(&args.data, applied(&args.outcome)?)
+}
+
+fn applied(outcome: &Outcome) -> Result<Statement> {
+    let Outcome { receipt, applied, not_applied } = outcome;
+    let receipt: Digest = receipt.parse().map_err(|e| Failure::new(Code::Usage, format!("{receipt:?}: {e}")))?;
+    Ok(Statement::Reconcile { receipt, applied: *applied && !*not_applied })
 }
 
 pub(super) fn freeze(args: &Freeze) -> Result<Found> {
@@ -65,8 +81,13 @@ pub(super) fn submit(data: &Data, statement: Statement) -> Result<Found> {
     let folder = data.folder();
     folder.require()?;
     let act = ledger::act(&folder, &ledger::genesis(&folder)?, statement, &Clock::Wall)?;
-    let session = Session::administer(&folder)?;
-    let answer = session.post("/v1/acts", act.to_envelope());
+    post(data, act.to_envelope())
+}
+
+/// Submits a signed act.
+fn post(data: &Data, envelope: Vec<u8>) -> Result<Found> {
+    let session = Session::administer(&data.folder())?;
+    let answer = session.post("/v1/acts", envelope);
     session.close()?;
     output::json(&answer?);
     Ok(Found::Yes)

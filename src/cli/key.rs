@@ -62,17 +62,8 @@ pub(super) enum Command {
     Trust {
         #[command(flatten)]
         data: Data,
-        /// The public key
-        key: String,
-        /// For which tenant
-        #[arg(long)]
-        tenant: String,
-        /// As which principal
-        #[arg(long)]
-        principal: String,
-        /// In which role; may be given more than once
-        #[arg(long = "role")]
-        roles: Vec<String>,
+        #[command(flatten)]
+        trust: Trustee,
     },
     /// End the trust in a public key
     #[command(after_help = "Example:  writ key revoke --data ./ledger ed25519:8a88...")]
@@ -82,6 +73,34 @@ pub(super) enum Command {
         /// The public key
         key: String,
     },
+}
+
+/// A key and whom it is trusted for.
+#[derive(clap::Args)]
+pub(super) struct Trustee {
+    /// The public key
+    key: String,
+    /// For which tenant
+    #[arg(long)]
+    tenant: String,
+    /// As which principal
+    #[arg(long)]
+    principal: String,
+    /// In which role; may be given more than once
+    #[arg(long = "role")]
+    roles: Vec<String>,
+}
+
+impl Trustee {
+    /// The statement that trusts it.
+    ///
+    /// # Errors
+    /// `ERR_USAGE` for what is no key or no name.
+    pub(super) fn statement(&self) -> Result<Statement> {
+        let roles = self.roles.iter().map(|role| name(role)).collect::<Result<BTreeSet<_>>>()?;
+        let (tenant, principal) = (name(&self.tenant)?, name(&self.principal)?);
+        Ok(Statement::TrustKey { key: parse(&self.key)?, tenant, principal, roles })
+    }
 }
 
 /// Arguments of `writ key encrypt` and `writ key decrypt`.
@@ -108,11 +127,7 @@ pub(super) fn run(command: &Command) -> Result<Found> {
             let passphrase = passphrase_file.clone().or_else(config::passphrase_file);
             sign_all(&keyfile::read(file, || Ok(passphrase))?)
         }
-        Command::Trust { data, key, tenant, principal, roles } => {
-            let roles = roles.iter().map(|role| name(role)).collect::<Result<BTreeSet<_>>>()?;
-            let (tenant, principal) = (name(tenant)?, name(principal)?);
-            act::submit(data, Statement::TrustKey { key: parse(key)?, tenant, principal, roles })
-        }
+        Command::Trust { data, trust } => act::submit(data, trust.statement()?),
         Command::Revoke { data, key } => act::submit(data, Statement::RevokeKey { key: parse(key)? }),
     }
 }

@@ -43,7 +43,8 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
     let signers: BTreeSet<KeyId> = act.signatures().iter().map(|one| one.key).collect();
     let operators = signers.iter().filter(|key| genesis.operators.contains(key)).count();
     if operators < usize::try_from(genesis.quorum).unwrap_or(usize::MAX) {
-        return refuse(format!("{operators} operator signatures, {} needed", genesis.quorum));
+        let (all, needed) = (genesis.operators.len(), genesis.quorum);
+        return refuse(format!("signed by {operators} of {all} operators, {needed} needed"));
     }
     let act = act.clone();
     Ok(Some(match statement {

@@ -32,3 +32,4 @@ mod ended;
 mod init;
 mod keys;
 mod signer;
+mod acts;
