@@ -33,3 +33,4 @@ mod init;
 mod keys;
 mod signer;
 mod acts;
+mod errors;
