@@ -14,12 +14,12 @@ use writ_log::replace;
 use writ_schemas::checkpoint::{Checkpoint, NOTE_BYTES_MAX};
 use writ_schemas::entry::Header;
 use writ_schemas::ids::KeyId;
-use writ_schemas::keys::SecretKey;
 use writ_schemas::merkle::{Frontier, leaf};
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
+use crate::signer::Signer;
 use crate::telemetry;
 
 /// The file in `checkpoints/` that holds the last one.
@@ -67,8 +67,8 @@ impl Head {
 pub struct Checkpointer {
     /// The log's name.
     pub origin: String,
-    /// The checkpoint key.
-    pub key: SecretKey,
+    /// Signs checkpoints.
+    pub signer: Signer,
     /// The folder of checkpoints.
     pub folder: PathBuf,
     /// How often.
@@ -85,7 +85,7 @@ impl Checkpointer {
     /// Signs until the sequencer ends, and then once more.
     ///
     /// # Errors
-    /// The checkpoint could not be written: the process must end, for nothing would notice a rewound log.
+    /// The checkpoint could not be signed or written: the process must end, for nothing would notice a rewound log.
     pub fn run(mut self, headers: &Receiver<Vec<Header>>) -> Result<()> {
         let mut since = Stopwatch::start();
         loop {
@@ -111,7 +111,7 @@ impl Checkpointer {
 
     fn sign(&mut self) -> Result<()> {
         let checkpoint = self.head.checkpoint(&self.origin);
-        let note = checkpoint.sign(&self.key);
+        let note = checkpoint.note(&self.signer.sign(checkpoint.body().as_bytes())?);
         replace(&self.folder, LATEST, note.as_bytes())?;
         self.signed = checkpoint.size;
         self.notes.put(note);

@@ -67,7 +67,7 @@ enum Command {
     /// Check, sign and activate policy bundles
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Make, trust and revoke keys
+    /// Make, encrypt, trust and revoke keys
     #[command(subcommand)]
     Key(key::Command),
     /// Register evidence
@@ -82,6 +82,9 @@ enum Command {
     /// Show what waits for approval, and answer
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// Write down, sign and submit administrative acts, where several operators have to sign
+    #[command(subcommand)]
+    Act(act::Command),
     /// Say what really became of an UNCERTAIN receipt
     Reconcile(act::Reconcile),
     /// Refuse every intent and every dispatch from now on, or those of a tenant or principal
@@ -161,6 +164,7 @@ fn run(command: Command) -> Result<Found> {
         Command::Graph(command) => graph::run(&command),
         Command::Usage(command) => usage::run(&command),
         Command::Approvals(command) => approvals::run(&command),
+        Command::Act(command) => act::run(&command),
         Command::Reconcile(args) => act::reconcile(&args),
         Command::Freeze(args) => act::freeze(&args),
         Command::Thaw(args) => act::thaw(&args),

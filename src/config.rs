@@ -1,7 +1,7 @@
 //! The only reader of the environment, and the configuration file `writ.toml`.
 #![allow(clippy::disallowed_methods, reason = "this is the module that may")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use writ_schemas::errors::Code;
@@ -22,6 +22,37 @@ pub struct Config {
     pub connector_calls_max: usize,
     /// How long a client may take to send the head of an HTTP request, and again its body, in milliseconds; at most 600000.
     pub request_patience_ms: u64,
+    /// The file whose first line is the passphrase of encrypted key files; `WRIT_PASSPHRASE_FILE` goes before it.
+    pub passphrase_file: Option<PathBuf>,
+    /// Commands that sign, instead of key files.
+    #[serde(skip_serializing_if = "Signers::are_none")]
+    pub signer: Signers,
+}
+
+/// For each role the program that signs and its arguments; nothing where a key file does. `docs/keys.md` has the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Signers {
+    /// Signs decisions and receipts.
+    pub decision: Option<Vec<String>>,
+    /// Signs checkpoints.
+    pub checkpoint: Option<Vec<String>>,
+    /// Signs what `writ freeze` and the like state.
+    pub operator: Option<Vec<String>>,
+    /// How long each answer may take, in milliseconds; at most 600000.
+    pub timeout_ms: u64,
+}
+
+impl Default for Signers {
+    fn default() -> Signers {
+        Signers { decision: None, checkpoint: None, operator: None, timeout_ms: 10_000 }
+    }
+}
+
+impl Signers {
+    fn are_none(&self) -> bool {
+        *self == Signers::default()
+    }
 }
 
 impl Default for Config {
@@ -32,6 +63,8 @@ impl Default for Config {
             checkpoint_interval_ms: 1000,
             connector_calls_max: 32,
             request_patience_ms: 30_000,
+            passphrase_file: None,
+            signer: Signers::default(),
         }
     }
 }
@@ -62,6 +95,13 @@ impl Config {
         if !(1..=600_000).contains(&config.request_patience_ms) {
             return refuse("request_patience_ms must be 1 to 600000");
         }
+        let Signers { decision, checkpoint, operator, timeout_ms } = &config.signer;
+        if [decision, checkpoint, operator].into_iter().flatten().any(Vec::is_empty) {
+            return refuse("a signer is a program and its arguments: [\"program\", \"argument\"]");
+        }
+        if !(1..=600_000).contains(timeout_ms) {
+            return refuse("signer.timeout_ms must be 1 to 600000");
+        }
         Ok(config)
     }
 
@@ -76,6 +116,12 @@ impl Config {
 #[must_use]
 pub fn log_filter() -> Option<String> {
     std::env::var("WRIT_LOG").ok()
+}
+
+/// The file with the passphrase of encrypted key files, from `WRIT_PASSPHRASE_FILE`.
+#[must_use]
+pub fn passphrase_file() -> Option<PathBuf> {
+    std::env::var_os("WRIT_PASSPHRASE_FILE").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// Whether the user asked for no colour (no-color.org).

@@ -5,7 +5,7 @@
 //! DIR/checkpoints/   latest               the signed head
 //! DIR/content/       ab/cdef...           outputs too long for the log, by digest
 //! DIR/views/         sled                 derived; may be deleted
-//! DIR/keys/          *.key                0600
+//! DIR/keys/          *.key                0600; keyfile.rs
 //! DIR/policy/        policy.json          the example bundle; what is in force is in the log
 //! DIR/writ.toml      configuration
 //! DIR/writ.sock      while it is served
@@ -13,16 +13,15 @@
 //! ```
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use writ_schemas::errors::Code;
-use writ_schemas::ids::{hex, unhex};
 use writ_schemas::keys::SecretKey;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Failure, Result};
+use crate::keyfile;
 
 /// A ledger's folder, by its path.
 #[derive(Clone, Debug)]
@@ -206,12 +205,24 @@ impl Folder {
         }
     }
 
+    /// The file with the passphrase of encrypted key files: what the environment names, else what `writ.toml` does, where a
+    /// relative path begins at this folder.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn passphrase_file(&self) -> Result<Option<PathBuf>> {
+        match config::passphrase_file() {
+            Some(path) => Ok(Some(path)),
+            None => Ok(self.config()?.passphrase_file.map(|path| self.root.join(path))),
+        }
+    }
+
     /// Reads one of the ledger's own keys.
     ///
     /// # Errors
-    /// `ERR_KEY_FILE`.
+    /// `ERR_KEY_FILE`; as [`Config::read`] if it is encrypted.
     pub fn read_key(&self, role: KeyRole) -> Result<SecretKey> {
-        read_key(&self.key(role))
+        keyfile::read(&self.key(role), || self.passphrase_file())
     }
 }
 
@@ -235,38 +246,11 @@ pub fn random_many<const N: usize>(count: usize) -> Result<Vec<[u8; N]>> {
     Ok(all)
 }
 
-/// Reads a key file: the seed as 64 hex digits on the first line, then comments.
+/// Makes the names in a folder durable.
 ///
 /// # Errors
-/// `ERR_KEY_FILE`.
-pub fn read_key(path: &Path) -> Result<SecretKey> {
-    let refuse = |why: String| Failure::new(Code::KeyFile, format!("{}: {why}", path.display()));
-    let text = fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
-    let seed = text.lines().next().and_then(|line| unhex::<32>(line.trim()));
-    seed.map(|seed| SecretKey::from_seed(&seed)).ok_or_else(|| refuse("its first line is not 64 hex digits".to_owned()))
-}
-
-fn sync_folder(path: &Path) -> Result<()> {
+/// The operating system's refusal.
+pub fn sync_folder(path: &Path) -> Result<()> {
     let synced = fs::File::open(path).and_then(|folder| folder.sync_all());
     synced.map_err(|e| Failure::io(path, &e))
-}
-
-/// Makes a key and writes it to a new file that only its owner can read. File and name are durable then: what the key is about
-/// to sign may outlive a power cut.
-///
-/// # Errors
-/// `ERR_LOG_EXISTS` if the file is there: a key is never overwritten.
-pub fn make_key(path: &Path) -> Result<SecretKey> {
-    let seed = random::<32>()?;
-    let key = SecretKey::from_seed(&seed);
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => Failure::new(Code::LogExists, path.display()),
-            _ => Failure::io(path, &e),
-        })?;
-    let text = format!("{}\n# Ed25519 seed of {}; keep it secret\n", hex(&seed), key.id());
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| Failure::io(path, &e))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    sync_folder(parent.unwrap_or(Path::new(".")))?;
-    Ok(key)
 }

@@ -15,14 +15,13 @@ use tokio::sync::oneshot;
 use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
 use writ_log::{Covered, DirStorage, Lock, Log, Reader};
-use writ_schemas::act::{Act, Statement};
 use writ_schemas::checkpoint::Checkpoint;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
-use writ_schemas::genesis::{Genesis, SigningMode};
-use writ_schemas::ids::{LedgerId, Seq, UnixMicros, hex};
+use writ_schemas::genesis::Genesis;
+use writ_schemas::ids::{Seq, UnixMicros};
 use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Status;
 
@@ -32,62 +31,23 @@ use crate::derivation::{Derivation, Divergence};
 use crate::error::{Failure, Result};
 use crate::executor::Executor;
 use crate::executor::content::ContentStore;
-use crate::folder::{self, Folder, KeyRole};
+use crate::folder::{Folder, KeyRole};
 use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::sequencer::{Effect, Input, Job, Passed, Sequencer, Weight, chain_up};
+use crate::signer::Signer;
 use crate::verify::check_event;
 
+mod acts;
+mod founding;
 mod handle;
 mod waiting;
 
 pub use handle::Handle;
 use waiting::Waiting;
 
-/// How long an act made here may wait to be submitted: an hour, in microseconds.
-const ACT_VALIDITY: u64 = 3_600_000_000;
-
-/// Makes a new ledger in an empty folder: keys, genesis, the first checkpoint. All of it is durable on return.
-///
-/// # Errors
-/// `ERR_LOG_EXISTS` if there is anything in the folder; I/O failures.
-pub fn create(folder: &Folder, origin: Option<String>, clock: &Clock) -> Result<Signed<Genesis>> {
-    let ledger = LedgerId(folder::random()?);
-    let origin = origin.unwrap_or_else(|| format!("writ.local/{}", hex(&ledger.0)));
-    if !writ_schemas::checkpoint::origin_is_valid(&origin) {
-        return Err(Failure::new(Code::Usage, format!("{origin:?} cannot name a log")));
-    }
-    folder.claim()?;
-    found(folder, ledger, origin, clock).inspect_err(|_| folder.unmake())
-}
-
-fn found(folder: &Folder, ledger: LedgerId, origin: String, clock: &Clock) -> Result<Signed<Genesis>> {
-    folder.make()?;
-    let operator = folder::make_key(&folder.key(KeyRole::Operator))?;
-    let decision = folder::make_key(&folder.key(KeyRole::Decision))?;
-    let checkpoint = folder::make_key(&folder.key(KeyRole::Checkpoint))?;
-    let genesis = Genesis {
-        ledger,
-        origin,
-        operators: vec![operator.id()],
-        quorum: 1,
-        decision_key: decision.id(),
-        checkpoint_key: checkpoint.id(),
-        signing_mode: SigningMode::Each,
-        created_at: clock.now(),
-    };
-    let genesis = writ_kernel::execution::document(genesis)?.sign(&decision).sign(&operator);
-    let mut log = Log::create(DirStorage::writing(folder.log()), ledger, writ_log::Options::default())?;
-    let mut head = Head::default();
-    for entry in append(&mut log, clock.now(), &Event::LedgerOpened(genesis.clone()))? {
-        head.push(&entry.header);
-    }
-    let note = head.checkpoint(&genesis.value().origin).sign(&checkpoint);
-    let place = folder.checkpoints();
-    writ_log::replace(&place, LATEST, note.as_bytes())?;
-    folder.sync()?;
-    Ok(genesis)
-}
+pub use acts::{act, act_by, draft};
+pub use founding::{Operators, create, create_for};
 
 /// Appends one event that belongs to no sequencer: what makes the log, or what opening it did to it.
 fn append(log: &mut Log<DirStorage>, now: UnixMicros, event: &Event) -> Result<Vec<Entry>> {
@@ -212,7 +172,7 @@ impl Opened {
     /// `on_fatal` is called once if the ledger cannot go on: the process must then end, whatever else it does.
     ///
     /// # Errors
-    /// A key file is missing, an open intent cannot be read, or the machine has no threads left.
+    /// A key file is missing, a signing command does not sign, an open intent cannot be read, or the machine has no threads left.
     pub fn start(self, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
         self.start_with(Passed::CarriedOut, on_fatal)
     }
@@ -224,8 +184,8 @@ impl Opened {
     pub fn start_with(self, passed: Passed, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
         let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, queue, mut waiting } = self;
         let config = folder.config()?;
-        let key = own_key(&folder, KeyRole::Decision, genesis.decision_key)?;
-        let checkpoint_key = own_key(&folder, KeyRole::Checkpoint, genesis.checkpoint_key)?;
+        let signer = Signer::of(&folder, KeyRole::Decision, &[genesis.decision_key])?.proven()?;
+        let checkpoint_signer = Signer::of(&folder, KeyRole::Checkpoint, &[genesis.checkpoint_key])?.proven()?;
         let progress = Arc::new(Progress::default());
         progress.advance(log.chain().next);
         let notes = Arc::new(NoteSlot::default());
@@ -256,7 +216,7 @@ impl Opened {
         let executor = Executor::new(Arc::clone(&queue), content, bundle.as_ref(), config.connector_calls_max);
         let checkpointer = Checkpointer {
             origin: genesis.origin.clone(),
-            key: checkpoint_key,
+            signer: checkpoint_signer,
             folder: folder.checkpoints(),
             interval: Duration::from_millis(config.checkpoint_interval_ms),
             head,
@@ -266,7 +226,7 @@ impl Opened {
         let sequencer = Sequencer {
             state,
             log,
-            key,
+            signer,
             clock: clock.clone(),
             queue: Arc::clone(&queue),
             effects: effects.clone(),
@@ -370,27 +330,6 @@ impl Ledger {
     }
 }
 
-/// A statement as an act that the operator of this folder signs.
-///
-/// # Errors
-/// The operator's key file cannot be read.
-pub fn act(folder: &Folder, genesis: &Genesis, statement: Statement, clock: &Clock) -> Result<Signed<Act>> {
-    let operator = folder.read_key(KeyRole::Operator)?;
-    sign_act(&operator, genesis.ledger, statement, clock)
-}
-
-pub(crate) fn sign_act(
-    operator: &SecretKey,
-    ledger: LedgerId,
-    statement: Statement,
-    clock: &Clock,
-) -> Result<Signed<Act>> {
-    let nonce = hex(&folder::random::<16>()?);
-    let nonce = nonce.parse().map_err(|e| Failure::new(Code::Io, e))?;
-    let act = Act { ledger, nonce, expires_at: clock.now().plus(ACT_VALIDITY), statement };
-    Ok(writ_kernel::execution::document(act)?.sign(operator))
-}
-
 /// Signs a document with a key file's key.
 ///
 /// # Errors
@@ -428,14 +367,6 @@ fn check_named(seq: Seq, event: &Event, genesis: &Genesis, covered: u64) -> Resu
 
 fn diverged(divergence: Divergence) -> Failure {
     Failure::new(Code::ReplayDiverged, divergence)
-}
-
-fn own_key(folder: &Folder, role: KeyRole, expected: writ_schemas::ids::KeyId) -> Result<SecretKey> {
-    let key = folder.read_key(role)?;
-    if key.id() == expected {
-        return Ok(key);
-    }
-    Err(Failure::new(Code::KeyFile, format!("{} is not the key that genesis names", folder.key(role).display())))
 }
 
 fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {

@@ -5,7 +5,9 @@
 //!
 //! - [`error`]: a failure, with its registered code
 //! - [`clock`], [`config`]: the only readers of time and of the environment
+//! - [`keyfile`]: key files: readable by their owner only, and under a passphrase where that is asked for
 //! - [`folder`]: the layout of a ledger's folder, its keys, its lock
+//! - [`signer`]: whoever signs for the ledger: a key that is held, or a command
 //! - [`intake`]: bytes to intents, on every core
 //! - [`progress`]: how far the log is durable, for those who follow it
 //! - [`queue`]: the bounded queue in front of the writer: the back-pressure
@@ -38,7 +40,9 @@
 pub mod error;
 pub mod clock;
 pub mod config;
+pub mod keyfile;
 pub mod folder;
+pub mod signer;
 pub mod intake;
 pub mod progress;
 pub mod queue;

@@ -25,7 +25,7 @@ use writ_kernel::state::State;
 use writ_log::{Log, Storage};
 use writ_schemas::act::Statement;
 use writ_schemas::decision::Verdict;
-use writ_schemas::dsse::Signed;
+use writ_schemas::dsse::{Signature, Signed, ToSign};
 use writ_schemas::entry::{Chain, Entry, Header, SALT_LEN};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{
@@ -33,7 +33,6 @@ use writ_schemas::event::{
 };
 use writ_schemas::ids::{KeyId, LedgerId, Name, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
-use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
 
@@ -43,6 +42,7 @@ use crate::error::{Failure, Result};
 use crate::folder;
 use crate::progress::Progress;
 use crate::queue::Queue;
+use crate::signer::Signer;
 use crate::telemetry;
 
 mod message;
@@ -87,7 +87,7 @@ pub struct Sequencer<S> {
     /// The log.
     pub log: Log<S>,
     /// Signs decisions and receipts.
-    pub key: SecretKey,
+    pub signer: Signer,
     /// Gives each batch its time.
     pub clock: Clock,
     /// What is to be done.
@@ -400,7 +400,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let first = self.log.chain().next;
         if !events.is_empty() {
             let signed = Stopwatch::start();
-            let payloads = sign_and_encode(&mut events, &self.key)?;
+            let payloads = sign_and_encode(&mut events, &mut self.signer)?;
             telemetry::stage("sign", signed.elapsed());
             let mut chain = *self.log.chain();
             let entries = chain_up(&mut chain, now, payloads)?;
@@ -483,21 +483,36 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 }
 
-/// Signs what is signed by the ledger, and encodes everything, on every core.
-fn sign_and_encode(events: &mut [Event], key: &SecretKey) -> Result<Vec<(EventKind, Vec<u8>)>> {
+/// Signs what is signed by the ledger, and encodes everything, on every core. A command is asked before that: it answers one
+/// after the other.
+fn sign_and_encode(events: &mut [Event], signer: &mut Signer) -> Result<Vec<(EventKind, Vec<u8>)>> {
+    let held = match signer {
+        Signer::Held(key) => Some(&**key),
+        Signer::Command(command) => {
+            command.sign_all(&mut events.iter_mut().filter_map(to_sign).collect::<Vec<_>>())?;
+            None
+        }
+    };
     events
         .par_iter_mut()
         .with_min_len(4)
         .map(|event| {
-            if let Event::DecisionMade(decision) = event {
-                decision.add_signature(key);
-            } else if let Event::ReceiptIssued(issued) = event {
-                issued.receipt.add_signature(key);
+            if let (Some(key), Some(document)) = (held, to_sign(event)) {
+                document.attach(Signature { key: key.id(), bytes: key.sign(&document.message()) });
             }
             let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
             Ok((event.kind(), payload))
         })
         .collect()
+}
+
+/// What the ledger itself signs in an event.
+fn to_sign(event: &mut Event) -> Option<&mut dyn ToSign> {
+    match event {
+        Event::DecisionMade(decision) => Some(decision),
+        Event::ReceiptIssued(issued) => Some(&mut issued.receipt),
+        _ => None,
+    }
 }
 
 /// Puts encoded events in their places.

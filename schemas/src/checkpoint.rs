@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
+use crate::dsse::Signature;
 use crate::ids::{KeyId, hex, unhex};
 use crate::keys::{self, SecretKey};
 
@@ -59,10 +60,15 @@ impl Checkpoint {
     /// The signed note.
     #[must_use]
     pub fn sign(&self, key: &SecretKey) -> String {
-        let body = self.body();
-        let mut signature = key_hash(&self.origin, &key.id()).to_vec();
-        signature.extend_from_slice(&key.sign(body.as_bytes()));
-        format!("{body}\n— {} {}\n", self.origin, STANDARD.encode(signature))
+        self.note(&Signature { key: key.id(), bytes: key.sign(self.body().as_bytes()) })
+    }
+
+    /// The note that a signature over [`Checkpoint::body`] makes.
+    #[must_use]
+    pub fn note(&self, by: &Signature) -> String {
+        let mut signature = key_hash(&self.origin, &by.key).to_vec();
+        signature.extend_from_slice(&by.bytes);
+        format!("{}\n— {} {}\n", self.body(), self.origin, STANDARD.encode(signature))
     }
 
     /// The checkpoint of a note, if `key` signed it as the log `origin`. Signature lines of others are passed over, as

@@ -42,6 +42,15 @@ pub struct Signature {
     pub bytes: SignatureBytes,
 }
 
+/// A document as those see it who sign it, whatever its kind.
+pub trait ToSign {
+    /// What is to be signed.
+    fn message(&self) -> Vec<u8>;
+
+    /// Takes a signature over [`ToSign::message`], in place of an earlier one of the same key.
+    fn attach(&mut self, signature: Signature);
+}
+
 /// A document, the bytes that were signed, and the signatures over them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Signed<T> {
@@ -80,9 +89,7 @@ impl<T: Document> Signed<T> {
 
     /// Adds the signature of `key`, in place of an earlier one of the same key.
     pub fn add_signature(&mut self, key: &SecretKey) {
-        let signature = Signature { key: key.id(), bytes: key.sign(&pae(T::PAYLOAD_TYPE, &self.payload)) };
-        self.signatures.retain(|other| other.key != signature.key);
-        self.signatures.push(signature);
+        self.attach(Signature { key: key.id(), bytes: key.sign(&self.message()) });
     }
 
     /// The document.
@@ -117,15 +124,26 @@ impl<T: Document> Signed<T> {
     ///
     /// This is mathematics; whether the keys are trusted is for the ledger's state to say.
     pub fn verify(&self) -> bool {
-        let message = pae(T::PAYLOAD_TYPE, &self.payload);
-        let distinct = self
-            .signatures
-            .iter()
-            .enumerate()
-            .all(|(at, one)| self.signatures.iter().take(at).all(|other| other.key != one.key));
-        !self.signatures.is_empty()
-            && distinct
-            && self.signatures.iter().all(|one| keys::verify(&one.key, &message, &one.bytes))
+        !self.signatures.is_empty() && self.check_signatures().is_ok()
+    }
+
+    /// Checks those signatures that are there, none of them included.
+    ///
+    /// # Errors
+    /// `ERR_SIGNATURE_INVALID`, which names the key whose signature does not fit or stands twice.
+    fn check_signatures(&self) -> Result<(), Refusal> {
+        let message = self.message();
+        for (at, one) in self.signatures.iter().enumerate() {
+            let refuse =
+                |what: &str| Err(Refusal::new(Code::SignatureInvalid, format!("the signature by {} {what}", one.key)));
+            if self.signatures.iter().take(at).any(|other| other.key == one.key) {
+                return refuse("stands twice");
+            }
+            if !keys::verify(&one.key, &message, &one.bytes) {
+                return refuse("does not fit");
+            }
+        }
+        Ok(())
     }
 
     /// The document of a payload and its signatures, strictly parsed; signatures are not checked.
@@ -145,6 +163,18 @@ impl<T: Document> Signed<T> {
     /// # Errors
     /// What is wrong with it, by registered code.
     pub fn from_envelope(bytes: &[u8]) -> Result<Signed<T>, Refusal> {
+        let signed = Signed::from_draft(bytes)?;
+        if signed.signatures.is_empty() {
+            return Err(Refusal::new(Code::SignatureInvalid, "it is not signed"));
+        }
+        Ok(signed)
+    }
+
+    /// The same for an envelope that others are still to sign: it may have no signature yet, but none that does not fit.
+    ///
+    /// # Errors
+    /// As [`Signed::from_envelope`].
+    pub fn from_draft(bytes: &[u8]) -> Result<Signed<T>, Refusal> {
         let envelope: Envelope = strict::parse(bytes, ENVELOPE_BYTES_MAX).map_err(|mut refusal| {
             if refusal.code == Code::Schema {
                 refusal.code = Code::Envelope;
@@ -158,11 +188,8 @@ impl<T: Document> Signed<T> {
             unbase64(&envelope.payload).ok_or_else(|| Refusal::new(Code::Envelope, "payload is not base64"))?;
         let signatures = envelope.signatures.iter().map(EnvelopeSignature::parse).collect::<Result<_, _>>()?;
         let signed = Signed::from_parts(payload, signatures)?;
-        if signed.verify() {
-            Ok(signed)
-        } else {
-            Err(Refusal::new(Code::SignatureInvalid, "a signature does not fit, is missing, or stands twice"))
-        }
+        signed.check_signatures()?;
+        Ok(signed)
     }
 
     /// The envelope as canonical JSON.
@@ -178,6 +205,17 @@ impl<T: Document> Signed<T> {
         };
         // Strings only, and the fields stand in canonical order, so plain JSON is RFC 8785 here; a test holds it.
         serde_json::to_vec(&envelope).unwrap_or_default()
+    }
+}
+
+impl<T: Document> ToSign for Signed<T> {
+    fn message(&self) -> Vec<u8> {
+        pae(T::PAYLOAD_TYPE, &self.payload)
+    }
+
+    fn attach(&mut self, signature: Signature) {
+        self.signatures.retain(|other| other.key != signature.key);
+        self.signatures.push(signature);
     }
 }
 
@@ -271,7 +309,8 @@ mod tests {
         assert_eq!(code(good.replace("keyid", "keyId")), Some(Code::Envelope));
         assert_eq!(code(good.replace("eyJuIjo3fQ==", "eyJuIjo4fQ==")), Some(Code::SignatureInvalid));
         assert_eq!(code(good.replace("eyJuIjo3fQ==", "!")), Some(Code::Envelope));
-        let unsigned = Signed::unsigned(Note { n: 7 }).expect("JSON").to_envelope();
-        assert_eq!(code(String::from_utf8(unsigned).expect("UTF-8")), Some(Code::SignatureInvalid));
+        let unsigned = Signed::unsigned(Note { n: 7 }).expect("JSON");
+        assert_eq!(code(String::from_utf8(unsigned.to_envelope()).expect("UTF-8")), Some(Code::SignatureInvalid));
+        assert_eq!(Signed::from_draft(&unsigned.to_envelope()), Ok(unsigned));
     }
 }

@@ -1,7 +1,7 @@
 //! The one registry of codes: what went wrong, whose part it was, and what a caller may do about it.
 //!
-//! Codes are never reused or renamed (`schemas/v1/error-codes.json` is the golden copy). A new one is a line in the table
-//! below; tests hold that each is emitted somewhere.
+//! Codes are never reused or renamed (`schemas/v1/error-codes.json` is the golden copy, `docs/errors.md` the page for people).
+//! A new one is a line in the table below; tests hold that each is emitted somewhere.
 
 use std::fmt;
 use std::str::FromStr;
@@ -200,6 +200,8 @@ registry! {
         "no intent with this digest waits for approval" "writ approvals list shows what waits";
     ApproverInvalid "ERR_APPROVER_INVALID" Trust Final 403 1
         "the signer may not answer for this intent, or has answered" "sign with a key in the role that the policy asks, of somebody else than the one who asks";
+    ActSigned "ERR_ACT_SIGNED" Trust Final 409 1
+        "this key has signed the act already" "hand the file to another operator, or submit it: writ act submit";
     EvidenceInvalid "ERR_EVIDENCE_INVALID" Trust Final 403 1
         "the evidence has expired or its signer is not trusted for its tenant" "have a trusted key sign it anew";
 
@@ -218,7 +220,9 @@ registry! {
     LogWrite "ERR_LOG_WRITE" Log Stop 507 2
         "the log could not be written" "free space or mend the disk, then start again; nothing unacknowledged was promised";
     KeyFile "ERR_KEY_FILE" Log Stop 500 2
-        "a key file is missing, unreadable or not a key" "restore keys/, or name a key file";
+        "a key file cannot be used: it is missing, no key, open to others, or shut by a passphrase" "restore or name the file, chmod 600 it, or name the file of its passphrase: passphrase_file in writ.toml, or WRIT_PASSPHRASE_FILE";
+    SignerFailed "ERR_SIGNER_FAILED" Log Stop 500 2
+        "the signing command gave no signature that can be used" "mend the command that writ.toml names, then start again; nothing unsigned was written";
     ClockBehind "ERR_CLOCK_BEHIND" Log Stop 503 2
         "the clock is behind the last entry by more than the limit" "mend the machine's clock, then start again";
     ReplayDiverged "ERR_REPLAY_DIVERGED" Derived Stop 500 1

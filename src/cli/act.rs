@@ -1,8 +1,13 @@
-//! Short commands that are administrative acts: reconcile, freeze, thaw.
+//! Administrative acts: `writ act`, by which several operators sign one, and the short commands where one of them is enough.
 
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Name};
+
+mod files;
+mod words;
+
+pub(super) use files::{Command, run};
 
 use super::session::Session;
 use super::{Data, Found, name, output};
@@ -13,10 +18,17 @@ use crate::ledger;
 /// Arguments of `writ reconcile`.
 #[derive(clap::Args)]
 #[command(after_help = "Example:  writ reconcile --data ./ledger blake3:93b1... --applied")]
-#[command(group = clap::ArgGroup::new("outcome").required(true).args(["applied", "not_applied"]))]
 pub(super) struct Reconcile {
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    outcome: Outcome,
+}
+
+/// What became of a receipt.
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("outcome").required(true).args(["applied", "not_applied"]))]
+pub(super) struct Outcome {
     /// The digest of the UNCERTAIN receipt
     receipt: String,
     /// The effect happened: its reservation is committed
@@ -42,7 +54,7 @@ pub(super) struct Freeze {
 
 /// What is frozen: all, unless less is named.
 #[derive(clap::Args)]
-struct Extent {
+pub(super) struct Extent {
     /// Only this tenant
     #[arg(long)]
     tenant: Option<String>,
@@ -55,6 +67,16 @@ impl Extent {
     fn names(&self) -> Result<(Option<Name>, Option<Name>)> {
         let parse = |text: &Option<String>| text.as_deref().map(name).transpose();
         Ok((parse(&self.tenant)?, parse(&self.principal)?))
+    }
+
+    fn freeze(&self, reason: &str) -> Result<Statement> {
+        let (tenant, principal) = self.names()?;
+        Ok(Statement::Freeze { principal, reason: reason.to_owned(), tenant })
+    }
+
+    fn thaw(&self) -> Result<Statement> {
+        let (tenant, principal) = self.names()?;
+        Ok(Statement::Thaw { principal, tenant })
     }
 }
 
@@ -69,19 +91,21 @@ pub(super) struct Thaw {
 }
 
 pub(super) fn reconcile(args: &Reconcile) -> Result<Found> {
-    let receipt: Digest =
-        args.receipt.parse().map_err(|e| Failure::new(Code::Usage, format!("{:?}: {e}", args.receipt)))?;
-    submit(&args.data, Statement::Reconcile { receipt, applied: args.applied && !args.not_applied })
+    submit(&args.data, applied(&args.outcome)?)
+}
+
+fn applied(outcome: &Outcome) -> Result<Statement> {
+    let Outcome { receipt, applied, not_applied } = outcome;
+    let receipt: Digest = receipt.parse().map_err(|e| Failure::new(Code::Usage, format!("{receipt:?}: {e}")))?;
+    Ok(Statement::Reconcile { receipt, applied: *applied && !*not_applied })
 }
 
 pub(super) fn freeze(args: &Freeze) -> Result<Found> {
-    let (tenant, principal) = args.extent.names()?;
-    submit(&args.data, Statement::Freeze { principal, reason: args.reason.clone(), tenant })
+    submit(&args.data, args.extent.freeze(&args.reason)?)
 }
 
 pub(super) fn thaw(args: &Thaw) -> Result<Found> {
-    let (tenant, principal) = args.extent.names()?;
-    submit(&args.data, Statement::Thaw { principal, tenant })
+    submit(&args.data, args.extent.thaw()?)
 }
 
 /// Signs a statement with the folder's operator key and submits it.
@@ -89,8 +113,13 @@ pub(super) fn submit(data: &Data, statement: Statement) -> Result<Found> {
     let folder = data.folder();
     folder.require()?;
     let act = ledger::act(&folder, &ledger::genesis(&folder)?, statement, &Clock::Wall)?;
-    let session = Session::administer(&folder)?;
-    let answer = session.post("/v1/acts", act.to_envelope());
+    post(data, act.to_envelope())
+}
+
+/// Submits a signed act.
+fn post(data: &Data, envelope: Vec<u8>) -> Result<Found> {
+    let session = Session::administer(&data.folder())?;
+    let answer = session.post("/v1/acts", envelope);
     session.close()?;
     output::json(&answer?);
     Ok(Found::Yes)

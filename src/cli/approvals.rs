@@ -13,7 +13,8 @@ use super::session::{self, Session, encode};
 use super::{Data, Found, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
-use crate::folder::{KeyRole, read_key};
+use crate::folder::KeyRole;
+use crate::keyfile;
 use crate::ledger;
 
 /// `writ approvals ...`
@@ -108,7 +109,8 @@ fn submit(Answer { data, tenant, id, reason, key }: &Answer, granted: bool) -> R
     let (tenant, id) = (name(tenant)?, name(id)?);
     let folder = data.folder();
     folder.require()?;
-    let key = read_key(&key.clone().unwrap_or_else(|| folder.key(KeyRole::Approver)))?;
+    let key = key.clone().unwrap_or_else(|| folder.key(KeyRole::Approver));
+    let key = keyfile::read(&key, || folder.passphrase_file())?;
     let genesis = ledger::genesis(&folder)?;
     // What it lets pass is carried out, as if it had passed at once.
     let session = Session::open(&folder)?;
@@ -117,7 +119,7 @@ fn submit(Answer { data, tenant, id, reason, key }: &Answer, granted: bool) -> R
         let intent = intent_of(&found, id.as_str())
             .ok_or_else(|| Failure::new(Code::ApprovalUnknown, format!("{tenant}/{id} does not wait")))?;
         let statement = Statement::Approve { granted, intent, reason: reason.clone() };
-        let act = ledger::sign_act(&key, genesis.ledger, statement, &Clock::Wall)?;
+        let act = ledger::act_by(std::slice::from_ref(&key), genesis.ledger, statement, &Clock::Wall)?;
         let mut answer = session.post("/v1/approvals", act.to_envelope())?;
         // What became of it: still waiting, or decided again.
         let case = session.get(&format!("/v1/decisions/{}/{}", encode(tenant.as_str()), encode(id.as_str())))?;

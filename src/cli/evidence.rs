@@ -13,7 +13,8 @@ use super::session::Session;
 use super::{Data, Found, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
-use crate::folder::{KeyRole, read_key};
+use crate::folder::KeyRole;
+use crate::keyfile;
 use crate::ledger;
 
 /// `writ evidence ...`
@@ -68,7 +69,8 @@ pub(super) fn run(command: &Command) -> Result<Found> {
         issued_at: now,
         expires_at: now.plus(hours * 3_600_000_000),
     };
-    let key = read_key(&key.clone().unwrap_or_else(|| folder.key(KeyRole::Approver)))?;
+    let key = key.clone().unwrap_or_else(|| folder.key(KeyRole::Approver));
+    let key = keyfile::read(&key, || folder.passphrase_file())?;
     let evidence = ledger::sign(evidence, &key)?;
     let session = Session::administer(&folder)?;
     let answer = session.post("/v1/evidence", evidence.to_envelope());

@@ -7,17 +7,19 @@ use serde_json::json;
 
 use writ_kernel::policy::Policy;
 use writ_schemas::act::Statement;
+use writ_schemas::errors::Code;
 use writ_schemas::ids::KeyId;
 use writ_schemas::policy::Bundle;
 
 use super::session::Session;
 use super::{Data, Found, name, output, policy};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Failure, Result};
-use crate::folder::{self, Folder, KeyRole};
+use crate::folder::{Folder, KeyRole};
 use crate::kafka::{INTENTS, cluster};
-use crate::ledger;
+use crate::keyfile;
+use crate::ledger::{self, Operators};
 
 const EXAMPLE_POLICY: &str = include_str!("example_policy.json");
 
@@ -27,7 +29,7 @@ const EXAMPLE_CASES: &str = include_str!("example_cases.json");
 /// Arguments of `writ init`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:  writ init --data ./ledger\n          writ init --data ./ledger --kafka 127.0.0.1:9092"
+    after_help = "Example:  writ init --data ./ledger\n          writ init --data ./ledger --kafka 127.0.0.1:9092\n          writ init --data ./ledger --operator-key ann.key --operator-key bob.key --operator-key eve.key --quorum 2"
 )]
 pub(super) struct Args {
     #[command(flatten)]
@@ -38,6 +40,13 @@ pub(super) struct Args {
     /// The name under which checkpoints are published
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
+    /// The key file of an operator, who signs genesis and the first acts; several may be given. Without any, one operator's key
+    /// is made in the folder
+    #[arg(long = "operator-key", value_name = "FILE")]
+    operator_keys: Vec<PathBuf>,
+    /// How many of the operators an administrative act needs
+    #[arg(long, value_name = "N", requires = "operator_keys")]
+    quorum: Option<u32>,
     /// The policy bundle to activate, instead of the example
     #[arg(long, value_name = "DIR")]
     policy: Option<PathBuf>,
@@ -60,7 +69,8 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         None => None,
     };
     let clock = Clock::Wall;
-    let genesis = ledger::create(&folder, args.origin.clone(), &clock)?;
+    let operators = operators(args)?;
+    let genesis = ledger::create_for(&operators, &folder, args.origin.clone(), &clock)?;
     let digest = Policy::compile(&bundle)?.digest();
     let (producer, approver) = write_files(&folder, args, &bundle).inspect_err(|_| folder.unmake())?;
     let mut statements = vec![
@@ -72,9 +82,13 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         let cluster::Topic { cluster, topic_id, partitions } = topic;
         statements.push(Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions });
     }
+    let operators = match operators {
+        Operators::Made => vec![folder.read_key(KeyRole::Operator)?],
+        Operators::Given { keys, .. } => keys,
+    };
     let session = Session::administer(&folder)?;
     for statement in statements {
-        let act = ledger::act(&folder, genesis.value(), statement, &clock)?;
+        let act = ledger::act_by(&operators, genesis.value().ledger, statement, &clock)?;
         session.post("/v1/acts", act.to_envelope())?;
     }
     session.close()?;
@@ -84,19 +98,34 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         output::json(&json!({
             "checkpoint_key": genesis.checkpoint_key, "data": folder.root().display().to_string(),
             "decision_key": genesis.decision_key, "ledger": genesis.ledger, "operators": genesis.operators,
-            "origin": genesis.origin, "policy": digest, "producer": producer,
+            "origin": genesis.origin, "policy": digest, "producer": producer, "quorum": genesis.quorum,
         }));
     } else {
         output::line(format!("ledger    {}", genesis.ledger));
         output::line(format!("folder    {}", folder.root().display()));
         output::line(format!("decisions {}", genesis.decision_key));
         output::line(format!("policy    {digest}"));
+        if !args.operator_keys.is_empty() {
+            output::line(format!("operators {}, of whom {} sign an act", genesis.operators.len(), genesis.quorum));
+        }
         output::line(format!(
             "\nNext:     writ submit --data {0} intents.jsonl\n          writ verify --data {0}",
             folder.root().display()
         ));
     }
     Ok(Found::Yes)
+}
+
+/// Whoever is to administer. Their keys lie elsewhere, so nothing but the environment says where a passphrase is.
+fn operators(args: &Args) -> Result<Operators> {
+    let read = |path: &PathBuf| keyfile::read(path, || Ok(config::passphrase_file()));
+    let keys = args.operator_keys.iter().map(read).collect::<Result<Vec<_>>>()?;
+    match (keys.len(), args.quorum) {
+        (0, _) => Ok(Operators::Made),
+        (1, None) => Ok(Operators::Given { keys, quorum: 1 }),
+        (_, Some(quorum)) => Ok(Operators::Given { keys, quorum }),
+        (_, None) => Err(Failure::new(Code::Usage, "of several operators, --quorum says how many an act needs")),
+    }
 }
 
 /// Writes what is not the ledger's own: configuration, policy, the example keys, whose ids it returns.
@@ -113,8 +142,8 @@ fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<(KeyId, 
         std::fs::create_dir(&cases).map_err(|e| Failure::io(&cases, &e))?;
         write(cases.join("example.json"), EXAMPLE_CASES.to_owned())?;
     }
-    let producer = folder::make_key(&folder.key(KeyRole::Producer))?.id();
-    let approver = folder::make_key(&folder.key(KeyRole::Approver))?.id();
+    let producer = keyfile::make(&folder.key(KeyRole::Producer), None)?.id();
+    let approver = keyfile::make(&folder.key(KeyRole::Approver), None)?.id();
     Ok((producer, approver))
 }
 

@@ -25,10 +25,10 @@ use super::{Found, output};
 use crate::api::LINES_MAX;
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
-use crate::folder::{Folder, KeyRole, read_key};
+use crate::folder::{Folder, KeyRole};
 use crate::kafka::answers::{Answers, Heard, Refused};
 use crate::kafka::producer;
-use crate::{api, intake, ledger, query};
+use crate::{api, config, intake, keyfile, ledger, query};
 
 /// How many lines without an answer are named.
 const UNANSWERED_NAMED_MAX: usize = 10;
@@ -78,7 +78,8 @@ struct Line {
 pub(super) fn run(args: &Args) -> Result<Found> {
     // Whoever sends signed envelopes needs no key, so that there is none counts only when a line is to be signed.
     let key = match (&args.key, &args.data) {
-        (Some(path), _) => Ok(read_key(path)?),
+        (Some(path), Some(dir)) => Ok(keyfile::read(path, || Folder::at(dir).passphrase_file())?),
+        (Some(path), None) => Ok(keyfile::read(path, || Ok(config::passphrase_file()))?),
         (None, Some(dir)) => {
             let folder = Folder::at(dir);
             folder.require()?;

@@ -89,7 +89,8 @@ fn quorum(genesis: &Genesis, act: &Signed<Act>) -> Result<(), Refusal> {
     let signers: BTreeSet<KeyId> = act.signatures().iter().map(|one| one.key).collect();
     let operators = signers.iter().filter(|key| genesis.operators.contains(key)).count();
     if operators < usize::try_from(genesis.quorum).unwrap_or(usize::MAX) {
-        let why = format!("{operators} operator signatures, {} needed", genesis.quorum);
+        let (all, needed) = (genesis.operators.len(), genesis.quorum);
+        let why = format!("signed by {operators} of {all} operators, {needed} needed");
         return Err(Refusal::new(Code::ActRefused, why));
     }
     Ok(())

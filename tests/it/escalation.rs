@@ -140,7 +140,7 @@ fn the_round_that_passes_is_decided_by_all_gates_under_the_policy_then_in_force(
     // The key of an approver counts if it is trusted when it is counted.
     desk.submit(&pay("4"), &[]);
     desk.answer("grant", "4", &ada).ended(0);
-    let ada_id = writ::folder::read_key(std::path::Path::new(&ada)).expect("a key").id().to_string();
+    let ada_id = writ::keyfile::read(std::path::Path::new(&ada), || Ok(None)).expect("a key").id().to_string();
     writ(["key", "revoke", "--data", desk.0.data(), &ada_id]).ended(0);
     assert_eq!(desk.answer("grant", "4", &bob).ended(0).json()["code"], "ERR_APPROVAL_NEEDED");
     let cleo = desk.trust("cleo.key", "cleo", "manager");
@@ -182,7 +182,7 @@ fn an_answer_over_the_network_is_an_approval_and_nothing_else() {
     let (soon, past) = (hours_ahead(1), hours_ahead(-1));
     let post = |file: &str, ledger, expires_at, statement| {
         let act = Act { expires_at, ledger, nonce: "n-1".parse().expect("a name"), statement };
-        let key = writ::folder::read_key(std::path::Path::new(file)).expect("a key");
+        let key = writ::keyfile::read(std::path::Path::new(file), || Ok(None)).expect("a key");
         let envelope = Signed::unsigned(act).expect("JSON").sign(&key).to_envelope();
         let (_, body) = served.ask("POST", "/v1/approvals", "application/json", &envelope);
         let body: Value = serde_json::from_str(&body).expect("JSON");

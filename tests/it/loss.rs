@@ -19,6 +19,7 @@ use writ::error::Failure;
 use writ::progress::Progress;
 use writ::queue::Queue;
 use writ::sequencer::{Answer, Effect, Input, Passed, Sequencer, Submission, Submitted};
+use writ::signer::Signer;
 use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
 use writ_log::storage::Fault;
@@ -280,7 +281,7 @@ fn write<S: Storage + Clone>(
         let sequencer = Sequencer {
             state,
             log,
-            key: key(12),
+            signer: Signer::Held(Box::new(key(12))),
             clock: Clock::manual(NOW),
             queue,
             effects,

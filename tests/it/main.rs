@@ -33,3 +33,7 @@ mod unserved;
 mod kafka;
 mod ended;
 mod init;
+mod keys;
+mod signer;
+mod acts;
+mod errors;

@@ -265,7 +265,7 @@ fn the_same_statement_by_two_keys_is_two_pieces_of_evidence() {
     assert_eq!(state(&desk.0.key("approver.key")), "already");
     assert_eq!(desk.ask("2", "pay", None, &[&digest]), "OK");
     assert_eq!(desk.ask("3", "two", None, &[&digest]), MISSING);
-    assert_eq!(state(&writ::folder::read_key(Path::new(&other)).expect("a key")), "recorded");
+    assert_eq!(state(&writ::keyfile::read(Path::new(&other), || Ok(None)).expect("a key")), "recorded");
     assert_eq!(desk.ask("4", "two", None, &[&digest]), "OK");
     served.stop();
     desk.holds();

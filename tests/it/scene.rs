@@ -164,7 +164,7 @@ impl Scene {
 
     /// One of the ledger's keys.
     pub(crate) fn key(&self, file: &str) -> SecretKey {
-        writ::folder::read_key(&self.inside("keys").join(file)).expect("a key")
+        writ::keyfile::read(&self.inside("keys").join(file), || Ok(None)).expect("a key")
     }
 
     /// The ledger's id.
@@ -187,6 +187,7 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
             fs::write(&to, bytes.get(..used).unwrap_or_default()).expect("a file");
             let file = fs::OpenOptions::new().write(true).open(&to).expect("a file");
             file.set_len(u64::try_from(bytes.len()).expect("a length")).expect("a length");
+            fs::set_permissions(&to, fs::metadata(&from).expect("a file").permissions()).expect("permissions");
         }
     }
 }

@@ -178,6 +178,12 @@ pub(super) const ROWS: &[Row] = &[
     row("a wrong type in the configuration", Code::Config, |it| configured(it, "checkpoint_interval_ms = \"often\"")),
     row("a wrong value in the configuration", Code::Config, |it| configured(it, "checkpoint_interval_ms = 5000")),
     row("no patience in the configuration", Code::Config, |it| configured(it, "request_patience_ms = 0")),
+    row("a signer without a program", Code::Config, |it| configured(it, "[signer]\ndecision = []")),
+    row("a signer without patience", Code::Config, |it| configured(it, "[signer]\ntimeout_ms = 0")),
+    row("a signer for a role that has none", Code::Config, |it| configured(it, "[signer]\nproducer = [\"x\"]")),
+    row("a signer that is no program", Code::SignerFailed, |it| {
+        configured(it, "[signer]\ndecision = [\"/nowhere/signer\"]")
+    }),
     row("a negative value in the configuration", Code::Config, |it| configured(it, "connector_calls_max = -1")),
     row("a configuration that is not UTF-8", Code::Config, |it| {
         fs::write(it.inside("writ.toml"), [0xff, 0xfe]).expect("written");

@@ -1,0 +1,56 @@
+//! Administrative acts, made and signed here.
+
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::dsse::{Signed, ToSign};
+use writ_schemas::errors::Code;
+use writ_schemas::genesis::Genesis;
+use writ_schemas::ids::{LedgerId, hex};
+use writ_schemas::keys::SecretKey;
+
+use crate::clock::Clock;
+use crate::error::{Failure, Result};
+use crate::folder::{self, Folder, KeyRole};
+use crate::signer::Signer;
+
+/// How long an act made here may wait to be submitted: an hour, in microseconds.
+const VALIDITY: u64 = 3_600_000_000;
+
+/// A statement as an act that the operator of this folder signs: all that a ledger needs where one operator is a quorum.
+///
+/// # Errors
+/// `ERR_ACT_REFUSED` where one is not; `ERR_KEY_FILE`, `ERR_SIGNER_FAILED`: as [`Signer`].
+pub fn act(folder: &Folder, genesis: &Genesis, statement: Statement, clock: &Clock) -> Result<Signed<Act>> {
+    if genesis.quorum > 1 {
+        let (needed, all) = (genesis.quorum, genesis.operators.len());
+        let why = format!(
+            "{needed} of this ledger's {all} operators have to sign: write it down with `writ act new`, let each sign the \
+             file with `writ act sign`, then `writ act submit`"
+        );
+        return Err(Failure::new(Code::ActRefused, why));
+    }
+    let mut act = draft(genesis.ledger, statement, VALIDITY, clock)?;
+    let signature = Signer::of(folder, KeyRole::Operator, &genesis.operators)?.sign(&act.message())?;
+    act.attach(signature);
+    Ok(act)
+}
+
+/// A statement as an act that all of these sign.
+///
+/// # Errors
+/// JSON cannot say it.
+pub fn act_by(keys: &[SecretKey], ledger: LedgerId, statement: Statement, clock: &Clock) -> Result<Signed<Act>> {
+    let mut act = draft(ledger, statement, VALIDITY, clock)?;
+    keys.iter().for_each(|key| act.add_signature(key));
+    Ok(act)
+}
+
+/// A statement as an act that nobody has signed yet, and that may be submitted for so many microseconds.
+///
+/// # Errors
+/// JSON cannot say it.
+pub fn draft(ledger: LedgerId, statement: Statement, validity: u64, clock: &Clock) -> Result<Signed<Act>> {
+    let nonce = hex(&folder::random::<16>()?);
+    let nonce = nonce.parse().map_err(|e| Failure::new(Code::Io, e))?;
+    let act = Act { ledger, nonce, expires_at: clock.now().plus(validity), statement };
+    Ok(writ_kernel::execution::document(act)?)
+}
