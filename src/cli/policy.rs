@@ -149,13 +149,18 @@ fn explain(data: &Data, tenant: &str, id: &str, json: bool) -> Result<Found> {
         output::json(&told);
         return Ok(Found::Yes);
     }
-    let (verdict, code) = (output::text(&told, "/verdict"), output::text(&told, "/code"));
-    output::line(format!("{} {code}  {}", output::verdict(verdict), output::text(&told, "/because")));
+    print_explanation(&told);
+    Ok(Found::Yes)
+}
+
+/// A decision, and what of its requirement was met.
+pub(super) fn print_explanation(told: &Value) {
+    let (verdict, code) = (output::text(told, "/verdict"), output::text(told, "/code"));
+    output::line(format!("{} {code}  {}", output::verdict(verdict), output::text(told, "/because")));
     match &told["requirement"] {
         Value::Null => output::line("the gate of proof requirements was not reached, or asks for nothing"),
         requirement => print_tree(requirement, 1),
     }
-    Ok(Found::Yes)
 }
 
 fn print_tree(node: &Value, depth: usize) {
