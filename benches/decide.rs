@@ -118,8 +118,11 @@ fn scene(bundle: Bundle) -> (State, Signed<Intent>) {
     (state, sign(serde_json::from_value(intent).expect("an intent")))
 }
 
+/// What is measured.
+type Asked<'a> = Box<dyn FnMut() + 'a>;
+
 /// The median of nanoseconds for each of [`DECISIONS`], for each of these; in turns, so that a noisy machine is noisy to all.
-fn measure(mut whats: Vec<Box<dyn FnMut() + '_>>) -> Vec<f64> {
+fn measure(mut whats: Vec<Asked<'_>>) -> Vec<f64> {
     let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); whats.len()];
     for _ in 0..ROUNDS {
         for (what, rounds) in whats.iter_mut().zip(&mut rounds) {
@@ -148,8 +151,8 @@ fn main() {
         let decision = decided(scene);
         assert_eq!((decision.verdict, decision.execution.is_some()), (Verdict::Pass, true), "{}", decision.because);
     }
-    let ask = |scene| Box::new(move || drop(black_box(decided(scene)))) as Box<dyn FnMut()>;
-    table("decide, ns", &sizes, &measure(scenes.iter().map(ask).collect()));
+    let decide_all = scenes.iter().map(|scene| -> Asked<'_> { Box::new(|| drop(black_box(decided(scene)))) });
+    table("decide, ns", &sizes, &measure(decide_all.collect()));
 
     let Some((state, intent)) = scenes.first() else { return };
     let facts = decide(state, LEDGER, intent, key_id(), state.next(), NOW).facts;
@@ -163,8 +166,8 @@ fn main() {
     let policies: Vec<Policy> = sizes.iter().map(|rules| Policy::compile(&bundle(*rules)).expect("a policy")).collect();
     let judged = |policy| judge(Some(policy), intent.value(), key_id(), &facts, NOW);
     assert!(policies.iter().all(|policy| judged(policy).verdict == Verdict::Pass));
-    let ask = |policy| Box::new(move || drop(black_box(judged(policy)))) as Box<dyn FnMut()>;
-    table("judge, ns", &sizes, &measure(policies.iter().map(ask).collect()));
+    let judge_all = policies.iter().map(|policy| -> Asked<'_> { Box::new(|| drop(black_box(judged(policy)))) });
+    table("judge, ns", &sizes, &measure(judge_all.collect()));
 }
 
 fn key_id() -> writ_schemas::ids::KeyId {

@@ -196,8 +196,13 @@ impl Opened {
 
         for (decision, open) in state.open() {
             if open.dispatched_at.is_some() {
-                let ending =
-                    Ending { decision: *decision, status: Status::Uncertain, code: Code::Interrupted, output: None };
+                let ending = Ending {
+                    decision: *decision,
+                    status: Status::Uncertain,
+                    code: Code::Interrupted,
+                    output: None,
+                    because: None,
+                };
                 queue.report(Input::Ended(ending, None));
             } else if passed == Passed::CarriedOut {
                 let intent = waiting.take(*decision)?;
@@ -212,8 +217,8 @@ impl Opened {
         }
 
         let content = ContentStore::at(folder.content());
-        let bundle = state.policy().map(|policy| policy.bundle().clone());
-        let executor = Executor::new(Arc::clone(&queue), content, bundle.as_ref(), config.connector_calls_max);
+        let policy = state.policy().map(Arc::clone);
+        let executor = Executor::new(Arc::clone(&queue), content, policy, clock.clone(), config.connector_calls_max);
         let checkpointer = Checkpointer {
             origin: genesis.origin.clone(),
             signer: checkpoint_signer,

@@ -21,9 +21,9 @@ use tracing::{debug_span, info};
 use writ_kernel::admission;
 use writ_kernel::decide::{Identity, decide, decide_again, identify};
 use writ_kernel::execution::{self, Dispatch, Ending, conclude};
+use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
 use writ_log::{Log, Storage};
-use writ_schemas::act::Statement;
 use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{Signature, Signed, ToSign};
 use writ_schemas::entry::{Chain, Entry, Header, SALT_LEN};
@@ -134,6 +134,10 @@ struct Batch {
     replies: Vec<(oneshot::Sender<Answer>, Reply)>,
     /// The intents that were decided again, by the place of their decision.
     again: BTreeMap<usize, Box<Signed<Intent>>>,
+    /// Dispatches that were asked for too early, and until when they wait.
+    later: Vec<(Seq, UnixMicros)>,
+    /// The policies that came in force, in their order: later ones do not speak for what was dispatched before them.
+    policies: VecDeque<Arc<Policy>>,
 }
 
 /// An answer that may still need its signature.
@@ -198,7 +202,15 @@ impl<S: Storage + Clone> Sequencer<S> {
             ));
         }
         let now = wall.max(last.plus(1));
-        let mut batch = Batch { now, events: Vec::new(), bytes: 0, replies: Vec::new(), again: BTreeMap::new() };
+        let mut batch = Batch {
+            now,
+            events: Vec::new(),
+            bytes: 0,
+            replies: Vec::new(),
+            again: BTreeMap::new(),
+            later: Vec::new(),
+            policies: VecDeque::new(),
+        };
         while let Some(intent) = self.state.due(now).filter(|_| batch.bytes < BATCH_BYTES) {
             self.record(&mut batch, Event::DeadlinePassed(intent))?;
             self.judge_again(&mut batch)?;
@@ -237,12 +249,28 @@ impl<S: Storage + Clone> Sequencer<S> {
             Input::Submit(submission) => self.submit(submission, batch, backlog),
             Input::Dispatch(decision) => match execution::dispatch(&self.state, decision, batch.now) {
                 Ok(Dispatch::Start) => self.record(batch, Event::DispatchStarted(decision)),
-                Ok(Dispatch::Expire(code)) => {
-                    self.conclude(Ending { decision, status: Status::Expired, code, output: None }, None, batch)
+                Ok(Dispatch::Wait(until)) => {
+                    batch.later.push((decision, until));
+                    Ok(())
                 }
+                Ok(Dispatch::Expire(code)) => self.conclude(
+                    Ending { decision, status: Status::Expired, code, output: None, because: None },
+                    None,
+                    batch,
+                ),
                 Err(refusal) => Err(refusal.into()),
             },
             Input::Ended(ending, output) => self.conclude(ending, output, batch),
+            Input::DidNothing(decision, because) => {
+                match execution::retry(&self.state, decision, &because, batch.now) {
+                    Some(retried) => self.record(batch, Event::DispatchRetried(retried)),
+                    None => {
+                        let (status, code) = (Status::Failed, Code::ConnectorUnavailable);
+                        let because = Some(because);
+                        self.conclude(Ending { decision, status, code, output: None, because }, None, batch)
+                    }
+                }
+            }
             Input::Gap(gap) => self.record(batch, Event::SourceGap(gap)),
             Input::Barrier(reply) => {
                 batch.replies.push((reply, Reply::Known(Answer::Already)));
@@ -364,7 +392,7 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 
     fn conclude(&mut self, ending: Ending, output: Option<Vec<u8>>, batch: &mut Batch) -> Result<()> {
-        let receipt = conclude(&self.state, self.ledger(), ending, batch.now)?;
+        let receipt = conclude(&self.state, self.ledger(), &ending, batch.now)?;
         telemetry::receipt(receipt.status.as_str(), receipt.code);
         let receipt = execution::document(receipt)?;
         self.record(batch, Event::ReceiptIssued(ReceiptIssued { receipt, output }))
@@ -385,6 +413,9 @@ impl<S: Storage + Clone> Sequencer<S> {
     /// Puts an event in its place and folds it in at once, so that the next input of the batch sees it.
     fn record(&mut self, batch: &mut Batch, event: Event) -> Result<()> {
         self.state.apply(self.state.next(), batch.now, &event)?;
+        if matches!(event, Event::PolicyActivated(_)) {
+            batch.policies.extend(self.state.policy().map(Arc::clone));
+        }
         batch.bytes += approximate_len(&event);
         batch.events.push(event);
         Ok(())
@@ -396,7 +427,7 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     /// Signs and encodes the batch, writes it once, and only then hands out what follows from it.
     fn commit(&mut self, batch: Batch) -> Result<()> {
-        let Batch { now, mut events, replies, again, .. } = batch;
+        let Batch { now, mut events, replies, again, later, policies, .. } = batch;
         let first = self.log.chain().next;
         if !events.is_empty() {
             let signed = Stopwatch::start();
@@ -420,7 +451,10 @@ impl<S: Storage + Clone> Sequencer<S> {
             let _ = self.headers.send(entries.iter().map(|entry| entry.header).collect());
         }
         self.progress.advance(self.log.chain().next);
-        self.tell(first, events, replies, again);
+        for (decision, until) in later {
+            let _ = self.effects.send(Effect::Later(decision, until)); // the executor may have ended before
+        }
+        self.tell(first, events, replies, again, policies);
         Ok(())
     }
 
@@ -431,6 +465,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         events: Vec<Event>,
         replies: Vec<(oneshot::Sender<Answer>, Reply)>,
         mut again: BTreeMap<usize, Box<Signed<Intent>>>,
+        mut policies: VecDeque<Arc<Policy>>,
     ) {
         let place = |at: usize| Seq(first.0 + count(at));
         let answers: Vec<_> = replies
@@ -448,7 +483,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let mut intent = None;
         for (at, event) in events.into_iter().enumerate() {
             intent = again.remove(&at).or(intent);
-            if let Some(effect) = self.effect(place(at), event, &mut intent)
+            if let Some(effect) = self.effect(place(at), event, &mut intent, &mut policies)
                 && self.effects.send(effect).is_err()
             {
                 info!("the executor has ended; what passed is dispatched at the next opening");
@@ -460,7 +495,13 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 
     /// What follows from one event. An intent waits in `intent` for its decision, which is the next event.
-    fn effect(&self, seq: Seq, event: Event, intent: &mut Option<Box<Signed<Intent>>>) -> Option<Effect> {
+    fn effect(
+        &self,
+        seq: Seq,
+        event: Event,
+        intent: &mut Option<Box<Signed<Intent>>>,
+        policies: &mut VecDeque<Arc<Policy>>,
+    ) -> Option<Effect> {
         match event {
             Event::IntentAdmitted(admitted) => {
                 *intent = Some(Box::new(admitted.intent));
@@ -473,11 +514,9 @@ impl<S: Storage + Clone> Sequencer<S> {
                 Some(Effect::Ready(Box::new(Job { decision: seq, open, intent, weight })))
             }
             Event::DispatchStarted(decision) => Some(Effect::Call(decision)),
+            Event::DispatchRetried(retried) => Some(Effect::Later(retried.decision, retried.due)),
             Event::ReceiptIssued(issued) => Some(Effect::Closed(issued.receipt.value().decision_seq)),
-            Event::PolicyActivated(act) => match &act.value().statement {
-                Statement::ActivatePolicy { bundle } => Some(Effect::Policy(Box::new(bundle.clone()))),
-                _ => None,
-            },
+            Event::PolicyActivated(_) => policies.pop_front().map(Effect::Policy),
             _ => None,
         }
     }

@@ -492,6 +492,7 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
         Event::RecordRefused(_)
         | Event::SourceAdvanced(_)
         | Event::DispatchStarted(_)
+        | Event::DispatchRetried(_)
         | Event::DeadlinePassed(_)
         | Event::StateHashed(_)
         | Event::CheckpointSigned(_)

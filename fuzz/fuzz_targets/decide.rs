@@ -273,7 +273,13 @@ impl BundleSpec {
             timing: None,
             escalates: None,
         });
-        let echo = Connector { kind: ConnectorKind::Echo, output_schema: json!({}) };
+        let echo = Connector {
+            kind: ConnectorKind::Echo,
+            input_schema: None,
+            output_schema: json!({}),
+            retry: None,
+            breaker: None,
+        };
         Bundle {
             name: name("bundle"),
             gates: GateModes { temporal: off("not built"), proof: mode(0), budget: mode(1), escalation: rare },
@@ -425,7 +431,7 @@ impl House {
             Step::Conclude { which, status, output } => {
                 let (status, code) = pick(ENDINGS, status);
                 let output = output.then(|| Digest::of(&[which]));
-                self.conclude(Ending { decision: self.run(which), status, code, output });
+                self.conclude(Ending { decision: self.run(which), status, code, output, because: None });
             }
             Step::Advance { partition: of, by } => {
                 let next = self.position(&partition(of)) + u64::from(by);
@@ -586,15 +592,16 @@ impl House {
                 assert!(execution::dispatch(&self.live, decision, self.now).is_err(), "a single winner");
             }
             Ok(Dispatch::Expire(code)) => {
-                self.conclude(Ending { decision, status: Status::Expired, code, output: None });
+                self.conclude(Ending { decision, status: Status::Expired, code, output: None, because: None });
             }
+            Ok(Dispatch::Wait(_)) => panic!("nothing is tried again here"),
             Err(_) => {}
         }
     }
 
     fn conclude(&mut self, ending: Ending) {
-        let concluded = execution::conclude(&self.live, LEDGER, ending, self.now);
-        assert_eq!(concluded, execution::conclude(&self.replayed, LEDGER, ending, self.now));
+        let concluded = execution::conclude(&self.live, LEDGER, &ending, self.now);
+        assert_eq!(concluded, execution::conclude(&self.replayed, LEDGER, &ending, self.now));
         assert_eq!(concluded.is_ok(), self.model.can_end(&ending));
         let Ok(receipt) = concluded else { return };
         let charged = receipt.usage.first().map(|usage| usage.amount);

@@ -45,6 +45,7 @@ impl Projection for Metering {
             | Event::RecordRefused(_)
             | Event::SourceAdvanced(_)
             | Event::DispatchStarted(_)
+            | Event::DispatchRetried(_)
             | Event::EvidenceRegistered(_)
             | Event::ApprovalRecorded(_)
             | Event::DeadlinePassed(_)

@@ -76,6 +76,7 @@ impl Projection for ProofGraph {
             Event::RecordRefused(_)
             | Event::SourceAdvanced(_)
             | Event::DispatchStarted(_)
+            | Event::DispatchRetried(_)
             | Event::StateHashed(_)
             | Event::TailCut(_)
             | Event::SourceGap(_) => Ok(()),

@@ -14,7 +14,7 @@ use crate::entry::PAYLOAD_BYTES_MAX;
 use crate::errors::Code;
 use crate::evidence::Evidence;
 use crate::genesis::Genesis;
-use crate::ids::{Digest, Name, Seq};
+use crate::ids::{Digest, Name, Seq, UnixMicros};
 use crate::intent::Intent;
 use crate::receipt::Receipt;
 use crate::strict::Refusal;
@@ -108,7 +108,7 @@ kinds! {
     SourceGap = 27,
     /// Reserved: records above a source's quota were counted.
     RecordsOverQuota = 28,
-    /// Reserved: a dispatch was tried again.
+    /// A dispatch that certainly did nothing comes again.
     DispatchRetried = 29,
     /// Reserved: a payload was erased by a signed act.
     PayloadErased = 30,
@@ -227,6 +227,19 @@ pub struct ReceiptIssued {
     pub output: Option<Vec<u8>>,
 }
 
+/// A dispatch that certainly did nothing, and comes again.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DispatchRetried {
+    /// The entry of the decision.
+    pub decision: Seq,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// From when on the next one may be made.
+    pub due: UnixMicros,
+    /// Why the last one failed, for a person; bounded.
+    pub because: String,
+}
+
 /// What was cut.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct TailCut {
@@ -327,6 +340,8 @@ events! {
     PartitionsBound(Signed<Act>),
     /// What was missed.
     SourceGap(SourceGap),
+    /// What comes again.
+    DispatchRetried(DispatchRetried),
 }
 
 impl Event {
@@ -349,6 +364,7 @@ impl Event {
             | Event::SourceAdvanced(_)
             | Event::DecisionMade(_)
             | Event::DispatchStarted(_)
+            | Event::DispatchRetried(_)
             | Event::ReceiptIssued(_)
             | Event::EvidenceRegistered(_)
             | Event::DeadlinePassed(_)

@@ -16,7 +16,6 @@ use super::session::{self, Session, encode};
 use super::{Data, Found, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
-use crate::executor::contract;
 use crate::ledger;
 
 mod cases;
@@ -199,6 +198,5 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Bundle> {
         Failure::new(code, refusal.detail)
     })?;
     Policy::compile(&bundle)?;
-    contract::check_schemas(&bundle)?;
     Ok(bundle)
 }

@@ -22,6 +22,8 @@ mod desk;
 mod requirements;
 mod gates;
 mod escalation;
+mod shop;
+mod execution;
 mod planted;
 mod unreadable;
 mod regress;

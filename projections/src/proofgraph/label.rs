@@ -92,6 +92,7 @@ impl Words {
             Event::RecordRefused(_)
             | Event::SourceAdvanced(_)
             | Event::DispatchStarted(_)
+            | Event::DispatchRetried(_)
             | Event::StateHashed(_)
             | Event::TailCut(_)
             | Event::SourceGap(_) => Words::default(),
