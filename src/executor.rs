@@ -31,8 +31,10 @@ use crate::telemetry;
 pub mod content;
 pub mod http;
 pub mod output;
+pub mod stage;
 
 use content::ContentStore;
+use stage::{Stage, reached};
 
 /// How many `echo` executions are under way at once: a batch and the next.
 const ECHO_MAX: usize = 2048;
@@ -170,6 +172,7 @@ impl Executor {
         for lane in [&mut self.echo, &mut self.http] {
             while lane.under_way.len() < lane.under_way_max {
                 let Some(job) = lane.waiting.pop_front() else { break };
+                reached(Stage::Passed);
                 self.queue.report(Input::Dispatch(job.decision));
                 lane.under_way.insert(job.decision, job);
             }
@@ -183,6 +186,7 @@ impl Executor {
             warn!(%decision, "a dispatch without its job; it becomes uncertain at the next opening");
             return;
         };
+        reached(Stage::Dispatched);
         let end = move |status, code| Input::Ended(ending(decision, status, code), None);
         let Ok(effect) = job.intent.value().effect() else {
             return self.queue.report(end(Status::Failed, Code::EffectDigest));
@@ -195,6 +199,7 @@ impl Executor {
         let Some((connector, shapes)) = found else {
             return self.queue.report(end(Status::Failed, Code::ConnectorUnknown));
         };
+        reached(Stage::Checked);
         match &connector.kind {
             ConnectorKind::Echo => {
                 let args = writ_schemas::canonical::bytes(&job.intent.value().args).unwrap_or_default();
@@ -242,6 +247,7 @@ fn ending(decision: Seq, status: Status, code: Code) -> Ending {
 
 /// An answer to an ending: strict JSON, its canonical form, its pinned shape, its place in the content store.
 fn conclude(decision: Seq, outcome: Outcome, shape: &Shape, content: &ContentStore) -> Input {
+    reached(Stage::Answered);
     let told = |status, code, why| Input::Ended(Ending { because: Some(why), ..ending(decision, status, code) }, None);
     let bytes = match outcome {
         Outcome::Done(bytes) => bytes,
@@ -258,13 +264,17 @@ fn conclude(decision: Seq, outcome: Outcome, shape: &Shape, content: &ContentSto
     } else {
         (Status::Failed, Code::ConnectorContractDrift, Some(shape.differences(&value)))
     };
+    reached(Stage::Judged);
     let digest = Digest::of(&canonical);
     let ending = Ending { decision, status, code, output: Some(digest), because };
     if canonical.len() <= INLINE_OUTPUT_MAX {
         return Input::Ended(ending, Some(canonical));
     }
     match content.put(&digest, &canonical) {
-        Ok(()) => Input::Ended(ending, None),
+        Ok(()) => {
+            reached(Stage::Kept);
+            Input::Ended(ending, None)
+        }
         Err(error) => {
             // The effect happened, but its output cannot be kept: somebody must look.
             warn!(%error, "content store");

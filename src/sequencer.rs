@@ -39,6 +39,7 @@ use writ_schemas::strict::Refusal;
 use crate::checkpoint::NoteSlot;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Failure, Result};
+use crate::executor::stage::{Stage, reached};
 use crate::folder;
 use crate::progress::Progress;
 use crate::queue::Queue;
@@ -247,20 +248,14 @@ impl<S: Storage + Clone> Sequencer<S> {
     fn decide(&mut self, input: Input, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
         match input {
             Input::Submit(submission) => self.submit(submission, batch, backlog),
-            Input::Dispatch(decision) => match execution::dispatch(&self.state, decision, batch.now) {
-                Ok(Dispatch::Start) => self.record(batch, Event::DispatchStarted(decision)),
-                Ok(Dispatch::Wait(until)) => {
-                    batch.later.push((decision, until));
-                    Ok(())
-                }
-                Ok(Dispatch::Expire(code)) => self.conclude(
-                    Ending { decision, status: Status::Expired, code, output: None, because: None },
-                    None,
-                    batch,
-                ),
-                Err(refusal) => Err(refusal.into()),
-            },
-            Input::Ended(ending, output) => self.conclude(ending, output, batch),
+            Input::Dispatch(decision) => {
+                reached(Stage::Asked);
+                self.dispatch(decision, batch)
+            }
+            Input::Ended(ending, output) => {
+                reached(Stage::Ended);
+                self.conclude(ending, output, batch)
+            }
             Input::DidNothing(decision, because) => {
                 match execution::retry(&self.state, decision, &because, batch.now) {
                     Some(retried) => self.record(batch, Event::DispatchRetried(retried)),
@@ -276,6 +271,23 @@ impl<S: Storage + Clone> Sequencer<S> {
                 batch.replies.push((reply, Reply::Known(Answer::Already)));
                 Ok(())
             }
+        }
+    }
+
+    /// A `PASS` whose turn has come.
+    fn dispatch(&mut self, decision: Seq, batch: &mut Batch) -> Result<()> {
+        match execution::dispatch(&self.state, decision, batch.now) {
+            Ok(Dispatch::Start) => self.record(batch, Event::DispatchStarted(decision)),
+            Ok(Dispatch::Wait(until)) => {
+                batch.later.push((decision, until));
+                Ok(())
+            }
+            Ok(Dispatch::Expire(code)) => self.conclude(
+                Ending { decision, status: Status::Expired, code, output: None, because: None },
+                None,
+                batch,
+            ),
+            Err(refusal) => Err(refusal.into()),
         }
     }
 
@@ -435,6 +447,14 @@ impl<S: Storage + Clone> Sequencer<S> {
             telemetry::stage("sign", signed.elapsed());
             let mut chain = *self.log.chain();
             let entries = chain_up(&mut chain, now, payloads)?;
+            let has = |kind: EventKind| events.iter().any(|event| event.kind() == kind);
+            let passes = |kind, stage| {
+                if has(kind) {
+                    reached(stage)
+                }
+            };
+            passes(EventKind::DispatchStarted, Stage::DispatchDecided);
+            passes(EventKind::ReceiptIssued, Stage::ReceiptSigned);
             let appended = Stopwatch::start();
             {
                 let _span = debug_span!("append", entries = entries.len()).entered();
@@ -448,6 +468,8 @@ impl<S: Storage + Clone> Sequencer<S> {
             };
             // ============================== COMMIT POINT ==============================
             // The batch is on the disk. From here on it may be told.
+            passes(EventKind::DispatchStarted, Stage::DispatchDurable);
+            passes(EventKind::ReceiptIssued, Stage::ReceiptDurable);
             let _ = self.headers.send(entries.iter().map(|entry| entry.header).collect());
         }
         self.progress.advance(self.log.chain().next);

@@ -24,6 +24,7 @@ mod gates;
 mod escalation;
 mod shop;
 mod execution;
+mod killed;
 mod planted;
 mod unreadable;
 mod regress;
