@@ -211,6 +211,7 @@ impl Derivation {
             | Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
+            | Event::LedgerKeyRotated(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => admitted(admission::act(&self.state, act, at)),

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use rayon::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{debug_span, info};
 
@@ -25,13 +24,13 @@ use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
 use writ_log::{Log, Storage};
 use writ_schemas::decision::Verdict;
-use writ_schemas::dsse::{Signature, Signed, ToSign};
-use writ_schemas::entry::{Chain, Entry, Header, SALT_LEN};
+use writ_schemas::dsse::Signed;
+use writ_schemas::entry::Header;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{
     Event, EventKind, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, TraceParent,
 };
-use writ_schemas::ids::{KeyId, LedgerId, Name, Seq, UnixMicros};
+use writ_schemas::ids::{KeyId, LedgerId, Name, Seq};
 use writ_schemas::intent::Intent;
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
@@ -40,14 +39,17 @@ use crate::checkpoint::NoteSlot;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Failure, Result};
 use crate::executor::stage::{Stage, reached};
-use crate::folder;
+use crate::folder::{Folder, KeyRole};
 use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::signer::Signer;
 use crate::telemetry;
 
+mod batch;
 mod message;
 
+pub use batch::chain_up;
+use batch::{Batch, Reply, approximate_len, sign_and_encode};
 pub use message::{Answer, Effect, Input, Job, Passed, Submission, Submitted, Weight};
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
@@ -87,6 +89,8 @@ pub struct Sequencer<S> {
     pub state: State,
     /// The log.
     pub log: Log<S>,
+    /// Where the keys are: the one that signs may be handed on.
+    pub folder: Folder,
     /// Signs decisions and receipts.
     pub signer: Signer,
     /// Gives each batch its time.
@@ -125,27 +129,6 @@ impl Backlog {
         self.passed_count >= PASSED_MAX
             || self.passed_since.is_some_and(|since| since.elapsed() >= Duration::from_secs(1))
     }
-}
-
-/// What a batch is made of, until it is durable.
-struct Batch {
-    now: UnixMicros,
-    events: Vec<Event>,
-    bytes: usize,
-    replies: Vec<(oneshot::Sender<Answer>, Reply)>,
-    /// The intents that were decided again, by the place of their decision.
-    again: BTreeMap<usize, Box<Signed<Intent>>>,
-    /// Dispatches that were asked for too early, and until when they wait.
-    later: Vec<(Seq, UnixMicros)>,
-    /// The policies that came in force, in their order: later ones do not speak for what was dispatched before them.
-    policies: VecDeque<Arc<Policy>>,
-}
-
-/// An answer that may still need its signature.
-enum Reply {
-    /// By the event at this place of the batch.
-    Decided(usize),
-    Known(Answer),
 }
 
 impl<S: Storage + Clone> Sequencer<S> {
@@ -203,15 +186,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             ));
         }
         let now = wall.max(last.plus(1));
-        let mut batch = Batch {
-            now,
-            events: Vec::new(),
-            bytes: 0,
-            replies: Vec::new(),
-            again: BTreeMap::new(),
-            later: Vec::new(),
-            policies: VecDeque::new(),
-        };
+        let mut batch = Batch::at(now);
         while let Some(intent) = self.state.due(now).filter(|_| batch.bytes < BATCH_BYTES) {
             self.record(&mut batch, Event::DeadlinePassed(intent))?;
             self.judge_again(&mut batch)?;
@@ -223,7 +198,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let _span = debug_span!("batch", inputs = backlog.inputs.len()).entered();
         let mut batch = self.begin()?;
         let decided = Stopwatch::start();
-        while batch.bytes < BATCH_BYTES {
+        while batch.bytes < BATCH_BYTES && !batch.hands_on {
             let Some(input) = backlog.inputs.pop_front() else { break };
             self.decide(input, &mut batch, backlog)?;
         }
@@ -428,6 +403,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         if matches!(event, Event::PolicyActivated(_)) {
             batch.policies.extend(self.state.policy().map(Arc::clone));
         }
+        batch.hands_on |= matches!(event, Event::LedgerKeyRotated(_));
         batch.bytes += approximate_len(&event);
         batch.events.push(event);
         Ok(())
@@ -439,7 +415,7 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     /// Signs and encodes the batch, writes it once, and only then hands out what follows from it.
     fn commit(&mut self, batch: Batch) -> Result<()> {
-        let Batch { now, mut events, replies, again, later, policies, .. } = batch;
+        let Batch { now, mut events, replies, again, later, policies, hands_on, .. } = batch;
         let first = self.log.chain().next;
         if !events.is_empty() {
             let signed = Stopwatch::start();
@@ -471,6 +447,10 @@ impl<S: Storage + Clone> Sequencer<S> {
             passes(EventKind::DispatchStarted, Stage::DispatchDurable);
             passes(EventKind::ReceiptIssued, Stage::ReceiptDurable);
             let _ = self.headers.send(entries.iter().map(|entry| entry.header).collect());
+        }
+        if hands_on {
+            let expected = self.state.decision_key();
+            self.signer = Signer::of(&self.folder, KeyRole::Decision, expected.as_slice())?.proven()?;
         }
         self.progress.advance(self.log.chain().next);
         for (decision, until) in later {
@@ -542,62 +522,6 @@ impl<S: Storage + Clone> Sequencer<S> {
             _ => None,
         }
     }
-}
-
-/// Signs what is signed by the ledger, and encodes everything, on every core. A command is asked before that: it answers one
-/// after the other.
-fn sign_and_encode(events: &mut [Event], signer: &mut Signer) -> Result<Vec<(EventKind, Vec<u8>)>> {
-    let held = match signer {
-        Signer::Held(key) => Some(&**key),
-        Signer::Command(command) => {
-            command.sign_all(&mut events.iter_mut().filter_map(to_sign).collect::<Vec<_>>())?;
-            None
-        }
-    };
-    events
-        .par_iter_mut()
-        .with_min_len(4)
-        .map(|event| {
-            if let (Some(key), Some(document)) = (held, to_sign(event)) {
-                document.attach(Signature { key: key.id(), bytes: key.sign(&document.message()) });
-            }
-            let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
-            Ok((event.kind(), payload))
-        })
-        .collect()
-}
-
-/// What the ledger itself signs in an event.
-fn to_sign(event: &mut Event) -> Option<&mut dyn ToSign> {
-    match event {
-        Event::DecisionMade(decision) => Some(decision),
-        Event::ReceiptIssued(issued) => Some(&mut issued.receipt),
-        _ => None,
-    }
-}
-
-/// Puts encoded events in their places.
-///
-/// # Errors
-/// The operating system has no random bytes for the salts.
-pub fn chain_up(chain: &mut Chain, now: UnixMicros, payloads: Vec<(EventKind, Vec<u8>)>) -> Result<Vec<Entry>> {
-    let salts: Vec<[u8; SALT_LEN]> = folder::random_many(payloads.len())?;
-    let places = payloads.into_iter().zip(salts);
-    Ok(places.map(|((kind, payload), salt)| chain.append(kind, now, salt, payload)).collect())
-}
-
-/// About how long an event's payload is; signatures and lengths are small beside the documents.
-fn approximate_len(event: &Event) -> usize {
-    const AROUND: usize = 512;
-    let document = match event {
-        Event::IntentAdmitted(admitted) => admitted.intent.payload().len(),
-        Event::DecisionMade(decision) => decision.payload().len(),
-        Event::ReceiptIssued(issued) => issued.receipt.payload().len() + issued.output.as_ref().map_or(0, Vec::len),
-        Event::EvidenceRegistered(evidence) => evidence.payload().len(),
-        Event::PolicyActivated(act) => act.payload().len(),
-        _ => 0,
-    };
-    AROUND + document
 }
 
 fn count(len: usize) -> u64 {

@@ -52,6 +52,7 @@ impl Projection for Metering {
             | Event::PolicyActivated(_)
             | Event::KeyTrusted(_)
             | Event::KeyRevoked(_)
+            | Event::LedgerKeyRotated(_)
             | Event::Frozen(_)
             | Event::Thawed(_)
             | Event::StateHashed(_)

@@ -80,7 +80,7 @@ kinds! {
     KeyTrusted = 13,
     /// A key is not trusted any more.
     KeyRevoked = 14,
-    /// Reserved: the ledger's own key changed.
+    /// The ledger's own key changed.
     LedgerKeyRotated = 15,
     /// Reserved: a budget changed outside of policy.
     BudgetSet = 16,
@@ -326,6 +326,8 @@ events! {
     KeyTrusted(Signed<Act>),
     /// By operators.
     KeyRevoked(Signed<Act>),
+    /// By operators, the old key and the new one.
+    LedgerKeyRotated(Signed<Act>),
     /// By operators.
     Frozen(Signed<Act>),
     /// By operators.
@@ -355,6 +357,7 @@ impl Event {
             | Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
+            | Event::LedgerKeyRotated(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => Some(act),
@@ -422,7 +425,7 @@ mod tests {
         let payload = Event::Thawed(act.clone()).to_payload().expect("encodes");
         let holders: Vec<Event> =
             EventKind::ALL.iter().filter_map(|kind| Event::from_payload(*kind, &payload).ok()).collect();
-        assert!(holders.len() >= 8, "{holders:?}");
+        assert!(holders.len() >= 9, "{holders:?}");
         for event in holders {
             assert_eq!(event.act(), Some(&act), "{}", event.kind().as_str());
         }

@@ -128,6 +128,7 @@ impl State {
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
+            | Event::LedgerKeyRotated(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => self.administer(seq, event, act)?,
@@ -413,6 +414,7 @@ impl State {
             (Statement::RevokeKey { key }, Event::KeyRevoked(_)) => {
                 self.keys.get_mut(key).ok_or(Fault::Statement)?.revoked = Some(seq);
             }
+            (Statement::RotateDecisionKey { key }, Event::LedgerKeyRotated(_)) => self.decision_key = Some(*key),
             (Statement::Freeze { tenant, principal, .. }, Event::Frozen(_)) => match tenant {
                 None => self.frozen = true,
                 Some(tenant) => _ = self.frozen_parts.insert((tenant.clone(), principal.clone())),

@@ -29,6 +29,8 @@ pub struct State {
     pub(crate) next: Seq,
     pub(crate) last_at: UnixMicros,
     pub(crate) genesis: Option<Genesis>,
+    /// The key that signs decisions and receipts, where it is not the one of genesis any more.
+    pub(crate) decision_key: Option<KeyId>,
     /// The whole ledger.
     pub(crate) frozen: bool,
     /// Tenants, and principals of tenants.
@@ -307,6 +309,12 @@ impl State {
         self.genesis.as_ref()
     }
 
+    /// The key that signs decisions and receipts now, once the ledger is opened.
+    #[must_use]
+    pub fn decision_key(&self) -> Option<KeyId> {
+        self.decision_key.or(self.genesis.as_ref().map(|genesis| genesis.decision_key))
+    }
+
     /// Whether the last entry is an intent, whose decision must come next.
     #[must_use]
     pub fn awaits_decision(&self) -> bool {
@@ -408,6 +416,7 @@ impl State {
             3_u8 self.paces;
             4_u8 self.escalated;
             5_u8 self.failing;
+            6_u8 self.decision_key.as_slice();
         }
         Digest(*hasher.finalize().as_bytes())
     }

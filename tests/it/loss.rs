@@ -287,6 +287,7 @@ fn write<S: Storage + Clone>(
     }));
     let result = open(&world).and_then(|(state, log)| {
         let sequencer = Sequencer {
+            folder: writ::folder::Folder::at("nowhere"),
             state,
             log,
             signer: Signer::Held(Box::new(key(12))),

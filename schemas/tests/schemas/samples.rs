@@ -512,6 +512,7 @@ pub(crate) fn acts() -> Vec<Act> {
         Statement::Thaw { principal: None, tenant: Some(n("acme")) },
         Statement::Approve { granted: true, intent: Digest::of(b"intent"), reason: "the customer is right".into() },
         Statement::Approve { granted: false, intent: Digest::of(b"intent"), reason: "twice".into() },
+        Statement::RotateDecisionKey { key: id("approver") },
     ]
     .into_iter()
     .enumerate()
@@ -584,6 +585,7 @@ pub(crate) fn events() -> Vec<Event> {
             due: at(10),
             because: "answered 429".into(),
         }),
+        Event::LedgerKeyRotated(act(13)),
     ]);
     out
 }
