@@ -163,6 +163,9 @@ impl Derivation {
     fn compare(&mut self, entry: &Entry, event: &Event) -> Result<(), Vec<Difference>> {
         let (seq, at, ledger) = (entry.header.seq, entry.header.recorded_at, entry.header.ledger);
         self.compare_due(event, at)?;
+        if self.state.awaits_decision() && at != self.state.last_at() {
+            return Err(one("recorded_at", at.0, self.state.last_at().0));
+        }
         match event {
             Event::IntentAdmitted(admitted) => {
                 self.compare_source(&admitted.source)?;
@@ -304,7 +307,7 @@ impl Derivation {
             return Err(fields);
         }
         // The first ledgers did not say where an output drifted.
-        let derived = shape.filter(|_| because.is_some()).map(|shape| shape.differences(&value));
+        let derived = shape.filter(|_| because.is_some()).map(|shape| shape.difference(&value));
         let derived = derived.map(|why| Refusal::new(*code, why).detail).filter(|why| !why.is_empty());
         if *because == derived { Ok(()) } else { Err(one("because", because.clone(), derived)) }
     }

@@ -8,6 +8,7 @@
 //! **Invariant:** no connector is called before its `DispatchStarted` is durable, and none twice for one.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -17,15 +18,20 @@ use tracing::{debug_span, warn};
 use writ_kernel::execution::Ending;
 use writ_kernel::policy::Policy;
 use writ_kernel::shape::Shape;
+use writ_kernel::state::Open;
+use writ_log::Reader;
+use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::event::INLINE_OUTPUT_MAX;
+use writ_schemas::event::{Event, INLINE_OUTPUT_MAX};
 use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
+use writ_schemas::intent::Intent;
 use writ_schemas::policy::ConnectorKind;
 use writ_schemas::receipt::Status;
 
 use crate::clock::{Clock, Stopwatch};
+use crate::error::{Failure, Result};
 use crate::queue::Queue;
-use crate::sequencer::{Effect, Input, Job};
+use crate::sequencer::{Carried, Effect, Input, JOB_BYTES_MAX, Job};
 use crate::telemetry;
 
 pub mod content;
@@ -38,6 +44,9 @@ use stage::{Stage, reached};
 
 /// How many `echo` executions are under way at once: a batch and the next.
 const ECHO_MAX: usize = 2048;
+
+/// How long a process that is to finish waits for what is tried again: a minute, in microseconds.
+const FINISH_US: u64 = 60_000_000;
 
 /// The longest sleep: a clock that is set back must not hold a job for as long.
 const NAP: Duration = Duration::from_secs(1);
@@ -58,6 +67,9 @@ pub enum Outcome {
 /// The executor's part of a ledger.
 pub struct Executor {
     queue: Arc<Queue<Input>>,
+    /// Where intents are that are not carried along.
+    log: PathBuf,
+    reader: Option<Reader>,
     content: ContentStore,
     /// In force.
     policy: Option<Arc<Policy>>,
@@ -66,7 +78,8 @@ pub struct Executor {
     http: Lane,
     /// Jobs that are asked for again at a time.
     later: BTreeMap<(UnixMicros, Seq), Job>,
-    ending: Option<Effect>,
+    /// How it is to end, and until when it waits for what is tried again.
+    ending: Option<(Effect, UnixMicros)>,
 }
 
 /// The jobs of one kind of connector.
@@ -83,46 +96,61 @@ impl Lane {
 }
 
 impl Executor {
-    /// An executor under the policy in force.
+    /// An executor under the policy in force, for a log in this folder.
     #[must_use]
     pub fn new(
         queue: Arc<Queue<Input>>,
+        log: PathBuf,
         content: ContentStore,
         policy: Option<Arc<Policy>>,
         clock: Clock,
-        http_calls_max: usize,
     ) -> Executor {
-        let (echo, http) = (Lane::new(ECHO_MAX), Lane::new(http_calls_max));
-        Executor { queue, content, policy, clock, echo, http, later: BTreeMap::new(), ending: None }
+        let (echo, http) = (Lane::new(ECHO_MAX), Lane::new(1));
+        Executor { queue, log, reader: None, content, policy, clock, echo, http, later: BTreeMap::new(), ending: None }
+    }
+
+    /// The same with so many calls over HTTP under way at once.
+    #[must_use]
+    pub fn calling(self, http_calls_max: usize) -> Executor {
+        Executor { http: Lane::new(http_calls_max), ..self }
     }
 
     /// Works until it is told to end, and nothing is under way; or until the writer has ended.
-    pub fn run(mut self, effects: &Receiver<Effect>) {
+    ///
+    /// # Errors
+    /// The log does not give an intent that it has.
+    pub fn run(mut self, effects: &Receiver<Effect>) -> Result<()> {
         loop {
             match self.next(effects) {
-                Ok(Effect::Ready(job)) => self.lane(&job.open.connector).waiting.push_back(*job),
-                Ok(Effect::Call(decision)) => self.call(decision),
+                Ok(Effect::Ready(mut job)) => {
+                    // What would weigh too much together is read again when its turn comes.
+                    job.carried = job.carried.filter(|carried| carried.weight.all() < JOB_BYTES_MAX / 2);
+                    self.lane(&job.open.connector).waiting.push_back(*job);
+                }
+                Ok(Effect::Call(decision)) => self.call(decision)?,
                 Ok(Effect::Later(decision, until)) => {
                     let job = self.release(decision);
-                    self.later.extend(job.map(|job| ((until, decision), job)));
+                    self.later.extend(job.map(|job| ((until, decision), Job { carried: None, ..job })));
                 }
                 Ok(Effect::Closed(decision)) => drop(self.release(decision)),
                 Ok(Effect::Policy(policy)) => self.policy = Some(policy),
-                Ok(end @ (Effect::Drain | Effect::Finish)) => self.ending = Some(end),
-                Ok(Effect::Abandon) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(end @ (Effect::Drain | Effect::Finish)) => {
+                    self.ending = Some((end, self.clock.now().plus(FINISH_US)));
+                }
+                Ok(Effect::Abandon) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.wake();
             self.pump();
             telemetry::executions(self.echo.under_way.len() + self.http.under_way.len());
             if self.is_done() {
-                return;
+                return Ok(());
             }
         }
     }
 
     /// What comes next, or that the first of those that wait for a time is due.
-    fn next(&self, effects: &Receiver<Effect>) -> Result<Effect, RecvTimeoutError> {
+    fn next(&self, effects: &Receiver<Effect>) -> std::result::Result<Effect, RecvTimeoutError> {
         match self.later.first_key_value() {
             None => effects.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(((until, _), _)) => {
@@ -149,9 +177,11 @@ impl Executor {
 
     fn is_done(&self) -> bool {
         let idle = [&self.echo, &self.http].iter().all(|lane| lane.under_way.is_empty());
-        let empty = [&self.echo, &self.http].iter().all(|lane| lane.waiting.is_empty()) && self.later.is_empty();
-        match self.ending {
-            Some(Effect::Finish) => idle && empty,
+        let empty = [&self.echo, &self.http].iter().all(|lane| lane.waiting.is_empty());
+        // What comes again much later is left to the next opening.
+        let soon = |end: &UnixMicros| self.later.keys().any(|(until, _)| until <= end);
+        match &self.ending {
+            Some((Effect::Finish, end)) => idle && empty && !soon(end),
             Some(_) => idle,
             None => false,
         }
@@ -166,7 +196,7 @@ impl Executor {
 
     /// Asks for as many dispatches as may be under way.
     fn pump(&mut self) {
-        if matches!(self.ending, Some(Effect::Drain)) {
+        if matches!(self.ending, Some((Effect::Drain, _))) {
             return;
         }
         for lane in [&mut self.echo, &mut self.http] {
@@ -180,21 +210,38 @@ impl Executor {
     }
 
     /// The stages after dispatch. Each ends with a registered code, and every ending becomes a receipt.
-    fn call(&mut self, decision: Seq) {
+    fn call(&mut self, decision: Seq) -> Result<()> {
         let _span = debug_span!("call", decision = decision.0).entered();
-        let Some(job) = self.echo.under_way.get(&decision).or_else(|| self.http.under_way.get(&decision)) else {
+        let jobs = [&mut self.echo, &mut self.http].into_iter().find_map(|lane| lane.under_way.get_mut(&decision));
+        let Some(job) = jobs else {
             warn!(%decision, "a dispatch without its job; it becomes uncertain at the next opening");
-            return;
+            return Ok(());
         };
         reached(Stage::Dispatched);
+        let intent = match job.carried.take() {
+            Some(Carried { intent, .. }) => intent,
+            None => {
+                let reader = match self.reader.take() {
+                    Some(reader) => reader,
+                    None => Reader::open(&self.log)?,
+                };
+                Box::new(read_intent(self.reader.insert(reader), job.open.intent_seq)?)
+            }
+        };
+        let (intent, open) = (intent.value(), job.open.clone());
+        self.call_with(decision, intent, &open);
+        Ok(())
+    }
+
+    fn call_with(&self, decision: Seq, intent: &Intent, open: &Open) {
         let end = move |status, code| Input::Ended(ending(decision, status, code), None);
-        let Ok(effect) = job.intent.value().effect() else {
+        let Ok(effect) = intent.effect() else {
             return self.queue.report(end(Status::Failed, Code::EffectDigest));
         };
-        if Digest::of(&effect) != job.open.effect {
+        if Digest::of(&effect) != open.effect {
             return self.queue.report(end(Status::Failed, Code::EffectDigest));
         }
-        let name = &job.open.connector;
+        let name = &open.connector;
         let found = self.policy.as_ref().and_then(|policy| policy.connector(name).zip(policy.shapes(name)));
         let Some((connector, shapes)) = found else {
             return self.queue.report(end(Status::Failed, Code::ConnectorUnknown));
@@ -202,13 +249,12 @@ impl Executor {
         reached(Stage::Checked);
         match &connector.kind {
             ConnectorKind::Echo => {
-                let args = writ_schemas::canonical::bytes(&job.intent.value().args).unwrap_or_default();
+                let args = writ_schemas::canonical::bytes(&intent.args).unwrap_or_default();
                 let input = conclude(decision, Outcome::Done(args), &shapes.output, &self.content);
                 self.queue.report(input);
             }
             ConnectorKind::Http { url, timeout_us } => {
-                let call =
-                    http::Call { url: url.clone(), timeout_us: *timeout_us, effect, key: job.open.idempotency_key };
+                let call = http::Call { url: url.clone(), timeout_us: *timeout_us, effect, key: open.idempotency_key };
                 let (queue, content) = (Arc::clone(&self.queue), self.content.clone());
                 let shape = shapes.output.clone();
                 let spawned = std::thread::Builder::new().name("connector".to_owned()).spawn(move || {
@@ -224,6 +270,14 @@ impl Executor {
                 }
             }
         }
+    }
+}
+
+/// The intent of an entry that is durable.
+fn read_intent(log: &Reader, seq: Seq) -> Result<Signed<Intent>> {
+    match log.get(seq)?.map(|located| located.entry.event()) {
+        Some(Ok(Event::IntentAdmitted(admitted))) => Ok(admitted.intent),
+        _ => Err(Failure::new(Code::LogDamaged, format!("entry {seq} is no intent"))),
     }
 }
 
@@ -262,7 +316,7 @@ fn conclude(decision: Seq, outcome: Outcome, shape: &Shape, content: &ContentSto
     let (status, code, because) = if shape.holds(&value) {
         (Status::Succeeded, Code::Ok, None)
     } else {
-        (Status::Failed, Code::ConnectorContractDrift, Some(shape.differences(&value)))
+        (Status::Failed, Code::ConnectorContractDrift, Some(shape.difference(&value)))
     };
     reached(Stage::Judged);
     let digest = Digest::of(&canonical);

@@ -251,9 +251,14 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     let mut unfinished = place.clone().into_os_string();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
-    write_new(&unfinished, text)?;
-    let renamed = std::fs::rename(&unfinished, &place);
-    renamed.inspect_err(|_| drop(std::fs::remove_file(&unfinished))).map_err(|e| Failure::io(&place, &e))?;
+    // What an earlier attempt left half-way is nobody's.
+    let _ = std::fs::remove_file(&unfinished);
+    let written = write_new(&unfinished, text).and_then(|()| {
+        let meta = std::fs::metadata(&place).map_err(|e| Failure::io(&place, &e))?;
+        let owned = std::os::unix::fs::chown(&unfinished, Some(meta.uid()), Some(meta.gid()));
+        owned.and_then(|()| std::fs::rename(&unfinished, &place)).map_err(|e| Failure::io(&place, &e))
+    });
+    written.inspect_err(|_| drop(std::fs::remove_file(&unfinished)))?;
     sync_folder(folder_of(&place))
 }
 

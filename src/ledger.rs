@@ -34,7 +34,7 @@ use crate::executor::content::ContentStore;
 use crate::folder::{Folder, KeyRole};
 use crate::progress::Progress;
 use crate::queue::Queue;
-use crate::sequencer::{Effect, Input, Job, Passed, Sequencer, Weight, chain_up};
+use crate::sequencer::{Carried, Effect, Input, Job, Passed, Sequencer, chain_up};
 use crate::signer::Signer;
 use crate::verify::{DecisionKey, check_event};
 
@@ -209,20 +209,16 @@ impl Opened {
                 };
                 queue.report(Input::Ended(ending, None));
             } else if passed == Passed::CarriedOut {
-                let intent = waiting.take(*decision)?;
-                let weight = Weight::of(&intent, &job_bytes);
-                let _ = effects.send(Effect::Ready(Box::new(Job {
-                    decision: *decision,
-                    open: open.clone(),
-                    intent,
-                    weight,
-                })));
+                let carried = Some(Carried::of(waiting.take(*decision)?, &job_bytes));
+                let job = Job { decision: *decision, open: open.clone(), carried };
+                let _ = effects.send(Effect::Ready(Box::new(job)));
             }
         }
 
         let content = ContentStore::at(folder.content());
         let policy = state.policy().map(Arc::clone);
-        let executor = Executor::new(Arc::clone(&queue), content, policy, clock.clone(), config.connector_calls_max);
+        let executor = Executor::new(Arc::clone(&queue), folder.log(), content, policy, clock.clone());
+        let executor = executor.calling(config.connector_calls_max);
         let checkpointer = Checkpointer {
             origin: genesis.origin.clone(),
             signer: checkpoint_signer,
@@ -253,10 +249,7 @@ impl Opened {
             sequencer.run()
         })?;
         let sealer = guarded("checkpointer", Arc::clone(&on_fatal), move || checkpointer.run(&headers_in))?;
-        let carry_out = move || {
-            executor.run(&effects_in);
-            Ok(())
-        };
+        let carry_out = move || executor.run(&effects_in);
         let executor = match passed {
             Passed::CarriedOut => Some(guarded("executor", on_fatal, carry_out)?),
             Passed::Waits => None,

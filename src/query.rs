@@ -9,7 +9,7 @@ use writ_kernel::policy::Policy;
 use writ_kernel::requirement::{self, Explained};
 use writ_log::Reader;
 use writ_projections::metering::Meter;
-use writ_projections::proofgraph::{Graph, Limits, Parent, Relation};
+use writ_projections::proofgraph::{Graph, Limits, Relation};
 use writ_schemas::act::Statement;
 use writ_schemas::canonical;
 use writ_schemas::decision::{Answer, Decision, Gate, GateAnswer};
@@ -26,6 +26,9 @@ use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
 use crate::folder::Folder;
 use crate::views::Queries;
+
+/// The most waiting intents that are listed at once.
+pub const APPROVALS_MAX: usize = 64;
 
 /// What questions are put to.
 #[derive(Clone)]
@@ -183,20 +186,19 @@ impl Library {
         }))
     }
 
-    /// The intents that wait for approval, of one tenant or of all: what is asked, whom, until when, and what was said so far.
+    /// The intents that wait for approval, of one tenant or of all: what is asked, whom, until when, and what was said so far. The
+    /// first [`APPROVALS_MAX`] of them, and how many there are.
     ///
     /// # Errors
     /// The log or a view failed.
     pub fn approvals(&self, tenant: Option<&Name>) -> Result<Value> {
         let log = |seq| self.event(seq);
         let graph = Graph::new(&self.views.graph, &log);
+        let all = graph.waiting(tenant).map_err(view)?;
         let mut waiting = Vec::new();
-        for seq in graph.waiting().map_err(view)? {
-            let Event::DecisionMade(decision) = self.event(seq)? else { continue };
+        for seq in all.iter().take(APPROVALS_MAX) {
+            let Event::DecisionMade(decision) = self.event(*seq)? else { continue };
             let decision = decision.value();
-            if tenant.is_some_and(|tenant| *tenant != decision.tenant) {
-                continue;
-            }
             let Event::IntentAdmitted(admitted) = self.event(decision.intent_seq)? else { continue };
             let intent = admitted.intent.value();
             waiting.push(json!({
@@ -205,17 +207,12 @@ impl Library {
                 "principal": intent.principal, "tenant": intent.tenant,
             }));
         }
-        Ok(json!({ "waiting": waiting }))
+        Ok(json!({ "count": all.len(), "waiting": waiting }))
     }
 
     /// What approvers have said of an intent.
     fn answers(&self, graph: &Graph<'_>, intent: Seq) -> Result<Vec<Value>> {
-        let near = graph.descendants(intent, Limits { depth: 1, ..Limits::default() }).map_err(view)?;
-        let approves = |seq: &Seq, parents: &[Parent]| {
-            *seq != intent && parents.iter().any(|it| (it.seq, it.relation) == (intent, Relation::Approves))
-        };
-        let nodes = near.into_iter().flat_map(|near| near.nodes);
-        let answers = nodes.filter(|(seq, node)| approves(seq, &node.parents)).map(|(seq, _)| {
+        let answers = graph.answers(intent).map_err(view)?.into_iter().map(|seq| {
             let said = self.event(seq)?;
             Ok(match said.act().map(|act| (&act.value().statement, act.signer())) {
                 Some((Statement::Approve { granted, reason, .. }, signer)) => {

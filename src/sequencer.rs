@@ -50,7 +50,7 @@ mod message;
 
 pub use batch::chain_up;
 use batch::{Batch, Reply, approximate_len, sign_and_encode};
-pub use message::{Answer, Effect, Input, Job, Passed, Submission, Submitted, Weight};
+pub use message::{Answer, Carried, Effect, Input, Job, Passed, Submission, Submitted};
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
 pub const BATCH_INPUTS_MAX: usize = 1024;
@@ -58,10 +58,13 @@ pub const BATCH_INPUTS_MAX: usize = 1024;
 /// A batch is closed when its payloads reach 4 MiB; with the largest single input it stays below the log's limit.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Inputs from outside wait while this many executions are open, or while their intents hold [`JOB_BYTES_MAX`], so that the
+/// Inputs from outside wait while this many executions are open, or while intents on their way to the executor hold [`JOB_BYTES_MAX`], so that the
 /// memory of jobs is bounded however slow a connector is. Where nothing is carried out, waiting would never end: intents are
 /// refused instead.
 pub const OPEN_MAX: usize = 8192;
+
+/// So many executions may wait for a connector that is down: what is left of [`OPEN_MAX`] is for the others.
+pub const STUCK_MAX: u64 = 1024;
 
 /// 64 MiB: the largest batch many times over.
 pub const JOB_BYTES_MAX: usize = 64 << 20;
@@ -275,6 +278,10 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
         let answer = match what {
             Submitted::Intent(intent) => match identify(&self.state, &intent) {
+                Identity::New if self.is_stuck(&intent) => {
+                    let why = format!("{STUCK_MAX} executions wait for the connector of {}", intent.value().action);
+                    self.refuse(source, Refusal::new(Code::Overloaded, why), &raw, None, batch)?
+                }
                 Identity::New if self.passed == Passed::Waits && self.state.open().len() >= OPEN_MAX => {
                     let refusal =
                         Refusal::new(Code::Overloaded, format!("{OPEN_MAX} executions wait for `writ serve`"));
@@ -347,6 +354,13 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
         let decision = execution::document(decision)?;
         self.record(batch, Event::DecisionMade(decision))
+    }
+
+    /// Whether the connector that would carry it out is down, and enough waits for it already. Others are not held up by it.
+    fn is_stuck(&self, intent: &Signed<Intent>) -> bool {
+        let policy = self.state.policy();
+        let rule = policy.and_then(|policy| policy.rule(&intent.value().action));
+        rule.is_some_and(|rule| self.state.stuck(&rule.connector) >= STUCK_MAX)
     }
 
     /// A refused record is recorded where its producer cannot be told otherwise; elsewhere it costs the ledger nothing.
@@ -512,8 +526,8 @@ impl<S: Storage + Clone> Sequencer<S> {
             Event::DecisionMade(decision) if decision.value().verdict == Verdict::Pass => {
                 let open = self.state.open().get(&seq)?.clone();
                 let intent = intent.take()?;
-                let weight = Weight::of(&intent, &self.job_bytes);
-                Some(Effect::Ready(Box::new(Job { decision: seq, open, intent, weight })))
+                let carried = Some(Carried::of(intent, &self.job_bytes));
+                Some(Effect::Ready(Box::new(Job { decision: seq, open, carried })))
             }
             Event::DispatchStarted(decision) => Some(Effect::Call(decision)),
             Event::DispatchRetried(retried) => Some(Effect::Later(retried.decision, retried.due)),

@@ -53,7 +53,7 @@ const GENESIS: Seq = Seq(0);
 
 impl Projection for ProofGraph {
     const NAME: &'static str = "proofgraph";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
 
     fn fold(&self, place: &Place, event: &Event, view: &mut View<'_>) -> Result<(), FoldError> {
         let seq = place.seq;
@@ -173,8 +173,8 @@ fn decision_node(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(
         draft = draft.parent(Relation::Follows, Some(before.decision)).parent(Relation::ReliesOn, before.deadline);
     }
     if decision.verdict == Verdict::Escalate {
-        let intent = decision.intent_seq;
-        view.write(waits, &Waits { intent, decision: seq, deadline: None })?;
+        let (tenant, intent) = (decision.tenant.clone(), decision.intent_seq);
+        view.write(waits, &Waits { tenant, intent, decision: seq, deadline: None })?;
     } else if decision.round > 0 {
         view.delete(waits)?;
     }
@@ -185,6 +185,7 @@ fn decision_node(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(
 /// An intent that waits for approval.
 #[derive(Encode, Decode)]
 pub(crate) struct Waits {
+    pub(crate) tenant: Name,
     intent: Seq,
     /// The decision that asked.
     pub(crate) decision: Seq,

@@ -101,6 +101,10 @@ fn list(data: &Data, tenant: Option<&str>, as_json: bool) -> Result<Found> {
         ]);
     }
     output::line(table);
+    let count = found["count"].as_u64().unwrap_or_default();
+    if count > u64::try_from(waiting.len()).unwrap_or(u64::MAX) {
+        output::line(format!("the first {} of {count}", waiting.len()));
+    }
     Ok(Found::Yes)
 }
 
@@ -115,14 +119,14 @@ fn submit(Answer { data, tenant, id, reason, key }: &Answer, granted: bool) -> R
     // What it lets pass is carried out, as if it had passed at once.
     let session = Session::open(&folder)?;
     let answered = (|| -> Result<Value> {
-        let found = session.get(&format!("/v1/approvals/{}", encode(tenant.as_str())))?;
-        let intent = intent_of(&found, id.as_str())
-            .ok_or_else(|| Failure::new(Code::ApprovalUnknown, format!("{tenant}/{id} does not wait")))?;
+        let of_case = format!("/v1/decisions/{}/{}", encode(tenant.as_str()), encode(id.as_str()));
+        let unknown = || Failure::new(Code::ApprovalUnknown, format!("{tenant}/{id} does not wait"));
+        let intent = intent_of(&session.get(&of_case)?).ok_or_else(unknown)?;
         let statement = Statement::Approve { granted, intent, reason: reason.clone() };
         let act = ledger::act_by(std::slice::from_ref(&key), genesis.ledger, statement, &Clock::Wall)?;
         let mut answer = session.post("/v1/approvals", act.to_envelope())?;
         // What became of it: still waiting, or decided again.
-        let case = session.get(&format!("/v1/decisions/{}/{}", encode(tenant.as_str()), encode(id.as_str())))?;
+        let case = session.get(&of_case)?;
         for field in ["verdict", "code"] {
             answer[field] = case["decision"]["event"]["payload"][field].clone();
         }
@@ -133,7 +137,8 @@ fn submit(Answer { data, tenant, id, reason, key }: &Answer, granted: bool) -> R
     Ok(Found::Yes)
 }
 
-fn intent_of(found: &Value, id: &str) -> Option<Digest> {
-    let one = found["waiting"].as_array()?.iter().find(|one| one["id"] == id)?;
-    one["intent"].as_str()?.parse().ok()
+/// The digest of an intent that waits.
+fn intent_of(case: &Value) -> Option<Digest> {
+    let decision = case.pointer("/decision/event/payload").filter(|decision| decision["verdict"] == "ESCALATE")?;
+    decision["intent_digest"].as_str()?.parse().ok()
 }

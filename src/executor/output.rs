@@ -10,9 +10,11 @@ use writ_schemas::strict::{self, Refusal};
 /// A connector's answer as strict JSON, with its canonical bytes.
 ///
 /// # Errors
-/// As [`strict::parse`].
+/// As [`strict::parse`], also for the canonical bytes.
 pub fn canonical_output(bytes: &[u8]) -> Result<(Value, Vec<u8>), Refusal> {
     let value: Value = strict::parse(bytes, DOCUMENT_BYTES_MAX)?;
     let canonical = canonical::bytes(&value).map_err(|e| Refusal::new(Code::OutputNotCanonical, e))?;
+    // `1e9` is longer when it is written out; what is kept must be readable again.
+    strict::check_written(&canonical, DOCUMENT_BYTES_MAX)?;
     Ok((value, canonical))
 }

@@ -9,7 +9,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
 use writ_schemas::evidence::{Evidence, VALIDITY_MAX};
 use writ_schemas::genesis::Genesis;
-use writ_schemas::ids::{KeyId, UnixMicros};
+use writ_schemas::ids::{Digest, KeyId, UnixMicros};
 use writ_schemas::strict::Refusal;
 
 use crate::escalation;
@@ -18,6 +18,9 @@ use crate::state::State;
 
 /// The most roles of a key: they stand in every decision that its evidence touches.
 const ROLES_MAX: usize = 32;
+
+/// The longest reason of an act, in bytes.
+const REASON_LEN_MAX: usize = 1024;
 
 /// The most keys whose statements of one and the same payload are registered: each is a fact in the decisions that name it.
 const EVIDENCE_SIGNERS_MAX: usize = 8;
@@ -33,7 +36,7 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
     if *ledger != genesis.ledger {
         return Err(Refusal::new(Code::LedgerMismatch, format!("the act is for ledger {ledger}")));
     }
-    if state.acts.contains_key(&act.digest()) {
+    if state.acts.contains_key(&remembered_as(act)) {
         return Ok(None);
     }
     if *expires_at <= now {
@@ -80,6 +83,9 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
         {
             return Err(Refusal::new(Code::Schema, "a principal without its tenant"));
         }
+        Statement::Freeze { reason, .. } | Statement::Approve { reason, .. } if reason.len() > REASON_LEN_MAX => {
+            return Err(Refusal::new(Code::Schema, format!("a reason of more than {REASON_LEN_MAX} bytes")));
+        }
         Statement::Freeze { .. } => Event::Frozen(act),
         Statement::Thaw { .. } => Event::Thawed(act),
         Statement::Approve { intent, .. } => {
@@ -94,6 +100,14 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
         }
         Statement::BindPartitions { .. } => Event::PartitionsBound(act),
     }))
+}
+
+/// Under which digest an act is remembered. What approvers say is theirs: the same words of two of them are two acts.
+pub(crate) fn remembered_as(act: &Signed<Act>) -> Digest {
+    match (&act.value().statement, act.signer()) {
+        (Statement::Approve { .. }, Some(signer)) => Digest::of(format!("{}\n{signer}\n", act.digest()).as_bytes()),
+        _ => act.digest(),
+    }
 }
 
 /// Whether enough operators have signed.

@@ -11,6 +11,7 @@ use writ_schemas::event::{DispatchRetried, Event, IntentAdmitted, Partition, Sou
 use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
 use writ_schemas::receipt::{Receipt, Status};
 
+use crate::admission;
 use crate::budget::Settlement;
 use crate::decide::claims_id;
 use crate::escalation;
@@ -247,6 +248,7 @@ impl State {
             attempts: 0,
             due: UnixMicros(0),
         };
+        self.loads.entry(open.connector.clone()).or_default().open += 1;
         self.open.insert(seq, open);
         Ok(())
     }
@@ -278,7 +280,8 @@ impl State {
                 let escalated = Escalated { intent, signer, seq, round: 0, deadline, passed: false, votes };
                 self.escalated.insert(key, escalated);
             }
-            (Verdict::Escalate, round) => self.escalated.get_mut(&key).ok_or(Fault::Approval)?.round = *round,
+            // It is decided again only when it does not ask any more.
+            (Verdict::Escalate, _) => return Err(Fault::Approval),
             (Verdict::Pass | Verdict::Fail, 0) => {}
             (Verdict::Pass | Verdict::Fail, _) => {
                 let ended = self.escalated.remove(&key).ok_or(Fault::Approval)?;
@@ -334,8 +337,10 @@ impl State {
     fn retried(&mut self, at: UnixMicros, retried: &DispatchRetried) -> Result<(), Fault> {
         let open = self.open.get_mut(&retried.decision).filter(|open| open.dispatched_at.is_some());
         let open = open.ok_or(Fault::Execution)?;
+        let first = open.attempts == 0;
         (open.dispatched_at, open.attempts, open.due) = (None, retried.attempts, retried.due);
         let connector = open.connector.clone();
+        self.loads.entry(connector.clone()).or_default().again += u64::from(first);
         self.answered(&connector, false, at);
         Ok(())
     }
@@ -359,6 +364,13 @@ impl State {
         let receipt = signed.value();
         let open = self.open.remove(&receipt.decision_seq).ok_or(Fault::Execution)?;
         let digest = signed.digest();
+        if let Some(load) = self.loads.get_mut(&open.connector) {
+            load.open = load.open.saturating_sub(1);
+            load.again = load.again.saturating_sub(u64::from(open.attempts > 0));
+            if load.open == 0 {
+                self.loads.remove(&open.connector);
+            }
+        }
         if let Some(well) = execution::answered_well(receipt.code) {
             self.answered(&open.connector, well, self.last_at);
         }
@@ -434,7 +446,7 @@ impl State {
     }
 
     fn remember(&mut self, act: &Signed<Act>) {
-        let (digest, expires_at): (Digest, UnixMicros) = (act.digest(), act.value().expires_at);
+        let (digest, expires_at) = (admission::remembered_as(act), act.value().expires_at);
         self.expiries.insert((expires_at, Expiring::Act(digest)));
         self.acts.insert(digest, expires_at);
     }

@@ -34,6 +34,9 @@ const STEPS: u64 = 32;
 /// The shortest rolling window, in microseconds.
 const ROLLING_MIN_US: u64 = 1_000_000;
 
+/// The largest limit of a budget whose window ends. A line of a bill sums up a day of them.
+const WINDOW_LIMIT_MAX: u64 = 1 << 43;
+
 /// The most budgets of a rule.
 const SPENDS_MAX: usize = 8;
 
@@ -239,7 +242,12 @@ impl State {
 
     pub(crate) fn settle(&mut self, tenant: &Name, amount: &Amount, how: Settlement) -> Result<(), Fault> {
         let key = AccountKey::of(tenant, amount);
-        let account = self.accounts.get_mut(&key).ok_or(Fault::Account)?;
+        let account = match self.accounts.get_mut(&key) {
+            Some(account) => account,
+            // Of nothing, nothing is left once the window is over: the account was forgotten with it.
+            None if amount.amount == 0 => return Ok(()),
+            None => return Err(Fault::Account),
+        };
         account.reserved = account.reserved.checked_sub(amount.amount).ok_or(Fault::Account)?;
         if how == Settlement::Commit {
             account.committed = account.committed.checked_add(amount.amount).ok_or(Fault::Account)?;
@@ -259,8 +267,14 @@ impl State {
 
 /// Checks a budget, and notes the zone that it names.
 pub(crate) fn check(budget: &Budget, zones: &mut Zones) -> Result<(), String> {
-    if budget.limit > INTEGER_MAX || budget.tenants.values().any(|limit| *limit > INTEGER_MAX) {
+    let limits = || std::iter::once(&budget.limit).chain(budget.tenants.values());
+    if limits().any(|limit| *limit > INTEGER_MAX) {
         return Err("a limit beyond 2^53 - 1".to_owned());
+    }
+    if !budget.window.is_total() && limits().any(|limit| *limit > WINDOW_LIMIT_MAX) {
+        return Err(
+            "a limit beyond 2^43 in a window that ends: many of them are summed up on one line of a bill".to_owned()
+        );
     }
     if let Some(zone) = budget.window.zone() {
         note_zone(zone, zones)?;
@@ -375,5 +389,14 @@ mod tests {
         assert_eq!(state.accounts.len(), 2, "what was settled late is forgotten at once");
         assert_eq!(state.spent(&acme, &second, UnixMicros(19)), (0, 7));
         assert_eq!(state.settle(&acme, &second, Settlement::Release), Err(Fault::Account), "twice");
+
+        // An account of nothing is forgotten with its window, whatever comes of it later.
+        let nothing = taken(0, Some(20), Some(30));
+        state.reserve(&acme, &nothing).expect("room");
+        state.last_at = UnixMicros(30);
+        state.forget_account(&AccountKey::of(&acme, &nothing));
+        for how in [Settlement::Commit, Settlement::Release] {
+            assert_eq!(state.settle(&acme, &nothing, how), Ok(()));
+        }
     }
 }

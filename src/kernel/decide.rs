@@ -26,6 +26,9 @@ use crate::requirement::{self, Asks, Outcome};
 use crate::state::State;
 use crate::temporal;
 
+/// The largest action and args that are held against a pinned shape, in bytes: it is done for every decision, on one thread.
+pub const INPUT_LEN_MAX: usize = 64 << 10;
+
 /// What is known of an intent before any gate is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
@@ -81,7 +84,7 @@ fn decide_round(
     now: UnixMicros,
 ) -> Decision {
     let policy = state.policy.as_deref();
-    let case = Case::of(policy, intent.value(), signer, round, now);
+    let case = Case { intent_len: intent.payload().len(), ..Case::of(policy, intent.value(), signer, round, now) };
     let facts = case.look_up(state, intent.digest());
     let Case { effect, rule, .. } = case;
     let Judged { gates, verdict, code, because } = case.judge(&facts);
@@ -148,6 +151,8 @@ pub(crate) struct Case<'a> {
     pub(crate) effect: Option<Digest>,
     /// The bytes of action and args.
     pub(crate) effect_len: usize,
+    /// The bytes of the whole intent as it was received.
+    pub(crate) intent_len: usize,
     pub(crate) signer: KeyId,
     pub(crate) round: u32,
     pub(crate) now: UnixMicros,
@@ -214,9 +219,15 @@ fn policy(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
     };
     let shapes = case.policy.and_then(|policy| policy.shapes(&rule.connector));
     if let Some(shape) = shapes.and_then(|shapes| shapes.input.as_ref()) {
+        if case.effect_len > INPUT_LEN_MAX {
+            return Err(Refusal::new(
+                Code::InputSchema,
+                format!("action and args have more than {INPUT_LEN_MAX} bytes"),
+            ));
+        }
         let args = Value::Object(case.intent.args.clone());
         if !shape.holds(&args) {
-            return Err(Refusal::new(Code::InputSchema, shape.differences(&args)));
+            return Err(Refusal::new(Code::InputSchema, shape.difference(&args)));
         }
     }
     Ok(Answer::Passed)
@@ -258,7 +269,7 @@ impl<'a> Case<'a> {
         let effect = intent.effect().ok();
         let effect_len = effect.as_ref().map_or(0, Vec::len);
         let effect = effect.map(|bytes| Digest::of(&bytes));
-        Case { intent, effect, effect_len, signer, round, now, policy, rule }
+        Case { intent, effect, effect_len, intent_len: effect_len, signer, round, now, policy, rule }
     }
 
     fn judge(&self, facts: &Facts) -> Judged {
@@ -309,9 +320,8 @@ impl<'a> Case<'a> {
             facts.budget = self.policy.map_or_else(Several::default, |policy| {
                 budget::facts(policy, intent, now, |amount| state.spent(&intent.tenant, amount, now))
             });
+            facts.approval = (self.round > 0).then(|| state.approval(&intent.tenant, digest)).flatten().map(Box::new);
             if self.rule.and_then(escalation::approvers).is_some() {
-                facts.approval =
-                    (self.round > 0).then(|| state.approval(&intent.tenant, digest)).flatten().map(Box::new);
                 facts.waiting = (self.round == 0).then(|| state.waiting(&intent.tenant));
             }
         }

@@ -22,8 +22,8 @@ use crate::state::{Escalated, State};
 /// The most intents of a tenant that wait for approval: more than people can read.
 pub const WAITING_MAX: u64 = 256;
 
-/// The largest action and args that can wait, in bytes.
-pub const EFFECT_LEN_MAX: usize = 64 << 10;
+/// The largest intent that can wait, in bytes as it was received.
+pub const INTENT_LEN_MAX: usize = 64 << 10;
 
 /// The most principals that a rule can ask for.
 const QUORUM_MAX: u32 = 16;
@@ -34,6 +34,11 @@ const WITHIN_MAX_US: u64 = 7 * 24 * 3_600 * 1_000_000;
 /// The gate. `ERR_APPROVAL_NEEDED` is no refusal: it asks.
 pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let (policy, rule) = case.rules()?;
+    let late = facts.approval.as_ref().filter(|fact| fact.passed);
+    if let Some(fact) = late.filter(|_| !approvers(rule).is_some_and(|it| granted(case, facts, it) >= it.quorum)) {
+        // Also where nobody would be asked any more: a deadline lets nothing pass that people have not granted.
+        return Err(Refusal::new(Code::ApprovalTimedOut, format!("nobody may answer after {}", fact.deadline.0)));
+    }
     if let Mode::Disabled(why) = &policy.bundle().gates.escalation {
         return Ok(Answer::Disabled(why.clone()));
     }
@@ -52,26 +57,30 @@ pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
         }
     }
     let Some(fact) = &facts.approval else { return Err(first(case, facts, approvers)) };
-    let counts = |vote: &&VoteFact| {
-        vote.signer != case.signer
-            && vote.roles.contains(&approvers.role)
-            && vote.principal.as_ref().is_some_and(|it| *it != case.intent.principal)
-    };
-    if let Some(no) = fact.votes.iter().filter(counts).find(|vote| !vote.granted) {
+    if let Some(no) = fact.votes.iter().find(|vote| !vote.granted && counts(case, vote, approvers)) {
         return Err(Refusal::new(Code::ApprovalDenied, format!("refused by entry {}", no.seq)));
     }
-    let granted: BTreeSet<&Name> =
-        fact.votes.iter().filter(counts).filter_map(|vote| vote.principal.as_ref()).collect();
-    let granted = u32::try_from(granted.len()).unwrap_or(u32::MAX);
-    if granted >= approvers.quorum {
+    let granted = granted(case, facts, approvers);
+    let Approvers { quorum, role, .. } = approvers;
+    if granted >= *quorum {
         return Ok(Answer::Passed);
     }
-    let Approvers { quorum, role, .. } = approvers;
-    let so_far = format!("{granted} of {quorum} in role {role}");
-    if fact.passed {
-        return Err(Refusal::new(Code::ApprovalTimedOut, format!("{so_far} until {}", fact.deadline.0)));
-    }
-    Err(Refusal::new(Code::ApprovalNeeded, so_far))
+    Err(Refusal::new(Code::ApprovalNeeded, format!("{granted} of {quorum} in role {role}")))
+}
+
+/// Whether an answer counts: by somebody in the role, and not by the one who asks.
+fn counts(case: &Case<'_>, vote: &VoteFact, approvers: &Approvers) -> bool {
+    vote.signer != case.signer
+        && vote.roles.contains(&approvers.role)
+        && vote.principal.as_ref().is_some_and(|it| *it != case.intent.principal)
+}
+
+/// How many principals have granted it.
+fn granted(case: &Case<'_>, facts: &Facts, approvers: &Approvers) -> u32 {
+    let votes = facts.approval.iter().flat_map(|fact| &fact.votes);
+    let granted = votes.filter(|vote| vote.granted && counts(case, vote, approvers));
+    let principals: BTreeSet<&Name> = granted.filter_map(|vote| vote.principal.as_ref()).collect();
+    u32::try_from(principals.len()).unwrap_or(u32::MAX)
 }
 
 /// The first round: there must be room to wait.
@@ -79,8 +88,8 @@ fn first(case: &Case<'_>, facts: &Facts, approvers: &Approvers) -> Refusal {
     if facts.waiting.is_none_or(|waiting| waiting >= WAITING_MAX) {
         return Refusal::new(Code::ApprovalsFull, format!("{WAITING_MAX} wait"));
     }
-    if case.effect_len > EFFECT_LEN_MAX {
-        return Refusal::new(Code::ApprovalsFull, format!("action and args have more than {EFFECT_LEN_MAX} bytes"));
+    if case.intent_len > INTENT_LEN_MAX {
+        return Refusal::new(Code::ApprovalsFull, format!("the intent has more than {INTENT_LEN_MAX} bytes"));
     }
     Refusal::new(Code::ApprovalNeeded, format!("0 of {} in role {}", approvers.quorum, approvers.role))
 }
@@ -156,7 +165,7 @@ impl State {
 /// Whether an answer by this key is recorded.
 ///
 /// # Errors
-/// `ERR_APPROVAL_UNKNOWN` if nothing of the kind waits, `ERR_APPROVER_INVALID` if it is not this key's to answer.
+/// `ERR_APPROVAL_UNKNOWN` if nothing of the kind waits, `ERR_APPROVER_INVALID` if it is not this key's to answer, `ERR_FROZEN`.
 pub(crate) fn admit(state: &State, act: &Signed<Act>, intent: Digest) -> Result<(), Refusal> {
     let refuse = |why: &str| Err(Refusal::new(Code::ApproverInvalid, why));
     let Some(signer) = act.signer() else { return refuse("it does not have exactly one signature") };
@@ -167,6 +176,10 @@ pub(crate) fn admit(state: &State, act: &Signed<Act>, intent: Digest) -> Result<
         return Err(Refusal::new(Code::ApprovalUnknown, format!("{intent} does not wait in tenant {}", key.tenant)));
     };
     let asked = escalated.intent.value();
+    // It would be decided at once, and refused for good.
+    if state.is_frozen(&asked.tenant, &asked.principal) || state.is_frozen(&key.tenant, &key.principal) {
+        return Err(Refusal::new(Code::Frozen, "nobody answers what is frozen, and nobody who is"));
+    }
     if key.principal == asked.principal || signer == escalated.signer {
         return refuse("who asks cannot answer");
     }
@@ -175,8 +188,9 @@ pub(crate) fn admit(state: &State, act: &Signed<Act>, intent: Digest) -> Result<
     if !key.roles.contains(&approvers.role) {
         return refuse("its signer is not in the role that is asked");
     }
-    let principal = |key: &KeyId| state.keys.get(key).map(|key| &key.principal);
-    if escalated.votes.keys().any(|voter| *voter == signer || principal(voter) == Some(&key.principal)) {
+    let trusted = |voter: &KeyId| state.keys.get(voter).filter(|it| it.revoked.is_none() && it.tenant == key.tenant);
+    let answered = |voter: &KeyId| trusted(voter).is_some_and(|it| it.principal == key.principal);
+    if escalated.votes.contains_key(&signer) || escalated.votes.keys().any(answered) {
         return refuse("this principal has answered");
     }
     Ok(())

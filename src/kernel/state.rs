@@ -2,7 +2,7 @@
 //!
 //! Every map here is bounded by something that ends: ids, evidence, acts and sessions expire at times that are in the log;
 //! so do what was counted of a principal and what a window of a budget holds; open executions and uncertain receipts end by
-//! events, what waits for approval by a deadline. Keys, budgets and bindings are as many as operators make.
+//! events, what waits for approval by a deadline. Keys, budgets, connectors and bindings are as many as operators make.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub struct State {
     pub(crate) uncertain: BTreeMap<Digest, Held>,
     /// Connectors that have been failing, by name.
     pub(crate) failing: BTreeMap<Name, Failing>,
+    /// What is open, by connector. Says nothing that `open` does not.
+    pub(crate) loads: BTreeMap<Name, Load>,
     pub(crate) sessions: BTreeMap<(Name, Name), Session>,
     pub(crate) positions: BTreeMap<Partition, u64>,
     pub(crate) bindings: BTreeMap<String, Binding>,
@@ -219,6 +221,14 @@ pub(crate) struct Failing {
     pub(crate) until: UnixMicros,
 }
 
+/// The open executions of a connector.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Load {
+    pub(crate) open: u64,
+    /// Those of which an attempt has failed.
+    pub(crate) again: u64,
+}
+
 /// A session: the end of its chain of receipts, and what succeeded in it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Session {
@@ -333,6 +343,14 @@ impl State {
         &self.open
     }
 
+    /// How many executions wait for a connector that has been failing; nothing while it is tried.
+    #[must_use]
+    pub fn stuck(&self, connector: &Name) -> u64 {
+        let down = self.failing.get(connector).is_some_and(|failing| failing.until > self.last_at);
+        let load = self.loads.get(connector).copied().unwrap_or_default();
+        if down || load.again > 0 { load.open } else { 0 }
+    }
+
     /// The offset that is read next in each partition that anything was read of.
     #[must_use]
     pub fn positions(&self) -> &BTreeMap<Partition, u64> {
@@ -367,6 +385,8 @@ impl State {
             + self.accounts.len()
             + self.paces.len()
             + self.escalated.len()
+            + self.uncertain.len()
+            + self.acts.len()
             + self.keys.len()
     }
 

@@ -115,10 +115,26 @@ pub struct Job {
     pub decision: Seq,
     /// What was authorised.
     pub open: Open,
+    /// The intent, while it is carried along; the log has it, too.
+    pub carried: Option<Carried>,
+}
+
+/// An intent in memory.
+#[derive(Debug)]
+pub struct Carried {
     /// The intent.
     pub intent: Box<Signed<Intent>>,
-    /// What it weighs in memory, until it ends.
+    /// What it weighs, until it is dropped.
     pub weight: Weight,
+}
+
+impl Carried {
+    /// An intent that weighs among all the others.
+    #[must_use]
+    pub fn of(intent: Box<Signed<Intent>>, all: &Arc<AtomicUsize>) -> Carried {
+        let weight = Weight::of(&intent, all);
+        Carried { intent, weight }
+    }
 }
 
 /// A share of the memory of all jobs; given back when it is dropped.
@@ -129,12 +145,16 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// Takes the share of an intent.
-    #[must_use]
-    pub fn of(intent: &Signed<Intent>, all: &Arc<AtomicUsize>) -> Weight {
+    fn of(intent: &Signed<Intent>, all: &Arc<AtomicUsize>) -> Weight {
         let bytes = intent.payload().len();
         all.fetch_add(bytes, Ordering::Relaxed);
         Weight { all: Arc::clone(all), bytes }
+    }
+
+    /// What all of them weigh now.
+    #[must_use]
+    pub fn all(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
     }
 }
 

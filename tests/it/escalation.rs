@@ -146,6 +146,16 @@ fn the_round_that_passes_is_decided_by_all_gates_under_the_policy_then_in_force(
     let cleo = desk.trust("cleo.key", "cleo", "manager");
     assert_eq!(desk.answer("grant", "4", &cleo).ended(0).json()["code"], "OK");
 
+    // Who has a new key may answer with it: the answer by the old one counts no more.
+    desk.submit(&pay("6"), &[]);
+    let dora = desk.trust("dora.key", "dora", "manager");
+    desk.answer("grant", "6", &dora).ended(0);
+    let dora_id = writ::keyfile::read(std::path::Path::new(&dora), || Ok(None)).expect("a key").id().to_string();
+    writ(["key", "revoke", "--data", desk.0.data(), &dora_id]).ended(0);
+    let dora = desk.trust("dora-2.key", "dora", "manager");
+    desk.answer("grant", "6", &dora).ended(0);
+    assert_eq!(desk.answer("grant", "6", &bob).ended(0).json()["code"], "OK");
+
     // A key that is revoked while its intent waits has no word any more.
     desk.submit(&pay("5"), &[]);
     desk.answer("grant", "5", &bob).ended(0);
@@ -168,6 +178,47 @@ fn what_waits_is_bounded() {
     desk.0.submit(lines.join("\n").as_bytes(), &[]);
     assert_eq!(desk.code("255"), "ERR_APPROVAL_NEEDED");
     assert_eq!(desk.code("256"), "ERR_APPROVALS_FULL");
+    desk.holds();
+}
+
+/// A deadline lets nothing pass, also where nobody would be asked any more.
+#[test]
+fn silence_is_no_consent_under_a_later_policy_either() {
+    let never = json!({"role": "manager", "quorum": 1, "within_us": HOUR, "when": "intent.args.n > 5"});
+    for change in [json!({"exempt": "nobody is asked any more"}), json!({ "to": never })] {
+        let desk = Desk::under(&bundle(1, 1_000_000));
+        desk.submit(&with(pay("1"), "args", json!({"n": 1})), &[]);
+        assert_eq!(desk.code("1"), "ERR_APPROVAL_NEEDED");
+        let mut later = bundle(1, 1_000_000);
+        later["rules"][0]["escalates"] = change;
+        desk.activate(&later);
+        std::thread::sleep(Duration::from_millis(1100));
+        desk.submit(&with(pay("2"), "args", json!({"n": 1})), &[]);
+        assert_eq!((desk.code("1").as_str(), desk.code("2").as_str()), ("ERR_APPROVAL_TIMED_OUT", "OK"));
+        desk.holds();
+    }
+}
+
+/// The same words of two approvers are two answers.
+#[test]
+fn a_statement_that_two_approvers_sign_each_for_himself_counts_for_both() {
+    let desk = Desk::under(&bundle(2, HOUR));
+    let keys = [desk.trust("ada.key", "ada", "manager"), desk.trust("bob.key", "bob", "manager")];
+    desk.submit(&pay("1"), &[]);
+    let intent = desk.decision("1")["intent_digest"].as_str().expect("a digest").parse().expect("a digest");
+    let statement = Statement::Approve { granted: true, intent, reason: "fine".to_owned() };
+    let act =
+        Act { expires_at: hours_ahead(1), ledger: desk.0.ledger(), nonce: "n".parse().expect("a name"), statement };
+    let unsigned = Signed::unsigned(act).expect("JSON");
+    let served = Served::new(&desk.0);
+    for (key, answer) in [(0, "recorded"), (0, "already"), (1, "recorded"), (1, "already")] {
+        let key = writ::keyfile::read(std::path::Path::new(&keys[key]), || Ok(None)).expect("a key");
+        let envelope = unsigned.clone().sign(&key).to_envelope();
+        let (_, body) = served.ask("POST", "/v1/approvals", "application/json", &envelope);
+        assert_eq!(serde_json::from_str::<Value>(&body).expect("JSON")["answer"], answer, "{body}");
+    }
+    served.stop();
+    assert_eq!(desk.code("1"), "OK");
     desk.holds();
 }
 
@@ -205,7 +256,20 @@ fn a_freeze_stops_what_is_granted_and_an_act_is_recorded_once() {
     let desk = Desk::under(&bundle(1, HOUR));
     let ada = desk.trust("ada.key", "ada", "manager");
     desk.submit(&pay("1"), &[]);
-    writ(["freeze", "--data", desk.0.data(), "--reason", "a drill", "--tenant", "acme"]).ended(0);
-    assert_eq!(desk.answer("grant", "1", &ada).ended(0).json()["code"], "ERR_FROZEN");
+    let act = |word: &[&str]| {
+        writ([&word[..1], &["--data", desk.0.data(), "--tenant", "acme"], &word[1..]].concat()).ended(0)
+    };
+    let freeze = ["freeze", "--reason", "a drill"];
+    let refused = |key: &str| {
+        let refused = desk.answer("grant", "1", key).ended(1).err;
+        assert!(refused.contains("ERR_FROZEN"), "{refused}");
+    };
+    act(&freeze);
+    refused(&ada);
+    act(&["thaw"]);
+    act(&[&freeze[..], &["--principal", "ada"]].concat());
+    refused(&ada);
+    act(&["thaw", "--principal", "ada"]);
+    assert_eq!(desk.answer("grant", "1", &ada).ended(0).json()["code"], "OK");
     desk.holds();
 }

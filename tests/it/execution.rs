@@ -237,16 +237,17 @@ fn what_a_connector_takes_and_gives_is_pinned() {
     desk.submit(&with(ship("1"), "args", json!({"order": "one", "to": "DE"})), &[]);
     let decision = desk.decision("1");
     assert_eq!((&decision["verdict"], &decision["code"]), (&json!("FAIL"), &json!("ERR_INPUT_SCHEMA")));
-    assert_eq!(
-        decision["because"],
-        "/order does not fit /properties/order/type; the whole does not fit /additionalProperties"
-    );
+    assert_eq!(decision["because"], "/order does not fit /properties/order/type");
     assert_eq!(decision["gates"][3], json!({"gate": "policy", "answer": "refused"}));
     assert_eq!(shop.calls(), []);
     desk.submit(&with(ship("2"), "args", json!({"order": 1})), &[]);
-    let drift = "/parcels does not fit /properties/parcels/maximum; /shipped does not fit /properties/shipped/type";
+    let drift = "/parcels does not fit /properties/parcels/maximum";
     assert_eq!(receipt(&desk, "2"), ended("FAILED", "ERR_CONNECTOR_CONTRACT_DRIFT", drift));
     desk.holds();
+
+    // Hostile args are not even looked at.
+    desk.submit(&with(ship("3"), "args", json!({"order": vec![0; 40_000]})), &[]);
+    assert_eq!(desk.decision("3")["because"], "action and args have more than 65536 bytes");
 
     for (more, why) in [
         (json!({"input_schema": {"$ref": "#"}}), "input_schema: references are not taken"),
@@ -261,4 +262,60 @@ fn what_a_connector_takes_and_gives_is_pinned() {
         let refused = writ(["policy", "check", &bundle]).ended(1).err;
         assert!(refused.contains("ERR_POLICY_INVALID") && refused.contains(why), "{more}: {refused}");
     }
+}
+
+/// What is kept of an answer can be read again, also where its canonical form is longer than what came.
+#[test]
+fn an_answer_that_grows_beyond_the_limit_is_uncertain() {
+    // 4 bytes a number as it comes, 11 as it is written.
+    let grows: &'static str = Box::leak(format!("[{}1]", "1e9,".repeat(200_000)).into_boxed_str());
+    let shop = Shop::new(move |_| Says::Body(grows));
+    let desk = Desk::under(&bundle(&shop, &json!({"output_schema": {}})));
+    desk.submit(&ship("1"), &[]);
+    let found = receipt(&desk, "1");
+    assert_eq!((found.0.as_str(), found.1.as_str()), ("UNCERTAIN", "ERR_OUTPUT_NOT_CANONICAL"), "{}", found.2);
+    desk.holds();
+}
+
+/// What costs nothing leaves nothing behind when its window is over, and its end is no surprise.
+#[test]
+fn a_cost_of_nothing_ends_after_its_window() {
+    let shop = Shop::new(|_| Says::Nothing);
+    let mut bundle = bundle(&shop, &json!({}));
+    bundle["budgets"]["cents"]["window"] = json!({"rolling_us": 1_000_000});
+    bundle["rules"][0]["spends"]["budget"]["cost"] = json!({"arg": "cents"});
+    let desk = Desk::under(&bundle);
+    desk.submit(&with(ship("1"), "args", json!({"cents": 0})), &[]);
+    assert_eq!(receipt(&desk, "1").0, "UNCERTAIN");
+    std::thread::sleep(Duration::from_millis(1200));
+    let digest = desk.case("1")["receipts"][0]["event"]["digest"].as_str().expect("a digest").to_owned();
+    writ(["reconcile", "--data", desk.0.data(), &digest, "--applied"]).ended(0);
+    desk.submit(&with(ship("2"), "args", json!({"cents": 100})), &[]);
+    assert_eq!(desk.code("2"), "OK");
+    desk.holds();
+}
+
+/// One connector that is down takes no room from the others.
+#[test]
+fn enough_waits_for_a_connector_that_is_down() {
+    let shop = Shop::new(|_| Says::Status(429));
+    let down = json!({"retry": {"attempts": 16, "base_us": 3_600_000_000_u64, "cap_us": 3_600_000_000_u64}});
+    let mut bundle = bundle(&shop, &down);
+    bundle["rules"][0]["window_us"] = json!(36_000_000_000_u64);
+    bundle["budgets"]["cents"]["limit"] = json!(1_000_000);
+    bundle["connectors"]["echo"] = json!({"kind": "echo", "output_schema": {}});
+    let mut other = bundle["rules"][0].clone();
+    (other["action"], other["connector"]) = (json!("other"), json!("echo"));
+    bundle["rules"] = json!([bundle["rules"][0], other]);
+    let desk = Desk::under(&bundle);
+    let long = |id: &str| with(ship(id), "expires_at", json!(crate::scene::hours_ahead(20)));
+    desk.submit(&long("first"), &[]);
+    assert_eq!(count(&desk, "DispatchRetried"), 1);
+    let lines: Vec<String> = (0..1024).map(|at| long(&at.to_string()).to_string()).collect();
+    let answers = desk.0.submit(lines.join("\n").as_bytes(), &["--json"]).lines();
+    let refused = answers.iter().filter(|answer| answer["code"] == "ERR_OVERLOADED").count();
+    assert_eq!(refused, 1, "1024 wait");
+    desk.submit(&with(note("other"), "action", json!("other")), &[]);
+    assert_eq!(receipt(&desk, "other").0, "SUCCEEDED");
+    desk.holds();
 }

@@ -107,18 +107,35 @@ impl<'a> Graph<'a> {
         Ok(value::read::<Cases>(self.store, &key)?.and_then(|mut cases| cases.remove(&letter)))
     }
 
-    /// The decisions that ask people and wait for them, in the order of their entries.
+    /// The decisions that ask people and wait for them, of a tenant or of all, in the order of their entries.
     ///
     /// # Errors
     /// The view did not answer.
-    pub fn waiting(&self) -> Result<Vec<Seq>, ReadError> {
-        let waits = self.store.scan(node::WAITING).map(|pair| {
-            let (_, bytes) = pair?;
-            value::from_bytes::<Waits>(&bytes).map(|waits| waits.decision)
+    pub fn waiting(&self, tenant: Option<&Name>) -> Result<Vec<Seq>, ReadError> {
+        let waits = self.store.scan(node::WAITING).map(|pair| value::from_bytes::<Waits>(&pair?.1));
+        let waits = waits.filter(|waits| match (waits, tenant) {
+            (Ok(waits), Some(tenant)) => waits.tenant == *tenant,
+            (Ok(_), None) | (Err(_), _) => true,
         });
-        let mut decisions = waits.collect::<Result<Vec<Seq>, ReadError>>()?;
+        let decisions = waits.map(|waits| Ok(waits?.decision));
+        let mut decisions = decisions.collect::<Result<Vec<Seq>, ReadError>>()?;
         decisions.sort_unstable();
         Ok(decisions)
+    }
+
+    /// What approvers have said of an intent, in the order of their entries.
+    ///
+    /// # Errors
+    /// The view did not answer.
+    pub fn answers(&self, intent: Seq) -> Result<Vec<Seq>, ReadError> {
+        let mut answers = Vec::new();
+        for child in self.children(intent, Limits::default().nodes)? {
+            let parents = self.placed(child)?.map(|placed| placed.parents).unwrap_or_default();
+            if parents.iter().any(|it| (it.seq, it.relation) == (intent, Relation::Approves)) {
+                answers.push(child);
+            }
+        }
+        Ok(answers)
     }
 
     /// The node and everything that it stands on; `None` if the entry is no node.

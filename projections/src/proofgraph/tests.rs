@@ -94,13 +94,18 @@ fn a_later_round_stands_on_what_people_said_or_on_their_silence() {
     assert!(says(decision, Relation::ReliesOn, ended) && says(decision, Relation::Answers, intent));
     let case = graph.case(&name("acme"), &name("i-2")).expect("reads").expect("a case");
     assert_eq!((case.intent, case.decision, case.standing), (intent, decision, Standing::Claimed));
-    assert_eq!(graph.waiting().expect("reads"), []);
+    assert_eq!(graph.waiting(None).expect("reads"), []);
+    assert_eq!(graph.answers(answered[0]).expect("reads"), [answered[2]]);
+    assert_eq!(graph.answers(intent).expect("reads"), []);
 
     let mut writer = Writer::new(7);
     let asked = writer.escalated(0, true)[1];
     writer.entries.truncate(usize::try_from(asked.0).expect("small") + 1);
     let store = graph_of(&writer.entries);
-    assert_eq!(Graph::new(&store, &events).waiting().expect("reads"), [asked]);
+    let graph = Graph::new(&store, &events);
+    assert_eq!(graph.waiting(None).expect("reads"), [asked]);
+    assert_eq!(graph.waiting(Some(&name("acme"))).expect("reads"), [asked]);
+    assert_eq!(graph.waiting(Some(&name("globex"))).expect("reads"), []);
 }
 
 #[test]
