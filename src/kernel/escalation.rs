@@ -35,7 +35,7 @@ const WITHIN_MAX_US: u64 = 7 * 24 * 3_600 * 1_000_000;
 pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let (policy, rule) = case.rules()?;
     let late = facts.approval.as_ref().filter(|fact| fact.passed);
-    if let Some(fact) = late.filter(|_| !approvers(rule).is_some_and(|it| granted(case, facts, it) >= it.quorum)) {
+    if let Some(fact) = late.filter(|_| approvers(rule).is_none_or(|it| granted(case, facts, it) < it.quorum)) {
         // Also where nobody would be asked any more: a deadline lets nothing pass that people have not granted.
         return Err(Refusal::new(Code::ApprovalTimedOut, format!("nobody may answer after {}", fact.deadline.0)));
     }
