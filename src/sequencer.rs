@@ -259,7 +259,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             return Ok(()); // read again after a restart or a seek; the log has its answer
         }
         let answer = match what {
-            Submitted::Intent(intent) => match identify(&self.state, &intent) {
+            Submitted::Intent(intent) => match identify(&self.state, &intent, batch.now) {
                 Identity::New if self.passed == Passed::Waits && self.state.open().len() >= OPEN_MAX => {
                     let refusal =
                         Refusal::new(Code::Overloaded, format!("{OPEN_MAX} executions wait for `writ serve`"));
