@@ -23,6 +23,8 @@ mod requirements;
 mod gates;
 mod escalation;
 mod planted;
+mod service;
+mod transcripts;
 mod unreadable;
 mod regress;
 mod scene;
