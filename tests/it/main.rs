@@ -25,6 +25,7 @@ mod escalation;
 mod planted;
 mod service;
 mod transcripts;
+mod audit;
 mod unreadable;
 mod regress;
 mod scene;

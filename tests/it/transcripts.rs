@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 
 use stage::Stage;
 
+use crate::scene::Scene;
+use crate::service::Service;
+
 mod policy;
 mod stage;
 mod words;
@@ -33,7 +36,7 @@ fn folder() -> PathBuf {
 }
 
 /// What a line begins with.
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, PartialEq)]
 enum Word {
     Given,
     When,
@@ -45,50 +48,83 @@ enum Word {
 /// # Errors
 /// The line at which it goes wrong, everything up to there, and what was found instead.
 fn play(name: &str, text: &str) -> Result<(), String> {
-    let wrong = |number: usize, why: &str| {
-        let so_far: Vec<&str> = text.lines().take(number).collect();
-        format!("{name}:{number}: {why}\n\n{}\n        ^ here\n", so_far.join("\n"))
-    };
-    let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim_end()));
-    let mut lines = lines.by_ref().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let mut lines = lines(text);
     let cites =
         |line: &str| line.strip_prefix(MARK)?.strip_suffix('"').filter(|it| it.split(' ').count() > 3).map(drop);
     let (first, line) = lines.next().unwrap_or((1, ""));
+    let wrong = |number, why: &str| wrong(name, text, number, why);
     cites(line).ok_or_else(|| wrong(first, "it begins with the sentence that it follows from: Follows: \"...\""))?;
 
-    let (mut stage, mut word, mut acted, mut last) = (Stage::new(), None, false, first);
-    for (number, line) in lines {
+    let (mut stage, mut last) = (Stage::new(), first);
+    let mut player = Player::default();
+    while let Some((number, line)) = lines.next() {
         last = number;
+        if !player.line(&mut stage, line).map_err(|why| wrong(number, &why))? {
+            continue;
+        }
+        return match lines.next() {
+            Some((number, _)) => Err(wrong(number, "nothing comes after the end")),
+            None => Ok(()),
+        };
+    }
+    Err(wrong(last, &format!("it ends with: And {END}")))
+}
+
+/// The ledger that these lines leave, nobody serving it, and the service that carries out what passes.
+#[track_caller]
+pub(crate) fn after(text: &str) -> (Scene, Option<Service>) {
+    let (mut stage, mut player) = (Stage::new(), Player::default());
+    for (number, line) in lines(text) {
+        let ended =
+            player.line(&mut stage, line).unwrap_or_else(|why| panic!("{}", wrong("a story", text, number, &why)));
+        assert!(!ended, "its ledger is looked at further");
+    }
+    stage.leave()
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn wrong(name: &str, text: &str, number: usize, why: &str) -> String {
+    let so_far: Vec<&str> = text.lines().take(number).collect();
+    format!("{name}:{number}: {why}\n\n{}\n        ^ here\n", so_far.join("\n"))
+}
+
+/// Where it stands.
+#[derive(Default)]
+struct Player {
+    word: Option<Word>,
+    acted: bool,
+}
+
+impl Player {
+    /// Plays a line. Whether it was the last one.
+    fn line(&mut self, stage: &mut Stage, line: &str) -> Result<bool, String> {
         let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
-        word = match head {
+        self.word = match head {
             "Given" => Some(Word::Given),
             "When" => Some(Word::When),
             "Then" => Some(Word::Then),
-            "And" => word,
+            "And" => self.word,
             _ => None,
         };
-        let word = word.ok_or_else(|| wrong(number, "a line begins with Given, When, Then or And"))?;
-        if rest == END && word == Word::Then && acted {
-            stage.holds().map_err(|found| wrong(number, &format!("found instead: {found}")))?;
-            let after = text.lines().skip(number).any(|line| !line.trim().is_empty());
-            return if after { Err(wrong(number, "nothing comes after the end")) } else { Ok(()) };
+        let word = self.word.ok_or("a line begins with Given, When, Then or And")?;
+        let found = |what: String| format!("found instead: {what}");
+        if rest == END && word == Word::Then && self.acted {
+            return stage.holds().map(|()| true).map_err(found);
         }
         let taken = match word {
-            Word::Given if acted => return Err(wrong(number, "Given comes before everything that happens")),
+            Word::Given if self.acted => return Err("Given comes before everything that happens".to_owned()),
             Word::Given => stage.given(rest.strip_prefix("that ").unwrap_or(rest)),
             Word::When => stage.when(rest),
-            Word::Then if !acted => return Err(wrong(number, "nothing has happened yet")),
-            Word::Then => stage.then(rest),
+            Word::Then if !self.acted => return Err("nothing has happened yet".to_owned()),
+            Word::Then => stage.then(rest).map(|taken| taken.map_err(found)),
         };
-        acted = acted || word == Word::When;
-        match taken {
-            Some(Ok(())) => {}
-            Some(Err(found)) if word == Word::Then => return Err(wrong(number, &format!("found instead: {found}"))),
-            Some(Err(why)) => return Err(wrong(number, &why)),
-            None => return Err(wrong(number, "nothing is known of these words")),
-        }
+        self.acted |= word == Word::When;
+        taken.ok_or("nothing is known of these words")?.map(|()| false)
     }
-    Err(wrong(last, &format!("it ends with: And {END}")))
 }
 
 fn play_file(name: &str) {
@@ -166,7 +202,7 @@ fn the_player_is_strict() {
         (format!("{OPEN}{SHUT}"), ":1: it begins with the sentence"),
         (format!("Follows: \"\"\n{OPEN}{SHUT}"), ":1: it begins with the sentence"),
         (format!("{CITES}{OPEN}Then p-1 is PASS\n"), ":5: it ends with: And the log verifies"),
-        (format!("{CITES}{OPEN}{SHUT}And p-1 is PASS\n"), ":6: nothing comes after the end"),
+        (format!("{CITES}{OPEN}{SHUT}And p-1 is PASS\n"), ":7: nothing comes after the end"),
         (format!("{CITES}{OPEN}Then p-1 is fine and well\n{SHUT}"), ":5: nothing is known of these words"),
         (format!("{CITES}{OPEN}Then p-1 is FAIL, ERR_FROZEN\n{SHUT}"), ":5: found instead: PASS"),
         (
@@ -175,10 +211,7 @@ fn the_player_is_strict() {
         ),
         (format!("{CITES}{OPEN}Then nothing is added to the log\n{SHUT}"), ":5: found instead: "),
         (format!("{CITES}{OPEN}Then that is refused, ERR_FROZEN\n{SHUT}"), ":5: found instead: nothing was refused"),
-        (
-            format!("{CITES}{OPEN}When agent-1 asks to pay 2 cents as p-1\n{SHUT}"),
-            "found instead: it was refused, and no Then",
-        ),
+        (format!("{CITES}{OPEN}When agent-1 asks to pay 2 cents as p-1\n{SHUT}"), "it was refused, and no Then"),
         (
             format!("{CITES}{OPEN}When agent-1 grants p-1\nThen that is refused, ERR_FROZEN\n{SHUT}"),
             ":6: found instead: ",

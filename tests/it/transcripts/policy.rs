@@ -63,6 +63,12 @@ impl Policy {
         } else if let Some([action, field]) = fits("{} must answer with a {}", clause) {
             let shape = json!({"type": "object", "required": [field]});
             self.connector(action).map(|connector| connector["output_schema"] = shape)
+        } else if let Some([action, name]) = fits("{} is carried out by the connector {}", clause) {
+            let kept = self.connector(action).cloned();
+            kept.and_then(|kept| {
+                self.bundle["connectors"] = json!({ name: kept });
+                self.set(action, "connector", json!(name))
+            })
         } else if let Some([action]) = fits("{} is carried out by the same service", clause) {
             let rules = self.bundle["rules"].as_array().into_iter().flatten();
             let connectors = rules.filter_map(|rule| rule["connector"].as_str()).map(str::to_owned);

@@ -370,6 +370,15 @@ impl Stage {
         })
     }
 
+    /// The ledger as it is, once nobody serves it.
+    pub(super) fn leave(mut self) -> (Scene, Option<crate::service::Service>) {
+        self.heard().unwrap_or_else(|why| panic!("{why}"));
+        if let Some(served) = self.served.take() {
+            served.stop();
+        }
+        (self.scene, self.policy.service)
+    }
+
     /// The last line: whoever looks finds that everything was decided as the log says.
     pub(super) fn holds(&mut self) -> Result<(), String> {
         self.heard()?;
