@@ -26,6 +26,7 @@ mod planted;
 mod service;
 mod transcripts;
 mod audit;
+mod codes;
 mod unreadable;
 mod regress;
 mod scene;
