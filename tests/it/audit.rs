@@ -33,7 +33,7 @@ const PAID: &str = "
     And agent-1 is an agent
     When agent-1 asks to pay 300 cents as p-1
     Then the receipt of p-1 is SUCCEEDED and charges nothing
-    And the service was called 1 times";
+    And the service was called once";
 
 fn kept(scene: &Scene) -> Kept {
     Kept::copy_of(std::path::Path::new(scene.data()))

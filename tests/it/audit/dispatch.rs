@@ -100,7 +100,7 @@ fn an_execution_intent_of_a_fail_is_an_error() {
 
 #[test]
 fn an_expired_execution_intent_is_not_carried_out() {
-    let (scene, service, kept) = honest(&PAID.replace("within 1 hour", "within 1 second"));
+    let (scene, service, kept) = honest(&PAID.replace("within 1 hour", "within 3 seconds"));
     let (decided, event) = last(&kept, EventKind::DecisionMade);
     let Event::DecisionMade(decision) = event else { panic!("a decision") };
     let closes = decision.value().execution.as_ref().expect("a PASS").not_after;
