@@ -80,6 +80,14 @@ def policies():
     demo = json.loads((ROOT / "src/cli/demo/policy.json").read_text())
     args = b'{"amount_cents":1200,"note":"a","amount":0.5}'
     put("policy", "demo", json.dumps(demo, separators=(",", ":")).encode() + b"\0" + args)
+    desk = json.loads((ROOT / "src/cli/example_policy.json").read_text())
+    args = b'{"amount_cents":300001,"currency":"EUR"}'
+    put("policy", "desk", json.dumps(desk, separators=(",", ":")).encode() + b"\0" + args)
+    for rule in desk["rules"]:
+        rule["requires"] = {"exempt": "a seed"}
+        rule["escalates"] = {"to": {"role": "approver", "quorum": 1, "within_us": 5}}
+        rule["timing"] = {"limits": {"rate": {"count": 1, "per_us": 9, "burst": 2}}}
+    put("policy", "desk-asks", json.dumps(desk, separators=(",", ":")).encode() + b"\0" + args)
     off = {"disabled": "not now"}
     leaf = {"evidence": {"kind": "ticket", "role": "agent", "about_effect": False}}
     other = {"evidence": {"kind": "ticket", "role": "approver", "about_effect": True, "signers": 2, "not_submitter": True, "max_age_us": 5}}

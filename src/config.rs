@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the module that may")]
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use writ_schemas::errors::Code;
@@ -122,6 +123,13 @@ pub fn log_filter() -> Option<String> {
 #[must_use]
 pub fn passphrase_file() -> Option<PathBuf> {
     std::env::var_os("WRIT_PASSPHRASE_FILE").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The stage at which a debug build ends itself, from `WRIT_KILL_AT`: for tests. Read once.
+#[must_use]
+pub fn killed_at() -> Option<&'static str> {
+    static STAGE: OnceLock<Option<String>> = OnceLock::new();
+    STAGE.get_or_init(|| std::env::var("WRIT_KILL_AT").ok()).as_deref()
 }
 
 /// Whether the user asked for no colour (no-color.org).

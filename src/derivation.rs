@@ -15,30 +15,26 @@ use writ_kernel::admission;
 use writ_kernel::apply::Fault;
 use writ_kernel::decide::{Identity, decide, decide_again, identify};
 use writ_kernel::execution::{self, Dispatch, Ending};
+use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, EventKind, Partition, ReceiptIssued, RecordRefused, Source};
-use writ_schemas::ids::{Name, Seq, UnixMicros};
+use writ_schemas::ids::{Seq, UnixMicros};
 use writ_schemas::receipt::{Receipt, Status};
 use writ_schemas::strict::Refusal;
 
 use crate::executor::content::ContentStore;
-use crate::executor::contract::{self, Contract};
-
-/// The pinned shape of each connector of a policy; nothing where it cannot be compiled, and then nothing is called.
-type Shapes = BTreeMap<Name, Option<Contract>>;
+use crate::executor::output;
 
 /// A fold of the log that can say of each entry whether it follows.
 pub struct Derivation {
     state: State,
     content: ContentStore,
-    /// Those of the policy in force.
-    shapes: Arc<Shapes>,
-    /// Those of the policy under which each open execution was dispatched: by them its output was judged.
-    dispatched: BTreeMap<Seq, Arc<Shapes>>,
+    /// The policy under which each open execution was dispatched: by its shapes the output was judged.
+    dispatched: BTreeMap<Seq, Arc<Policy>>,
     /// The decision of the intent that was just admitted.
     expected: Option<Signed<Decision>>,
     decided: u64,
@@ -89,7 +85,6 @@ impl Derivation {
         Derivation {
             state: State::default(),
             content,
-            shapes: Arc::default(),
             dispatched: BTreeMap::new(),
             expected: None,
             decided: 0,
@@ -128,13 +123,10 @@ impl Derivation {
     pub fn believe(&mut self, entry: &Entry, event: &Event) -> Result<(), Fault> {
         self.state.apply(entry.header.seq, entry.header.recorded_at, event)?;
         match event {
-            Event::PolicyActivated(_) => {
-                let connectors = self.state.policy().map(|policy| &policy.bundle().connectors);
-                let shapes = connectors.into_iter().flatten();
-                let shapes = shapes.map(|(name, it)| (name.clone(), Contract::compile(&it.output_schema).ok()));
-                self.shapes = Arc::new(shapes.collect());
+            Event::DispatchStarted(decision) => {
+                self.dispatched.extend(self.state.policy().map(|policy| (*decision, Arc::clone(policy))));
             }
-            Event::DispatchStarted(decision) => drop(self.dispatched.insert(*decision, Arc::clone(&self.shapes))),
+            Event::DispatchRetried(retried) => drop(self.dispatched.remove(&retried.decision)),
             Event::ReceiptIssued(issued) => drop(self.dispatched.remove(&issued.receipt.value().decision_seq)),
             _ => {}
         }
@@ -197,8 +189,16 @@ impl Derivation {
             Event::DispatchStarted(decision) => match execution::dispatch(&self.state, *decision, at) {
                 Ok(Dispatch::Start) => Ok(()),
                 Ok(Dispatch::Expire(code)) => Err(one("dispatch", "started", code.as_str())),
+                Ok(Dispatch::Wait(until)) => Err(one("dispatch", "started", format!("not before {}", until.0))),
                 Err(refusal) => Err(one("dispatch", "started", refusal.to_string())),
             },
+            Event::DispatchRetried(recorded) => {
+                match execution::retry(&self.state, recorded.decision, &recorded.because, at) {
+                    Some(derived) if derived == *recorded => Ok(()),
+                    Some(derived) => Err(one("due", recorded.due.0, derived.due.0)),
+                    None => Err(one("retry", recorded.attempts, "it had failed for good")),
+                }
+            }
             Event::ReceiptIssued(issued) => self.compare_receipt(issued, at),
             Event::RecordRefused(refused) => self.compare_refusal(refused),
             Event::EvidenceRegistered(evidence) => admitted(admission::evidence(&self.state, evidence, at)),
@@ -211,6 +211,7 @@ impl Derivation {
             | Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
+            | Event::LedgerKeyRotated(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => admitted(admission::act(&self.state, act, at)),
@@ -271,9 +272,9 @@ impl Derivation {
 
     /// An output is an input, but whether it has its pinned shape follows from it and from the policy of its dispatch.
     fn compare_output(&self, issued: &ReceiptIssued) -> Result<(), Vec<Difference>> {
-        let Receipt { decision_seq, connector, status, code, output, .. } = issued.receipt.value();
-        let Some(shapes) = self.dispatched.get(decision_seq) else { return Ok(()) };
-        let shape = shapes.get(connector).and_then(Option::as_ref);
+        let Receipt { decision_seq, connector, status, code, output, because, .. } = issued.receipt.value();
+        let Some(policy) = self.dispatched.get(decision_seq) else { return Ok(()) };
+        let shape = policy.shapes(connector).map(|shapes| &shapes.output);
         if shape.is_some() && *code == Code::ConnectorUnknown {
             return Err(one("code", code.as_str(), format!("the policy has {connector}")));
         }
@@ -284,7 +285,7 @@ impl Derivation {
                 self.content.get(digest).map_err(|failure| one("output", digest.to_string(), failure.to_string()))?,
             ),
         };
-        let value = match contract::canonical_output(&bytes) {
+        let value = match output::canonical_output(&bytes) {
             Ok((value, canonical)) if canonical == **bytes => value,
             Ok(_) | Err(_) => return Err(one("output", digest.to_string(), "canonical JSON")),
         };
@@ -299,7 +300,13 @@ impl Derivation {
             .filter(|(_, recorded, derived)| recorded != derived)
             .map(|(field, recorded, derived)| difference(field, recorded, derived))
             .collect();
-        if fields.is_empty() { Ok(()) } else { Err(fields) }
+        if !fields.is_empty() {
+            return Err(fields);
+        }
+        // The first ledgers did not say where an output drifted.
+        let derived = shape.filter(|_| because.is_some()).map(|shape| shape.differences(&value));
+        let derived = derived.map(|why| Refusal::new(*code, why).detail).filter(|why| !why.is_empty());
+        if *because == derived { Ok(()) } else { Err(one("because", because.clone(), derived)) }
     }
 
     fn compare_receipt(&self, issued: &ReceiptIssued, at: UnixMicros) -> Result<(), Vec<Difference>> {
@@ -311,12 +318,14 @@ impl Derivation {
             match execution::dispatch(&self.state, decision, at) {
                 Ok(Dispatch::Expire(derived)) if derived == code => {}
                 Ok(Dispatch::Expire(derived)) => return Err(one("code", code.as_str(), derived.as_str())),
-                Ok(Dispatch::Start) => return Err(one("status", status.as_str(), "it could have been dispatched")),
+                Ok(Dispatch::Start | Dispatch::Wait(_)) => {
+                    return Err(one("status", status.as_str(), "it could have been dispatched"));
+                }
                 Err(refusal) => return Err(one("status", status.as_str(), refusal.to_string())),
             }
         }
-        let ending = Ending { decision, status, code, output };
-        let derived = execution::conclude(&self.state, receipt.ledger, ending, at)
+        let ending = Ending { decision, status, code, output, because: receipt.because.clone() };
+        let derived = execution::conclude(&self.state, receipt.ledger, &ending, at)
             .map_err(|refusal| one("receipt", "issued", refusal.to_string()))?;
         same(recorded, &document(derived)?)
     }

@@ -2,63 +2,71 @@
 //!
 //! One thread holds the jobs. A job whose turn has come is *asked for* (the sequencer records `DispatchStarted`, or that it
 //! expired), then *called* once that is durable, then *ended* by its receipt. What is under way is bounded for each kind of
-//! connector, so a slow one holds up only its own kind.
+//! connector, so a slow one holds up only its own kind. An attempt that certainly did nothing may come again: it is asked for
+//! anew, like the first.
 //!
-//! **Invariant:** no connector is called before its `DispatchStarted` is durable, and none twice.
+//! **Invariant:** no connector is called before its `DispatchStarted` is durable, and none twice for one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use tracing::{debug_span, warn};
 
 use writ_kernel::execution::Ending;
+use writ_kernel::policy::Policy;
+use writ_kernel::shape::Shape;
 use writ_schemas::errors::Code;
 use writ_schemas::event::INLINE_OUTPUT_MAX;
-use writ_schemas::ids::{Digest, Name, Seq};
-use writ_schemas::policy::{Bundle, Connector, ConnectorKind};
+use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
+use writ_schemas::policy::ConnectorKind;
 use writ_schemas::receipt::Status;
 
-use crate::clock::Stopwatch;
+use crate::clock::{Clock, Stopwatch};
 use crate::queue::Queue;
 use crate::sequencer::{Effect, Input, Job};
 use crate::telemetry;
 
 pub mod content;
-pub mod contract;
 pub mod http;
+pub mod output;
+pub mod stage;
 
 use content::ContentStore;
-use contract::Contract;
+use stage::{Stage, reached};
 
 /// How many `echo` executions are under way at once: a batch and the next.
 const ECHO_MAX: usize = 2048;
+
+/// The longest sleep: a clock that is set back must not hold a job for as long.
+const NAP: Duration = Duration::from_secs(1);
 
 /// What a connector answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It did it, and gave this output.
     Done(Vec<u8>),
-    /// It did not do it.
-    Refused,
+    /// It answered that it does not do it.
+    Refused(String),
+    /// It certainly did nothing, and may do it another time.
+    Unavailable(String),
     /// Nobody knows.
-    Unknown,
+    Unknown(String),
 }
 
 /// The executor's part of a ledger.
 pub struct Executor {
     queue: Arc<Queue<Input>>,
     content: ContentStore,
-    connectors: BTreeMap<Name, Arc<Ready>>,
+    /// In force.
+    policy: Option<Arc<Policy>>,
+    clock: Clock,
     echo: Lane,
     http: Lane,
+    /// Jobs that are asked for again at a time.
+    later: BTreeMap<(UnixMicros, Seq), Job>,
     ending: Option<Effect>,
-}
-
-/// A connector of the policy in force.
-struct Ready {
-    kind: ConnectorKind,
-    contract: Option<Contract>,
 }
 
 /// The jobs of one kind of connector.
@@ -80,37 +88,31 @@ impl Executor {
     pub fn new(
         queue: Arc<Queue<Input>>,
         content: ContentStore,
-        policy: Option<&Bundle>,
+        policy: Option<Arc<Policy>>,
+        clock: Clock,
         http_calls_max: usize,
     ) -> Executor {
-        let mut executor = Executor {
-            queue,
-            content,
-            connectors: BTreeMap::new(),
-            echo: Lane::new(ECHO_MAX),
-            http: Lane::new(http_calls_max),
-            ending: None,
-        };
-        if let Some(bundle) = policy {
-            executor.follow(bundle);
-        }
-        executor
+        let (echo, http) = (Lane::new(ECHO_MAX), Lane::new(http_calls_max));
+        Executor { queue, content, policy, clock, echo, http, later: BTreeMap::new(), ending: None }
     }
 
     /// Works until it is told to end, and nothing is under way; or until the writer has ended.
     pub fn run(mut self, effects: &Receiver<Effect>) {
-        while let Ok(effect) = effects.recv() {
-            match effect {
-                Effect::Ready(job) => self.lane(&job.open.connector).waiting.push_back(*job),
-                Effect::Call(decision) => self.call(decision),
-                Effect::Closed(decision) => {
-                    self.echo.under_way.remove(&decision);
-                    self.http.under_way.remove(&decision);
+        loop {
+            match self.next(effects) {
+                Ok(Effect::Ready(job)) => self.lane(&job.open.connector).waiting.push_back(*job),
+                Ok(Effect::Call(decision)) => self.call(decision),
+                Ok(Effect::Later(decision, until)) => {
+                    let job = self.release(decision);
+                    self.later.extend(job.map(|job| ((until, decision), job)));
                 }
-                Effect::Policy(bundle) => self.follow(&bundle),
-                end @ (Effect::Drain | Effect::Finish) => self.ending = Some(end),
-                Effect::Abandon => return,
+                Ok(Effect::Closed(decision)) => drop(self.release(decision)),
+                Ok(Effect::Policy(policy)) => self.policy = Some(policy),
+                Ok(end @ (Effect::Drain | Effect::Finish)) => self.ending = Some(end),
+                Ok(Effect::Abandon) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
             }
+            self.wake();
             self.pump();
             telemetry::executions(self.echo.under_way.len() + self.http.under_way.len());
             if self.is_done() {
@@ -119,9 +121,35 @@ impl Executor {
         }
     }
 
+    /// What comes next, or that the first of those that wait for a time is due.
+    fn next(&self, effects: &Receiver<Effect>) -> Result<Effect, RecvTimeoutError> {
+        match self.later.first_key_value() {
+            None => effects.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(((until, _), _)) => {
+                let wait = until.0.saturating_sub(self.clock.now().0);
+                effects.recv_timeout(Duration::from_micros(wait).min(NAP))
+            }
+        }
+    }
+
+    /// Lets those whose time has come wait for their turn.
+    fn wake(&mut self) {
+        while let Some(first) = self.later.first_entry() {
+            if first.key().0 > self.clock.now() {
+                return;
+            }
+            let job = first.remove();
+            self.lane(&job.open.connector).waiting.push_back(job);
+        }
+    }
+
+    fn release(&mut self, decision: Seq) -> Option<Job> {
+        self.echo.under_way.remove(&decision).or_else(|| self.http.under_way.remove(&decision))
+    }
+
     fn is_done(&self) -> bool {
         let idle = [&self.echo, &self.http].iter().all(|lane| lane.under_way.is_empty());
-        let empty = [&self.echo, &self.http].iter().all(|lane| lane.waiting.is_empty());
+        let empty = [&self.echo, &self.http].iter().all(|lane| lane.waiting.is_empty()) && self.later.is_empty();
         match self.ending {
             Some(Effect::Finish) => idle && empty,
             Some(_) => idle,
@@ -129,20 +157,8 @@ impl Executor {
         }
     }
 
-    fn follow(&mut self, bundle: &Bundle) {
-        self.connectors = bundle
-            .connectors
-            .iter()
-            .map(|(name, Connector { kind, output_schema })| {
-                let contract =
-                    Contract::compile(output_schema).map_err(|why| warn!(connector = %name, %why, "schema")).ok();
-                (name.clone(), Arc::new(Ready { kind: kind.clone(), contract }))
-            })
-            .collect();
-    }
-
     fn lane(&mut self, connector: &Name) -> &mut Lane {
-        match self.connectors.get(connector).map(|ready| &ready.kind) {
+        match self.policy.as_ref().and_then(|policy| policy.connector(connector)).map(|connector| &connector.kind) {
             Some(ConnectorKind::Http { .. }) => &mut self.http,
             Some(ConnectorKind::Echo) | None => &mut self.echo,
         }
@@ -156,6 +172,7 @@ impl Executor {
         for lane in [&mut self.echo, &mut self.http] {
             while lane.under_way.len() < lane.under_way_max {
                 let Some(job) = lane.waiting.pop_front() else { break };
+                reached(Stage::Passed);
                 self.queue.report(Input::Dispatch(job.decision));
                 lane.under_way.insert(job.decision, job);
             }
@@ -169,38 +186,41 @@ impl Executor {
             warn!(%decision, "a dispatch without its job; it becomes uncertain at the next opening");
             return;
         };
-        let end = move |status, code| Input::Ended(Ending { decision, status, code, output: None }, None);
+        reached(Stage::Dispatched);
+        let end = move |status, code| Input::Ended(ending(decision, status, code), None);
         let Ok(effect) = job.intent.value().effect() else {
             return self.queue.report(end(Status::Failed, Code::EffectDigest));
         };
         if Digest::of(&effect) != job.open.effect {
             return self.queue.report(end(Status::Failed, Code::EffectDigest));
         }
-        let Some(ready) = self.connectors.get(&job.open.connector).filter(|ready| ready.contract.is_some()).cloned()
-        else {
+        let name = &job.open.connector;
+        let found = self.policy.as_ref().and_then(|policy| policy.connector(name).zip(policy.shapes(name)));
+        let Some((connector, shapes)) = found else {
             return self.queue.report(end(Status::Failed, Code::ConnectorUnknown));
         };
-        match &ready.kind {
+        reached(Stage::Checked);
+        match &connector.kind {
             ConnectorKind::Echo => {
                 let args = writ_schemas::canonical::bytes(&job.intent.value().args).unwrap_or_default();
-                let input = conclude(decision, Outcome::Done(args), &ready, &self.content);
+                let input = conclude(decision, Outcome::Done(args), &shapes.output, &self.content);
                 self.queue.report(input);
             }
             ConnectorKind::Http { url, timeout_us } => {
                 let call =
                     http::Call { url: url.clone(), timeout_us: *timeout_us, effect, key: job.open.idempotency_key };
                 let (queue, content) = (Arc::clone(&self.queue), self.content.clone());
-                let ready = Arc::clone(&ready);
+                let shape = shapes.output.clone();
                 let spawned = std::thread::Builder::new().name("connector".to_owned()).spawn(move || {
                     let mut report = Report { queue, ending: Some(end(Status::Uncertain, Code::ConnectorUncertain)) };
                     let took = Stopwatch::start();
                     let outcome = call.run();
                     telemetry::stage("connector", took.elapsed());
-                    report.ending = Some(conclude(decision, outcome, &ready, &content));
+                    report.ending = Some(conclude(decision, outcome, &shape, &content));
                 });
                 if let Err(error) = spawned {
                     warn!(%error, "no thread for a connector");
-                    self.queue.report(end(Status::Failed, Code::ConnectorRefused));
+                    self.queue.report(Input::DidNothing(decision, "no thread for it".to_owned()));
                 }
             }
         }
@@ -221,31 +241,44 @@ impl Drop for Report {
     }
 }
 
+fn ending(decision: Seq, status: Status, code: Code) -> Ending {
+    Ending { decision, status, code, output: None, because: None }
+}
+
 /// An answer to an ending: strict JSON, its canonical form, its pinned shape, its place in the content store.
-fn conclude(decision: Seq, outcome: Outcome, ready: &Ready, content: &ContentStore) -> Input {
-    let ending = |status, code, output| Ending { decision, status, code, output };
+fn conclude(decision: Seq, outcome: Outcome, shape: &Shape, content: &ContentStore) -> Input {
+    reached(Stage::Answered);
+    let told = |status, code, why| Input::Ended(Ending { because: Some(why), ..ending(decision, status, code) }, None);
     let bytes = match outcome {
         Outcome::Done(bytes) => bytes,
-        Outcome::Refused => return Input::Ended(ending(Status::Failed, Code::ConnectorRefused, None), None),
-        Outcome::Unknown => return Input::Ended(ending(Status::Uncertain, Code::ConnectorUncertain, None), None),
+        Outcome::Refused(why) => return told(Status::Failed, Code::ConnectorRefused, why),
+        Outcome::Unavailable(why) => return Input::DidNothing(decision, why),
+        Outcome::Unknown(why) => return told(Status::Uncertain, Code::ConnectorUncertain, why),
     };
-    let Ok((value, canonical)) = contract::canonical_output(&bytes) else {
-        return Input::Ended(ending(Status::Uncertain, Code::OutputNotCanonical, None), None);
+    let (value, canonical) = match output::canonical_output(&bytes) {
+        Ok(both) => both,
+        Err(refusal) => return told(Status::Uncertain, Code::OutputNotCanonical, refusal.to_string()),
     };
-    let (status, code) = match ready.contract.as_ref().map(|contract| contract.holds(&value)) {
-        Some(true) => (Status::Succeeded, Code::Ok),
-        Some(false) | None => (Status::Failed, Code::ConnectorContractDrift),
+    let (status, code, because) = if shape.holds(&value) {
+        (Status::Succeeded, Code::Ok, None)
+    } else {
+        (Status::Failed, Code::ConnectorContractDrift, Some(shape.differences(&value)))
     };
+    reached(Stage::Judged);
     let digest = Digest::of(&canonical);
+    let ending = Ending { decision, status, code, output: Some(digest), because };
     if canonical.len() <= INLINE_OUTPUT_MAX {
-        return Input::Ended(ending(status, code, Some(digest)), Some(canonical));
+        return Input::Ended(ending, Some(canonical));
     }
     match content.put(&digest, &canonical) {
-        Ok(()) => Input::Ended(ending(status, code, Some(digest)), None),
+        Ok(()) => {
+            reached(Stage::Kept);
+            Input::Ended(ending, None)
+        }
         Err(error) => {
             // The effect happened, but its output cannot be kept: somebody must look.
             warn!(%error, "content store");
-            Input::Ended(ending(Status::Uncertain, Code::ContentIntegrity, None), None)
+            told(Status::Uncertain, Code::ContentIntegrity, error.to_string())
         }
     }
 }

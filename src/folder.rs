@@ -17,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use writ_schemas::errors::Code;
+use writ_schemas::ids::{KeyId, hex};
 use writ_schemas::keys::SecretKey;
 
 use crate::config::{self, Config};
@@ -215,6 +216,21 @@ impl Folder {
             Some(path) => Ok(Some(path)),
             None => Ok(self.config()?.passphrase_file.map(|path| self.root.join(path))),
         }
+    }
+
+    /// The file of the decision key that is made when the key is handed on to `key`; the first one is `decision.key`.
+    #[must_use]
+    pub fn later_decision_key(&self, key: KeyId) -> PathBuf {
+        self.keys().join(format!("decision-{}.key", hex(&key.0)))
+    }
+
+    /// Reads the first of the files that may hold one of `expected`, and there is one.
+    ///
+    /// # Errors
+    /// `ERR_KEY_FILE`.
+    pub fn read_key_of(&self, role: KeyRole, expected: &[KeyId]) -> Result<SecretKey> {
+        let later = expected.iter().map(|key| self.later_decision_key(*key)).find(|path| path.exists());
+        keyfile::read(&later.unwrap_or_else(|| self.key(role)), || self.passphrase_file())
     }
 
     /// Reads one of the ledger's own keys.

@@ -93,13 +93,22 @@ pub fn read(path: &Path, passphrase: impl FnOnce() -> Result<Option<PathBuf>>) -
 /// # Errors
 /// `ERR_LOG_EXISTS` if the file is there: a key is never overwritten.
 pub fn make(path: &Path, passphrase: Option<&Passphrase>) -> Result<SecretKey> {
+    make_named(|_| path.to_owned(), passphrase)
+}
+
+/// The same in a file whose name depends on the key.
+///
+/// # Errors
+/// As [`make`].
+pub fn make_named(name: impl FnOnce(KeyId) -> PathBuf, passphrase: Option<&Passphrase>) -> Result<SecretKey> {
     let seed = Zeroizing::new(random::<32>()?);
     let text = match passphrase {
         Some(passphrase) => encrypted_text(&seed, passphrase)?,
         None => plain_text(&seed),
     };
-    write_new(path, &text)?;
-    Ok(SecretKey::from_seed(&seed))
+    let key = SecretKey::from_seed(&seed);
+    write_new(&name(key.id()), &text)?;
+    Ok(key)
 }
 
 /// Puts the key of a plain file under a passphrase. What the disk keeps of the plain one is not wiped.

@@ -36,7 +36,7 @@ use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::sequencer::{Effect, Input, Job, Passed, Sequencer, Weight, chain_up};
 use crate::signer::Signer;
-use crate::verify::check_event;
+use crate::verify::{DecisionKey, check_event};
 
 mod acts;
 mod founding;
@@ -46,7 +46,7 @@ mod waiting;
 pub use handle::Handle;
 use waiting::Waiting;
 
-pub use acts::{act, act_by, draft};
+pub use acts::{act, act_by, draft, rotation};
 pub use founding::{Operators, create, create_for};
 
 /// Appends one event that belongs to no sequencer: what makes the log, or what opening it did to it.
@@ -91,8 +91,12 @@ impl Opened {
         let mut waiting = Waiting::default();
         let content = ContentStore::at(folder.content());
         let mut derivation = Derivation::new(content.clone());
+        let mut decision_key = DecisionKey::of(&genesis);
         let mut visit = |entry: &Entry| -> Result<()> {
             let event = entry.event()?;
+            decision_key
+                .follow(&event)
+                .map_err(|why| Failure::new(why.code, format!("entry {}: {}", entry.header.seq, why.detail)))?;
             // The chain needs no key, and an old act has all its signatures. What no checkpoint covers yet is believed only
             // if it is signed and follows from what came before.
             if entry.header.seq.0 >= covered.size {
@@ -184,7 +188,7 @@ impl Opened {
     pub fn start_with(self, passed: Passed, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
         let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, queue, mut waiting } = self;
         let config = folder.config()?;
-        let signer = Signer::of(&folder, KeyRole::Decision, &[genesis.decision_key])?.proven()?;
+        let signer = Signer::of(&folder, KeyRole::Decision, state.decision_key().as_slice())?.proven()?;
         let checkpoint_signer = Signer::of(&folder, KeyRole::Checkpoint, &[genesis.checkpoint_key])?.proven()?;
         let progress = Arc::new(Progress::default());
         progress.advance(log.chain().next);
@@ -196,8 +200,13 @@ impl Opened {
 
         for (decision, open) in state.open() {
             if open.dispatched_at.is_some() {
-                let ending =
-                    Ending { decision: *decision, status: Status::Uncertain, code: Code::Interrupted, output: None };
+                let ending = Ending {
+                    decision: *decision,
+                    status: Status::Uncertain,
+                    code: Code::Interrupted,
+                    output: None,
+                    because: None,
+                };
                 queue.report(Input::Ended(ending, None));
             } else if passed == Passed::CarriedOut {
                 let intent = waiting.take(*decision)?;
@@ -212,8 +221,8 @@ impl Opened {
         }
 
         let content = ContentStore::at(folder.content());
-        let bundle = state.policy().map(|policy| policy.bundle().clone());
-        let executor = Executor::new(Arc::clone(&queue), content, bundle.as_ref(), config.connector_calls_max);
+        let policy = state.policy().map(Arc::clone);
+        let executor = Executor::new(Arc::clone(&queue), content, policy, clock.clone(), config.connector_calls_max);
         let checkpointer = Checkpointer {
             origin: genesis.origin.clone(),
             signer: checkpoint_signer,
@@ -225,6 +234,7 @@ impl Opened {
         };
         let sequencer = Sequencer {
             state,
+            folder: folder.clone(),
             log,
             signer,
             clock: clock.clone(),

@@ -14,24 +14,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use rayon::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{debug_span, info};
 
 use writ_kernel::admission;
 use writ_kernel::decide::{Identity, decide, decide_again, identify};
 use writ_kernel::execution::{self, Dispatch, Ending, conclude};
+use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
 use writ_log::{Log, Storage};
-use writ_schemas::act::Statement;
 use writ_schemas::decision::Verdict;
-use writ_schemas::dsse::{Signature, Signed, ToSign};
-use writ_schemas::entry::{Chain, Entry, Header, SALT_LEN};
+use writ_schemas::dsse::Signed;
+use writ_schemas::entry::Header;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{
     Event, EventKind, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, TraceParent,
 };
-use writ_schemas::ids::{KeyId, LedgerId, Name, Seq, UnixMicros};
+use writ_schemas::ids::{KeyId, LedgerId, Name, Seq};
 use writ_schemas::intent::Intent;
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
@@ -39,14 +38,18 @@ use writ_schemas::strict::Refusal;
 use crate::checkpoint::NoteSlot;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Failure, Result};
-use crate::folder;
+use crate::executor::stage::{Stage, reached};
+use crate::folder::{Folder, KeyRole};
 use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::signer::Signer;
 use crate::telemetry;
 
+mod batch;
 mod message;
 
+pub use batch::chain_up;
+use batch::{Batch, Reply, approximate_len, sign_and_encode};
 pub use message::{Answer, Effect, Input, Job, Passed, Submission, Submitted, Weight};
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
@@ -86,6 +89,8 @@ pub struct Sequencer<S> {
     pub state: State,
     /// The log.
     pub log: Log<S>,
+    /// Where the keys are: the one that signs may be handed on.
+    pub folder: Folder,
     /// Signs decisions and receipts.
     pub signer: Signer,
     /// Gives each batch its time.
@@ -124,23 +129,6 @@ impl Backlog {
         self.passed_count >= PASSED_MAX
             || self.passed_since.is_some_and(|since| since.elapsed() >= Duration::from_secs(1))
     }
-}
-
-/// What a batch is made of, until it is durable.
-struct Batch {
-    now: UnixMicros,
-    events: Vec<Event>,
-    bytes: usize,
-    replies: Vec<(oneshot::Sender<Answer>, Reply)>,
-    /// The intents that were decided again, by the place of their decision.
-    again: BTreeMap<usize, Box<Signed<Intent>>>,
-}
-
-/// An answer that may still need its signature.
-enum Reply {
-    /// By the event at this place of the batch.
-    Decided(usize),
-    Known(Answer),
 }
 
 impl<S: Storage + Clone> Sequencer<S> {
@@ -198,7 +186,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             ));
         }
         let now = wall.max(last.plus(1));
-        let mut batch = Batch { now, events: Vec::new(), bytes: 0, replies: Vec::new(), again: BTreeMap::new() };
+        let mut batch = Batch::at(now);
         while let Some(intent) = self.state.due(now).filter(|_| batch.bytes < BATCH_BYTES) {
             self.record(&mut batch, Event::DeadlinePassed(intent))?;
             self.judge_again(&mut batch)?;
@@ -210,7 +198,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let _span = debug_span!("batch", inputs = backlog.inputs.len()).entered();
         let mut batch = self.begin()?;
         let decided = Stopwatch::start();
-        while batch.bytes < BATCH_BYTES {
+        while batch.bytes < BATCH_BYTES && !batch.hands_on {
             let Some(input) = backlog.inputs.pop_front() else { break };
             self.decide(input, &mut batch, backlog)?;
         }
@@ -235,19 +223,46 @@ impl<S: Storage + Clone> Sequencer<S> {
     fn decide(&mut self, input: Input, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
         match input {
             Input::Submit(submission) => self.submit(submission, batch, backlog),
-            Input::Dispatch(decision) => match execution::dispatch(&self.state, decision, batch.now) {
-                Ok(Dispatch::Start) => self.record(batch, Event::DispatchStarted(decision)),
-                Ok(Dispatch::Expire(code)) => {
-                    self.conclude(Ending { decision, status: Status::Expired, code, output: None }, None, batch)
+            Input::Dispatch(decision) => {
+                reached(Stage::Asked);
+                self.dispatch(decision, batch)
+            }
+            Input::Ended(ending, output) => {
+                reached(Stage::Ended);
+                self.conclude(ending, output, batch)
+            }
+            Input::DidNothing(decision, because) => {
+                match execution::retry(&self.state, decision, &because, batch.now) {
+                    Some(retried) => self.record(batch, Event::DispatchRetried(retried)),
+                    None => {
+                        let (status, code) = (Status::Failed, Code::ConnectorUnavailable);
+                        let because = Some(because);
+                        self.conclude(Ending { decision, status, code, output: None, because }, None, batch)
+                    }
                 }
-                Err(refusal) => Err(refusal.into()),
-            },
-            Input::Ended(ending, output) => self.conclude(ending, output, batch),
+            }
             Input::Gap(gap) => self.record(batch, Event::SourceGap(gap)),
             Input::Barrier(reply) => {
                 batch.replies.push((reply, Reply::Known(Answer::Already)));
                 Ok(())
             }
+        }
+    }
+
+    /// A `PASS` whose turn has come.
+    fn dispatch(&mut self, decision: Seq, batch: &mut Batch) -> Result<()> {
+        match execution::dispatch(&self.state, decision, batch.now) {
+            Ok(Dispatch::Start) => self.record(batch, Event::DispatchStarted(decision)),
+            Ok(Dispatch::Wait(until)) => {
+                batch.later.push((decision, until));
+                Ok(())
+            }
+            Ok(Dispatch::Expire(code)) => self.conclude(
+                Ending { decision, status: Status::Expired, code, output: None, because: None },
+                None,
+                batch,
+            ),
+            Err(refusal) => Err(refusal.into()),
         }
     }
 
@@ -364,7 +379,7 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 
     fn conclude(&mut self, ending: Ending, output: Option<Vec<u8>>, batch: &mut Batch) -> Result<()> {
-        let receipt = conclude(&self.state, self.ledger(), ending, batch.now)?;
+        let receipt = conclude(&self.state, self.ledger(), &ending, batch.now)?;
         telemetry::receipt(receipt.status.as_str(), receipt.code);
         let receipt = execution::document(receipt)?;
         self.record(batch, Event::ReceiptIssued(ReceiptIssued { receipt, output }))
@@ -385,6 +400,10 @@ impl<S: Storage + Clone> Sequencer<S> {
     /// Puts an event in its place and folds it in at once, so that the next input of the batch sees it.
     fn record(&mut self, batch: &mut Batch, event: Event) -> Result<()> {
         self.state.apply(self.state.next(), batch.now, &event)?;
+        if matches!(event, Event::PolicyActivated(_)) {
+            batch.policies.extend(self.state.policy().map(Arc::clone));
+        }
+        batch.hands_on |= matches!(event, Event::LedgerKeyRotated(_));
         batch.bytes += approximate_len(&event);
         batch.events.push(event);
         Ok(())
@@ -396,7 +415,7 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     /// Signs and encodes the batch, writes it once, and only then hands out what follows from it.
     fn commit(&mut self, batch: Batch) -> Result<()> {
-        let Batch { now, mut events, replies, again, .. } = batch;
+        let Batch { now, mut events, replies, again, later, policies, hands_on, .. } = batch;
         let first = self.log.chain().next;
         if !events.is_empty() {
             let signed = Stopwatch::start();
@@ -404,6 +423,14 @@ impl<S: Storage + Clone> Sequencer<S> {
             telemetry::stage("sign", signed.elapsed());
             let mut chain = *self.log.chain();
             let entries = chain_up(&mut chain, now, payloads)?;
+            let has = |kind: EventKind| events.iter().any(|event| event.kind() == kind);
+            let passes = |kind, stage| {
+                if has(kind) {
+                    reached(stage)
+                }
+            };
+            passes(EventKind::DispatchStarted, Stage::DispatchDecided);
+            passes(EventKind::ReceiptIssued, Stage::ReceiptSigned);
             let appended = Stopwatch::start();
             {
                 let _span = debug_span!("append", entries = entries.len()).entered();
@@ -417,10 +444,19 @@ impl<S: Storage + Clone> Sequencer<S> {
             };
             // ============================== COMMIT POINT ==============================
             // The batch is on the disk. From here on it may be told.
+            passes(EventKind::DispatchStarted, Stage::DispatchDurable);
+            passes(EventKind::ReceiptIssued, Stage::ReceiptDurable);
             let _ = self.headers.send(entries.iter().map(|entry| entry.header).collect());
         }
+        if hands_on {
+            let expected = self.state.decision_key();
+            self.signer = Signer::of(&self.folder, KeyRole::Decision, expected.as_slice())?.proven()?;
+        }
         self.progress.advance(self.log.chain().next);
-        self.tell(first, events, replies, again);
+        for (decision, until) in later {
+            let _ = self.effects.send(Effect::Later(decision, until)); // the executor may have ended before
+        }
+        self.tell(first, events, replies, again, policies);
         Ok(())
     }
 
@@ -431,6 +467,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         events: Vec<Event>,
         replies: Vec<(oneshot::Sender<Answer>, Reply)>,
         mut again: BTreeMap<usize, Box<Signed<Intent>>>,
+        mut policies: VecDeque<Arc<Policy>>,
     ) {
         let place = |at: usize| Seq(first.0 + count(at));
         let answers: Vec<_> = replies
@@ -448,7 +485,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let mut intent = None;
         for (at, event) in events.into_iter().enumerate() {
             intent = again.remove(&at).or(intent);
-            if let Some(effect) = self.effect(place(at), event, &mut intent)
+            if let Some(effect) = self.effect(place(at), event, &mut intent, &mut policies)
                 && self.effects.send(effect).is_err()
             {
                 info!("the executor has ended; what passed is dispatched at the next opening");
@@ -460,7 +497,13 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 
     /// What follows from one event. An intent waits in `intent` for its decision, which is the next event.
-    fn effect(&self, seq: Seq, event: Event, intent: &mut Option<Box<Signed<Intent>>>) -> Option<Effect> {
+    fn effect(
+        &self,
+        seq: Seq,
+        event: Event,
+        intent: &mut Option<Box<Signed<Intent>>>,
+        policies: &mut VecDeque<Arc<Policy>>,
+    ) -> Option<Effect> {
         match event {
             Event::IntentAdmitted(admitted) => {
                 *intent = Some(Box::new(admitted.intent));
@@ -473,70 +516,12 @@ impl<S: Storage + Clone> Sequencer<S> {
                 Some(Effect::Ready(Box::new(Job { decision: seq, open, intent, weight })))
             }
             Event::DispatchStarted(decision) => Some(Effect::Call(decision)),
+            Event::DispatchRetried(retried) => Some(Effect::Later(retried.decision, retried.due)),
             Event::ReceiptIssued(issued) => Some(Effect::Closed(issued.receipt.value().decision_seq)),
-            Event::PolicyActivated(act) => match &act.value().statement {
-                Statement::ActivatePolicy { bundle } => Some(Effect::Policy(Box::new(bundle.clone()))),
-                _ => None,
-            },
+            Event::PolicyActivated(_) => policies.pop_front().map(Effect::Policy),
             _ => None,
         }
     }
-}
-
-/// Signs what is signed by the ledger, and encodes everything, on every core. A command is asked before that: it answers one
-/// after the other.
-fn sign_and_encode(events: &mut [Event], signer: &mut Signer) -> Result<Vec<(EventKind, Vec<u8>)>> {
-    let held = match signer {
-        Signer::Held(key) => Some(&**key),
-        Signer::Command(command) => {
-            command.sign_all(&mut events.iter_mut().filter_map(to_sign).collect::<Vec<_>>())?;
-            None
-        }
-    };
-    events
-        .par_iter_mut()
-        .with_min_len(4)
-        .map(|event| {
-            if let (Some(key), Some(document)) = (held, to_sign(event)) {
-                document.attach(Signature { key: key.id(), bytes: key.sign(&document.message()) });
-            }
-            let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
-            Ok((event.kind(), payload))
-        })
-        .collect()
-}
-
-/// What the ledger itself signs in an event.
-fn to_sign(event: &mut Event) -> Option<&mut dyn ToSign> {
-    match event {
-        Event::DecisionMade(decision) => Some(decision),
-        Event::ReceiptIssued(issued) => Some(&mut issued.receipt),
-        _ => None,
-    }
-}
-
-/// Puts encoded events in their places.
-///
-/// # Errors
-/// The operating system has no random bytes for the salts.
-pub fn chain_up(chain: &mut Chain, now: UnixMicros, payloads: Vec<(EventKind, Vec<u8>)>) -> Result<Vec<Entry>> {
-    let salts: Vec<[u8; SALT_LEN]> = folder::random_many(payloads.len())?;
-    let places = payloads.into_iter().zip(salts);
-    Ok(places.map(|((kind, payload), salt)| chain.append(kind, now, salt, payload)).collect())
-}
-
-/// About how long an event's payload is; signatures and lengths are small beside the documents.
-fn approximate_len(event: &Event) -> usize {
-    const AROUND: usize = 512;
-    let document = match event {
-        Event::IntentAdmitted(admitted) => admitted.intent.payload().len(),
-        Event::DecisionMade(decision) => decision.payload().len(),
-        Event::ReceiptIssued(issued) => issued.receipt.payload().len() + issued.output.as_ref().map_or(0, Vec::len),
-        Event::EvidenceRegistered(evidence) => evidence.payload().len(),
-        Event::PolicyActivated(act) => act.payload().len(),
-        _ => 0,
-    };
-    AROUND + document
 }
 
 fn count(len: usize) -> u64 {

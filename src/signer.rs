@@ -55,11 +55,11 @@ impl Signer {
             let patience = Duration::from_millis(signers.timeout_ms);
             return Ok(Signer::Command(Box::new(Commanded::start(command, role, expected, patience)?)));
         }
-        let key = folder.read_key(role)?;
+        let key = folder.read_key_of(role, expected)?;
         if expected.contains(&key.id()) {
             return Ok(Signer::Held(Box::new(key)));
         }
-        let why = format!("{} is not a key that genesis names", folder.key(role).display());
+        let why = format!("{} is not the key that signs for this ledger", folder.key(role).display());
         Err(Failure::new(Code::KeyFile, why))
     }
 

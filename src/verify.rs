@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use writ_log::{End, Lock, LogError, Reader};
-use writ_schemas::act::Act;
+use writ_schemas::act::{Act, Statement};
 use writ_schemas::checkpoint::Checkpoint;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::{Chain, Entry};
@@ -140,6 +140,7 @@ pub struct Audit {
     /// Damage to the first segment's header keeps it from being read at all.
     reader: std::result::Result<Reader, Broken>,
     genesis: Option<Genesis>,
+    decision_key: Option<DecisionKey>,
     chain: Option<Chain>,
     head: Head,
     /// (root, head) by size, at the ends of the last batches and at the sizes of `wanted`.
@@ -176,6 +177,7 @@ impl Audit {
             pins: pins.clone(),
             reader,
             genesis: None,
+            decision_key: None,
             chain: None,
             head: Head::default(),
             ends: BTreeMap::new(),
@@ -280,6 +282,9 @@ impl Audit {
                 unreadable @ Halt::Unreadable(_) => unreadable,
             })?;
             self.counts.signatures += signatures;
+            if let Some(key) = &mut self.decision_key {
+                key.follow(&event).map_err(|failure| Broken::at(seq, failure.detail))?;
+            }
             match &event {
                 Event::DecisionMade(_) => self.counts.decisions += 1,
                 Event::ReceiptIssued(_) => self.counts.receipts += 1,
@@ -339,6 +344,7 @@ impl Audit {
                 "no checkpoint from outside (--checkpoint): an older copy of the whole folder would pass".to_owned(),
             ),
         }
+        self.decision_key = Some(DecisionKey::of(&genesis));
         self.genesis = Some(genesis);
         Ok(())
     }
@@ -464,7 +470,45 @@ fn damaged(error: &LogError) -> Broken {
     Broken { code: error.code(), seq, what: error.to_string() }
 }
 
-/// Checks every signature of an event, and the output that a receipt names. Returns how many signatures were checked.
+/// Who signs for the ledger, entry by entry: the decision key of genesis, and those that it was handed on to.
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionKey(KeyId);
+
+impl DecisionKey {
+    /// The first one.
+    #[must_use]
+    pub fn of(genesis: &Genesis) -> DecisionKey {
+        DecisionKey(genesis.decision_key)
+    }
+
+    /// Holds the signer of an event against it, and follows where it is handed on. The signatures are checked elsewhere.
+    ///
+    /// # Errors
+    /// `ERR_LOG_DAMAGED`: by another key.
+    pub fn follow(&mut self, event: &Event) -> Result<()> {
+        let own = |signer: Option<KeyId>| {
+            if signer == Some(self.0) { Ok(()) } else { Err(unsigned("not signed by the ledger's decision key")) }
+        };
+        match event {
+            Event::DecisionMade(decision) => own(decision.signer()),
+            Event::ReceiptIssued(issued) => own(issued.receipt.signer()),
+            Event::LedgerKeyRotated(act) => {
+                let Statement::RotateDecisionKey { key } = act.value().statement else {
+                    return Err(unsigned("a rotation without a key"));
+                };
+                let signed_by = |key| act.signatures().iter().any(|one| one.key == key);
+                if !signed_by(self.0) || !signed_by(key) {
+                    return Err(unsigned("a rotation that is not signed by the old key and the new one"));
+                }
+                self.0 = key;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks every signature of an event but for whose decisions and receipts are ([`DecisionKey`]), and the output that a receipt names. Returns how many signatures were checked.
 ///
 /// # Errors
 /// `ERR_LOG_DAMAGED` for a signature that does not fit or an output that is not the receipt's; those of [`ContentStore::get`].
@@ -475,7 +519,7 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
         Event::EvidenceRegistered(evidence) => any_signature(evidence),
         // By an approver, whom replay judges: trust is in the state, not in genesis.
         Event::ApprovalRecorded(act) => any_signature(act),
-        Event::DecisionMade(decision) => own_signature(decision, genesis),
+        Event::DecisionMade(decision) => any_signature(decision),
         Event::ReceiptIssued(issued) => {
             match (&issued.receipt.value().output, &issued.output) {
                 (Some(digest), Some(inline)) if Digest::of(inline) != *digest => {
@@ -487,11 +531,12 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
                 }
                 (Some(_), Some(_)) | (None, None) => {}
             }
-            own_signature(&issued.receipt, genesis)
+            any_signature(&issued.receipt)
         }
         Event::RecordRefused(_)
         | Event::SourceAdvanced(_)
         | Event::DispatchStarted(_)
+        | Event::DispatchRetried(_)
         | Event::DeadlinePassed(_)
         | Event::StateHashed(_)
         | Event::CheckpointSigned(_)
@@ -518,13 +563,6 @@ fn unsigned(why: &str) -> Failure {
 
 fn any_signature<T: Document>(document: &Signed<T>) -> Result<u64> {
     if document.verify() { Ok(count(document)) } else { Err(unsigned("a signature does not fit")) }
-}
-
-fn own_signature<T: Document>(document: &Signed<T>, genesis: &Genesis) -> Result<u64> {
-    if document.signer() != Some(genesis.decision_key) {
-        return Err(unsigned("not signed by the ledger's decision key"));
-    }
-    any_signature(document)
 }
 
 fn quorum(act: &Signed<Act>, genesis: &Genesis) -> Result<u64> {

@@ -25,7 +25,8 @@ use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::policy::{
-    Budget, Bundle, Connector, ConnectorKind, Cost, EvidenceNeed, GateModes, Mode, Requirement, Requires, Rule, Spends,
+    Budget, Bundle, Connector, ConnectorKind, Cost, EvidenceNeed, GateModes, Mode, Requirement, Requires, Rule, Spend,
+    Spends, Window,
 };
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::{INTEGER_MAX, Refusal};
@@ -245,7 +246,14 @@ impl BundleSpec {
         let inner = set(third, vec![leaf(first), leaf(second)]);
         let needs = set(third >> 1, vec![inner, if third & 4 == 0 { leaf(fourth) } else { set(fourth, Vec::new()) }]);
         let [limit, of_acme, other] = self.limits.map(|it| pick([100, 1, 0, 1_000, INTEGER_MAX, INTEGER_MAX + 1], it));
-        let budget = |limit, unit: &str, tenants: BTreeMap<Name, u64>| Budget { unit: name(unit), limit, tenants };
+        let budget = |limit, unit: &str, tenants: BTreeMap<Name, u64>| Budget {
+            unit: name(unit),
+            limit,
+            tenants,
+            per: [].into(),
+            window: Window::Total,
+        };
+        let spend = |budget: &str, cost| Spends::Budget(Spend { name: name(budget), cost });
         let rules = self.rules.iter().zip(0..).map(|(rule, number)| Rule {
             action: action(number),
             requires: match rule.requires % 4 {
@@ -255,15 +263,23 @@ impl BundleSpec {
             },
             spends: match rule.spends % 5 {
                 0 => Spends::Exempt("free".to_owned()),
-                1 => Spends::Budget { name: name("money"), cost: Cost::Arg("amount".to_owned()) },
-                2 => Spends::Budget { name: name("money"), cost: Cost::Fixed(40) },
-                3 => Spends::Budget { name: name("calls"), cost: Cost::Fixed(1) },
-                _ => Spends::Budget { name: name("calls"), cost: Cost::Fixed(u64::from(rule.spends)) },
+                1 => spend("money", Cost::Arg("amount".to_owned())),
+                2 => spend("money", Cost::Fixed(40)),
+                3 => spend("calls", Cost::Fixed(1)),
+                _ => spend("calls", Cost::Fixed(u64::from(rule.spends))),
             },
             connector: name(if rule.connector == 0xff { "gone" } else { "echo" }),
             window_us: pick([60 * SECOND, 1, DAY, 30 * DAY, 0, u64::MAX], rule.window),
+            timing: None,
+            escalates: None,
         });
-        let echo = Connector { kind: ConnectorKind::Echo, output_schema: json!({}) };
+        let echo = Connector {
+            kind: ConnectorKind::Echo,
+            input_schema: None,
+            output_schema: json!({}),
+            retry: None,
+            breaker: None,
+        };
         Bundle {
             name: name("bundle"),
             gates: GateModes { temporal: off("not built"), proof: mode(0), budget: mode(1), escalation: rare },
@@ -394,7 +410,9 @@ impl House {
             }
             Step::Revoke { by, key: which } => self.act(by, Statement::RevokeKey { key: key(which) }),
             Step::Policy { by, bundle } => self.act(by, Statement::ActivatePolicy { bundle: bundle.bundle() }),
-            Step::Freeze(by) => self.act(by, Statement::Freeze { principal: None, reason: "fuzz".to_owned(), tenant: None }),
+            Step::Freeze(by) => {
+                self.act(by, Statement::Freeze { principal: None, reason: "fuzz".to_owned(), tenant: None })
+            }
             Step::Thaw(by) => self.act(by, Statement::Thaw { principal: None, tenant: None }),
             Step::Reconcile { by, which, applied } => {
                 let receipt = self.nth(which, &self.receipts).copied().unwrap_or(Digest([which; 32]));
@@ -413,7 +431,7 @@ impl House {
             Step::Conclude { which, status, output } => {
                 let (status, code) = pick(ENDINGS, status);
                 let output = output.then(|| Digest::of(&[which]));
-                self.conclude(Ending { decision: self.run(which), status, code, output });
+                self.conclude(Ending { decision: self.run(which), status, code, output, because: None });
             }
             Step::Advance { partition: of, by } => {
                 let next = self.position(&partition(of)) + u64::from(by);
@@ -574,18 +592,19 @@ impl House {
                 assert!(execution::dispatch(&self.live, decision, self.now).is_err(), "a single winner");
             }
             Ok(Dispatch::Expire(code)) => {
-                self.conclude(Ending { decision, status: Status::Expired, code, output: None });
+                self.conclude(Ending { decision, status: Status::Expired, code, output: None, because: None });
             }
+            Ok(Dispatch::Wait(_)) => panic!("nothing is tried again here"),
             Err(_) => {}
         }
     }
 
     fn conclude(&mut self, ending: Ending) {
-        let concluded = execution::conclude(&self.live, LEDGER, ending, self.now);
-        assert_eq!(concluded, execution::conclude(&self.replayed, LEDGER, ending, self.now));
+        let concluded = execution::conclude(&self.live, LEDGER, &ending, self.now);
+        assert_eq!(concluded, execution::conclude(&self.replayed, LEDGER, &ending, self.now));
         assert_eq!(concluded.is_ok(), self.model.can_end(&ending));
         let Ok(receipt) = concluded else { return };
-        let charged = receipt.usage.as_ref().map(|usage| usage.amount);
+        let charged = receipt.usage.first().map(|usage| usage.amount);
         let receipt = signed_again(&execution::document(receipt).expect("a receipt can be written"));
         self.model.ended(&ending, charged, receipt.digest());
         self.receipts.push(receipt.digest());

@@ -1,5 +1,6 @@
 //! Property: bytes read and compiled as a policy bundle never panic and end quickly; an accepted policy has a digest that
-//! survives writing and reading, and decides any intent without panic, twice alike, with a decision that can be written.
+//! survives writing and reading, and decides any intent without panic, twice alike, with a decision that can be written and
+//! folded in; what it lets wait is refused when nobody answers.
 //!
 //! The input is the bundle's JSON, then, behind a zero byte, the JSON of an intent's args. What is no bundle is taken for an
 //! expression, and stands in a small bundle as the requirement of its only rule.
@@ -7,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
-use writ_kernel::decide::decide;
+use writ_kernel::decide::{decide, decide_again};
 use writ_kernel::execution::document;
 use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
@@ -15,12 +16,12 @@ use writ_schemas::act::{Act, Statement};
 use writ_schemas::canonical;
 use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{DOCUMENT_BYTES_MAX, Document, Signature, Signed};
-use writ_schemas::event::Event;
+use writ_schemas::event::{Event, IntentAdmitted, Source};
 use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, UnixMicros};
 use writ_schemas::intent::Intent;
-use writ_schemas::policy::{Bundle, Cost, Spends};
+use writ_schemas::policy::{Bundle, Cost};
 use writ_schemas::strict;
 
 const LEDGER: LedgerId = LedgerId([0x4c; 16]);
@@ -45,7 +46,10 @@ fuzz_target!(|bytes: &[u8]| {
     let args: Map<String, Value> = strict::parse(args, DOCUMENT_BYTES_MAX).unwrap_or_default();
     for rule in bundle.rules.iter().take(RULES_ASKED) {
         check(&state, &rule.action, args.clone());
-        if let Spends::Budget { cost: Cost::Arg(key), .. } = &rule.spends {
+        for key in rule.spends.each().iter().filter_map(|spend| match &spend.cost {
+            Cost::Arg(key) => Some(key),
+            Cost::Fixed(_) => None,
+        }) {
             for cost in [json!(0), json!(1), json!((1_u64 << 53) - 1), json!(-1), json!(0.5), json!("1"), json!(null)] {
                 let mut args = args.clone();
                 args.insert(key.clone(), cost);
@@ -142,4 +146,22 @@ fn check(state: &State, action: &Name, args: Map<String, Value>) {
         document(decision).expect("a decision can be written").payload().to_vec()
     };
     assert_eq!(decided(), decided());
+    follow(state.clone(), intent);
+}
+
+/// What the kernel decides it can fold in; who is asked and says nothing is refused when the deadline passes.
+fn follow(mut state: State, intent: Signed<Intent>) {
+    let decision = decide(&state, LEDGER, &intent, KEY, state.next(), NOW);
+    let asks = decision.verdict == Verdict::Escalate;
+    let admitted = IntentAdmitted { intent, source: Source::Local, trace: None };
+    state.apply(state.next(), NOW, &Event::IntentAdmitted(admitted)).expect("an intent follows anything");
+    state.apply(state.next(), NOW, &Event::DecisionMade(signed(decision))).expect("the decision of this intent");
+    let later = NOW.plus(60_000_000);
+    assert_eq!(state.due(later).is_some(), asks, "it waits until it expires, at most");
+    let Some(due) = state.due(later) else { return };
+    state.apply(state.next(), later, &Event::DeadlinePassed(due)).expect("it is due");
+    let (_, again) = decide_again(&state, LEDGER, later).expect("it must be decided again");
+    assert_eq!((again.round, again.verdict), (1, Verdict::Fail));
+    state.apply(state.next(), later, &Event::DecisionMade(signed(again))).expect("the decision of this round");
+    assert_eq!((state.due(later), state.escalated().count()), (None, 0));
 }

@@ -69,6 +69,7 @@ impl Projection for ProofGraph {
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
+            | Event::LedgerKeyRotated(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => trust_node(seq, act.value(), view),
@@ -76,6 +77,7 @@ impl Projection for ProofGraph {
             Event::RecordRefused(_)
             | Event::SourceAdvanced(_)
             | Event::DispatchStarted(_)
+            | Event::DispatchRetried(_)
             | Event::StateHashed(_)
             | Event::TailCut(_)
             | Event::SourceGap(_) => Ok(()),
@@ -315,7 +317,10 @@ fn trust_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), FoldError>
         Statement::RevokeKey { key } => (trust_of(Some(*key), view)?, None),
         Statement::Freeze { tenant, principal, .. } => (None, Some(freeze_key(tenant.as_ref(), principal.as_ref()))),
         Statement::Thaw { tenant, principal } => (view.read(&freeze_key(tenant.as_ref(), principal.as_ref()))?, None),
-        Statement::Reconcile { .. } | Statement::Approve { .. } | Statement::BindPartitions { .. } => (None, None),
+        Statement::Reconcile { .. }
+        | Statement::Approve { .. }
+        | Statement::RotateDecisionKey { .. }
+        | Statement::BindPartitions { .. } => (None, None),
     };
     let draft = Draft::new(NodeKind::TrustEvent);
     draft.parent(Relation::Ends, ended).parent(Relation::RootedIn, Some(GENESIS)).place(seq, view)?;

@@ -86,6 +86,11 @@ pub enum Statement {
         /// Why, for those who read the log.
         reason: String,
     },
+    /// Has another key sign decisions and receipts from the next entry on; signed by operators, the old key and the new one.
+    RotateDecisionKey {
+        /// The new key.
+        key: KeyId,
+    },
     /// Binds the partitions of one Kafka topic to this ledger.
     BindPartitions {
         /// The Kafka cluster's id.

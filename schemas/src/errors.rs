@@ -139,6 +139,8 @@ registry! {
         "no policy is in force" "activate a policy: writ policy activate";
     PolicyNoRule "ERR_POLICY_NO_RULE" Policy Final 403 1
         "the policy in force has no rule for this action" "add a rule for the action, or use another action";
+    InputSchema "ERR_INPUT_SCHEMA" Policy Final 400 1
+        "the args do not have the shape that the connector takes" "compare them with input_schema in the policy bundle";
     PolicyInvalid "ERR_POLICY_INVALID" Policy Final 400 1
         "the policy bundle is not valid" "run writ policy check on it";
     OutsideHours "ERR_OUTSIDE_HOURS" Policy Determinate 403 1
@@ -181,6 +183,8 @@ registry! {
         "the connector is not in the policy in force" "add the connector to the policy bundle";
     ConnectorRefused "ERR_CONNECTOR_REFUSED" Execution Final 502 1
         "the connector answered that it did nothing" "mend the cause it names, submit a new intent";
+    ConnectorUnavailable "ERR_CONNECTOR_UNAVAILABLE" Execution Determinate 503 1
+        "the connector could not be reached, or said that it did nothing yet" "submit a new intent when it is back; a policy can have it tried again";
     ConnectorUncertain "ERR_CONNECTOR_UNCERTAIN" Execution Indeterminate 504 1
         "the connector's answer did not come or says nothing certain" "find out by the idempotency key, then writ reconcile";
     Interrupted "ERR_INTERRUPTED" Execution Indeterminate 504 1

@@ -14,7 +14,7 @@ use crate::entry::PAYLOAD_BYTES_MAX;
 use crate::errors::Code;
 use crate::evidence::Evidence;
 use crate::genesis::Genesis;
-use crate::ids::{Digest, Name, Seq};
+use crate::ids::{Digest, Name, Seq, UnixMicros};
 use crate::intent::Intent;
 use crate::receipt::Receipt;
 use crate::strict::Refusal;
@@ -80,7 +80,7 @@ kinds! {
     KeyTrusted = 13,
     /// A key is not trusted any more.
     KeyRevoked = 14,
-    /// Reserved: the ledger's own key changed.
+    /// The ledger's own key changed.
     LedgerKeyRotated = 15,
     /// Reserved: a budget changed outside of policy.
     BudgetSet = 16,
@@ -108,7 +108,7 @@ kinds! {
     SourceGap = 27,
     /// Reserved: records above a source's quota were counted.
     RecordsOverQuota = 28,
-    /// Reserved: a dispatch was tried again.
+    /// A dispatch that certainly did nothing comes again.
     DispatchRetried = 29,
     /// Reserved: a payload was erased by a signed act.
     PayloadErased = 30,
@@ -227,6 +227,19 @@ pub struct ReceiptIssued {
     pub output: Option<Vec<u8>>,
 }
 
+/// A dispatch that certainly did nothing, and comes again.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DispatchRetried {
+    /// The entry of the decision.
+    pub decision: Seq,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// From when on the next one may be made.
+    pub due: UnixMicros,
+    /// Why the last one failed, for a person; bounded.
+    pub because: String,
+}
+
 /// What was cut.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct TailCut {
@@ -313,6 +326,8 @@ events! {
     KeyTrusted(Signed<Act>),
     /// By operators.
     KeyRevoked(Signed<Act>),
+    /// By operators, the old key and the new one.
+    LedgerKeyRotated(Signed<Act>),
     /// By operators.
     Frozen(Signed<Act>),
     /// By operators.
@@ -327,6 +342,8 @@ events! {
     PartitionsBound(Signed<Act>),
     /// What was missed.
     SourceGap(SourceGap),
+    /// What comes again.
+    DispatchRetried(DispatchRetried),
 }
 
 impl Event {
@@ -340,6 +357,7 @@ impl Event {
             | Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
+            | Event::LedgerKeyRotated(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => Some(act),
@@ -349,6 +367,7 @@ impl Event {
             | Event::SourceAdvanced(_)
             | Event::DecisionMade(_)
             | Event::DispatchStarted(_)
+            | Event::DispatchRetried(_)
             | Event::ReceiptIssued(_)
             | Event::EvidenceRegistered(_)
             | Event::DeadlinePassed(_)
@@ -406,7 +425,7 @@ mod tests {
         let payload = Event::Thawed(act.clone()).to_payload().expect("encodes");
         let holders: Vec<Event> =
             EventKind::ALL.iter().filter_map(|kind| Event::from_payload(*kind, &payload).ok()).collect();
-        assert!(holders.len() >= 8, "{holders:?}");
+        assert!(holders.len() >= 9, "{holders:?}");
         for event in holders {
             assert_eq!(event.act(), Some(&act), "{}", event.kind().as_str());
         }

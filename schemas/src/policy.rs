@@ -197,8 +197,39 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub struct Connector {
     /// What it is.
     pub kind: ConnectorKind,
+    /// The pinned JSON Schema (draft 2020-12) of the args that it takes; any, if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<Value>,
     /// The pinned JSON Schema (draft 2020-12) of its output.
     pub output_schema: Value,
+    /// How often it is tried again. Left out: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// When it is left alone for a while. Left out: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<Breaker>,
+}
+
+/// How often a connector that is declared idempotent is tried again, when it is certain that nothing happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// The most attempts, the first one included.
+    pub attempts: u32,
+    /// The longest wait before the second attempt, in microseconds; it doubles from one to the next.
+    pub base_us: u64,
+    /// The longest wait before any, in microseconds.
+    pub cap_us: u64,
+}
+
+/// When a connector that keeps failing is left alone for a while: what has passed waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Breaker {
+    /// After how many failures in a row.
+    pub failures: u32,
+    /// For how long, in microseconds.
+    pub pause_us: u64,
 }
 
 /// The kinds of connectors.

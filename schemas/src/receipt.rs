@@ -16,6 +16,9 @@ use crate::several::Several;
 pub struct Receipt {
     /// The intent's action.
     pub action: Name,
+    /// More of the code, for a person: where an output drifted, what the connector answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
     /// `OK`, or why it ended otherwise.
     pub code: Code,
     /// The connector that it was given to.

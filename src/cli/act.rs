@@ -117,7 +117,7 @@ pub(super) fn submit(data: &Data, statement: Statement) -> Result<Found> {
 }
 
 /// Submits a signed act.
-fn post(data: &Data, envelope: Vec<u8>) -> Result<Found> {
+pub(super) fn post(data: &Data, envelope: Vec<u8>) -> Result<Found> {
     let session = Session::administer(&data.folder())?;
     let answer = session.post("/v1/acts", envelope);
     session.close()?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use writ_schemas::errors::Code;
 use writ_schemas::ids::Name;
 
-use super::{Found, output, usage};
+use super::{Found, output, policy, usage};
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
@@ -49,19 +49,25 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     let tell = Teller { json: args.json };
 
     tell.heading("A ledger, its keys, its policy, and a Kafka in this process");
-    let mut world = World::make(&folder)?;
+    let world = World::make(&folder)?;
     tell.line(format!("ledger {} in {}", world.ledger(), root.display()));
 
-    tell.heading("Intents go in over Kafka; decisions, receipts and refusals come out");
-    let scenarios = scenario::all(&mut world)?;
-    let heard = world.run(&scenarios, &mut |heard| tell.heard(heard))?;
+    tell.heading("Intents go in over Kafka; decisions, receipts and refusals come out; people step in");
+    let mut came = Vec::new();
+    for phase in scenario::phases(&world)? {
+        let heard = world.play(&phase, &mut |heard| tell.heard(heard))?;
+        came.extend(phase.scenarios.into_iter().map(|scenario| (scenario.outcome(&heard), scenario)));
+    }
+    let told = tell.told(&came);
     let library = world.library();
-    let told = tell.told(&scenarios, &heard);
+    let explained = library.explanation(&name("acme")?, &name("refund-4")?)?;
     let graph = library.graph(library.last_of(&name("acme")?, &name("refund-1")?)?)?;
     let used = library.usage(None)?;
     drop(library);
     world.end()?;
 
+    tell.heading("Why acme/refund-4 was refused, and what would have let it pass");
+    tell.explanation(&explained);
     tell.heading("What the receipt of acme/refund-1 stands on");
     tell.line(output::text(&graph, "/tree").trim_end());
     tell.heading("What was used, counted from receipts");
@@ -94,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     if args.json {
         output::json(&json!({
             "elapsed_ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "good": good, "graph": graph["graph"], "replay": replayed, "scenarios": told.rows,
+            "explanation": explained, "good": good, "graph": graph["graph"], "replay": replayed, "scenarios": told.rows,
             "tampering": { "caught": !caught.ok, "place": caught.place, "what": caught.what }, "usage": used, "verify": verified,
         }));
     } else {
@@ -138,15 +144,14 @@ impl Teller {
         self.line(format!("{:<18} {name:<22} {} {code}", topic.trim_end_matches(".v1"), output::verdict(word)));
     }
 
-    fn told(&self, scenarios: &[Scenario], heard: &[Heard]) -> Told {
+    fn told(&self, all: &[([String; 4], Scenario)]) -> Told {
         let mut table = output::table(&["scenario", "intent", "verdict", "code", "receipt", "code", ""]);
         let (mut rows, mut all_expected) = (Vec::new(), true);
-        for scenario in scenarios {
-            let came = scenario.outcome(heard);
-            let expected = came == scenario.expected;
+        for (came, scenario) in all {
+            let expected = *came == scenario.expected;
             all_expected &= expected;
             let mark = if expected { "" } else { "NOT AS EXPECTED" };
-            let [verdict, code, status, status_code] = &came;
+            let [verdict, code, status, status_code] = came;
             table.add_row([scenario.what, &scenario.name, verdict, code, status, status_code, mark]);
             rows.push(json!({
                 "as_expected": expected, "code": code, "intent": scenario.name, "receipt": status,
@@ -155,6 +160,12 @@ impl Teller {
         }
         self.line(format!("\n{table}"));
         Told { rows, all_expected }
+    }
+
+    fn explanation(&self, explained: &Value) {
+        if !self.json {
+            policy::print_explanation(explained);
+        }
     }
 
     fn usage(&self, used: &Value) {

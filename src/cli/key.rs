@@ -13,9 +13,11 @@ use writ_schemas::ids::{KeyId, hex, unhex};
 use writ_schemas::keys::SecretKey;
 
 use super::{Data, Found, act, name, output};
+use crate::clock::Clock;
 use crate::config;
 use crate::error::{Failure, Result};
 use crate::keyfile::{self, Passphrase};
+use crate::ledger;
 
 /// The longest request for a signature: the largest document, its type, in hex.
 const REQUEST_BYTES_MAX: usize = DOCUMENT_BYTES_MAX * 2 + 1024;
@@ -64,6 +66,15 @@ pub(super) enum Command {
         data: Data,
         #[command(flatten)]
         trust: Trustee,
+    },
+    /// Hand the ledger's decision key on to a new one, which is made beside it
+    #[command(after_help = "Example:  writ key rotate --data ./ledger")]
+    Rotate {
+        #[command(flatten)]
+        data: Data,
+        /// Encrypt the new key file with the first line of this file
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
     /// End the trust in a public key
     #[command(after_help = "Example:  writ key revoke --data ./ledger ed25519:8a88...")]
@@ -116,6 +127,7 @@ pub(super) struct Rewrite {
 
 pub(super) fn run(command: &Command) -> Result<Found> {
     match command {
+        Command::Rotate { data, passphrase_file } => rotate(data, passphrase_file.as_deref()),
         Command::New { passphrase_file, file } => {
             let passphrase = passphrase_file.as_deref().map(Passphrase::read).transpose()?;
             output::line(keyfile::make(file, passphrase.as_ref())?.id());
@@ -130,6 +142,22 @@ pub(super) fn run(command: &Command) -> Result<Found> {
         Command::Trust { data, trust } => act::submit(data, trust.statement()?),
         Command::Revoke { data, key } => act::submit(data, Statement::RevokeKey { key: parse(key)? }),
     }
+}
+
+/// The new key file is durable before anything names it, so that whoever signs next finds it.
+fn rotate(data: &Data, passphrase_file: Option<&Path>) -> Result<Found> {
+    let folder = data.folder();
+    folder.require()?;
+    let passphrase = passphrase_file.map(Passphrase::read).transpose()?;
+    let genesis = ledger::genesis(&folder)?;
+    let new = keyfile::make_named(|id| folder.later_decision_key(id), passphrase.as_ref())?;
+    let handed_on = ledger::rotation(&folder, &genesis, &new, &Clock::Wall);
+    let handed_on = handed_on.and_then(|act| act::post(data, act.to_envelope()));
+    // Where it was refused for certain, nobody uses the key. Otherwise the log may name it, and it must stay.
+    if handed_on.as_ref().is_err_and(|failure| matches!(failure.code, Code::ActRefused | Code::Usage | Code::KeyFile)) {
+        let _ = std::fs::remove_file(folder.later_decision_key(new.id()));
+    }
+    handed_on
 }
 
 fn rewrite(args: &Rewrite, each: impl Fn(&Path, &Passphrase) -> Result<KeyId>) -> Result<Found> {

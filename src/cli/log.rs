@@ -87,6 +87,7 @@ fn gist(event: &Event) -> String {
             format!("{}/{} {verdict} {} {}", decision.tenant, decision.id, decision.code, decision.because)
         }
         Event::DispatchStarted(decision) => format!("decision {decision}"),
+        Event::DispatchRetried(it) => format!("decision {} attempt {}: {}", it.decision, it.attempts, it.because),
         Event::ReceiptIssued(issued) => {
             let receipt = issued.receipt.value();
             format!("{}/{} {} {}", receipt.tenant, receipt.id, output::verdict(receipt.status.as_str()), receipt.code)

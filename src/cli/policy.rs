@@ -16,7 +16,6 @@ use super::session::{self, Session, encode};
 use super::{Data, Found, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
-use crate::executor::contract;
 use crate::ledger;
 
 mod cases;
@@ -149,13 +148,18 @@ fn explain(data: &Data, tenant: &str, id: &str, json: bool) -> Result<Found> {
         output::json(&told);
         return Ok(Found::Yes);
     }
-    let (verdict, code) = (output::text(&told, "/verdict"), output::text(&told, "/code"));
-    output::line(format!("{} {code}  {}", output::verdict(verdict), output::text(&told, "/because")));
+    print_explanation(&told);
+    Ok(Found::Yes)
+}
+
+/// A decision, and what of its requirement was met.
+pub(super) fn print_explanation(told: &Value) {
+    let (verdict, code) = (output::text(told, "/verdict"), output::text(told, "/code"));
+    output::line(format!("{} {code}  {}", output::verdict(verdict), output::text(told, "/because")));
     match &told["requirement"] {
         Value::Null => output::line("the gate of proof requirements was not reached, or asks for nothing"),
         requirement => print_tree(requirement, 1),
     }
-    Ok(Found::Yes)
 }
 
 fn print_tree(node: &Value, depth: usize) {
@@ -194,6 +198,5 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Bundle> {
         Failure::new(code, refusal.detail)
     })?;
     Policy::compile(&bundle)?;
-    contract::check_schemas(&bundle)?;
     Ok(bundle)
 }

@@ -1,8 +1,9 @@
 //! The `http` connector: one attempt, one answer, and an honest word about what is not known.
 //!
-//! `POST` of the canonical effect with `Idempotency-Key`; no redirect is followed, nothing is tried again. 2xx is done, 4xx
-//! (but 408) is refused; 5xx, a redirect, a time-out or a broken answer is unknown, because the effect may have happened.
-//! Only a failure to connect is certain: nothing was sent.
+//! `POST` of the canonical effect with `Idempotency-Key`; no redirect is followed, nothing is tried again here. 2xx is done, 4xx
+//! (but 408 and 429) is refused; 5xx, a redirect, a time-out or a broken answer is unknown, because the effect may have
+//! happened. A failure to connect is certain, nothing was sent; so is 429, by which a server says that it did nothing yet
+//! (RFC 6585).
 
 use std::io::Read;
 use std::time::Duration;
@@ -46,21 +47,25 @@ impl Call {
             Ok(response) => response,
             Err(error) => {
                 debug!(%error, "no answer");
-                return if nothing_was_sent(&error) { Outcome::Refused } else { Outcome::Unknown };
+                let why = format!("no answer: {error}");
+                return if nothing_was_sent(&error) { Outcome::Unavailable(why) } else { Outcome::Unknown(why) };
             }
         };
-        match response.status().as_u16() {
+        let status = response.status().as_u16();
+        let answered = format!("answered {status}");
+        match status {
             200..=299 => {
                 let mut body = Vec::new();
                 let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX) + 1;
                 match response.body_mut().as_reader().take(limit).read_to_end(&mut body) {
                     Ok(_) => Outcome::Done(body),
-                    Err(_) => Outcome::Unknown,
+                    Err(error) => Outcome::Unknown(format!("{answered}, then broke off: {error}")),
                 }
             }
-            408 => Outcome::Unknown,
-            400..=499 => Outcome::Refused,
-            _ => Outcome::Unknown,
+            408 => Outcome::Unknown(answered),
+            429 => Outcome::Unavailable(answered),
+            400..=499 => Outcome::Refused(answered),
+            _ => Outcome::Unknown(answered),
         }
     }
 }

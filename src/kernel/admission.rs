@@ -63,6 +63,18 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
             }
             Event::KeyRevoked(act)
         }
+        Statement::RotateDecisionKey { key } => {
+            let signed_by = |key: KeyId| act.signatures().iter().any(|one| one.key == key);
+            if !signed_by(*key) || !state.decision_key().is_some_and(signed_by) {
+                return refuse("the old key and the new one have to sign it, too".to_owned());
+            }
+            let used = [genesis.decision_key, genesis.checkpoint_key];
+            let used = used.iter().chain(&genesis.operators).chain(state.keys.keys()).chain(&state.decision_key);
+            if used.into_iter().any(|used| used == key) {
+                return refuse("the new key is in use already".to_owned());
+            }
+            Event::LedgerKeyRotated(act)
+        }
         Statement::Freeze { tenant, principal, .. } | Statement::Thaw { tenant, principal }
             if tenant.is_none() && principal.is_some() =>
         {

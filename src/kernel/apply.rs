@@ -1,18 +1,20 @@
 //! The only place where state changes: an event in its place is folded in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::{Decision, Verdict};
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, IntentAdmitted, Partition, Source};
+use writ_schemas::event::{DispatchRetried, Event, IntentAdmitted, Partition, Source};
 use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
 use writ_schemas::receipt::{Receipt, Status};
 
 use crate::budget::Settlement;
 use crate::decide::claims_id;
 use crate::escalation;
+use crate::execution;
 use crate::policy::Policy;
 use crate::state::{
     Admitted, Binding, Escalated, Expiring, Held, Known, Open, Registered, Session, State, TrustedKey, Vote,
@@ -103,6 +105,7 @@ impl State {
                 let open = self.open.get_mut(decision).filter(|open| open.dispatched_at.is_none());
                 open.ok_or(Fault::Execution)?.dispatched_at = Some(at);
             }
+            Event::DispatchRetried(retried) => self.retried(at, retried)?,
             Event::ReceiptIssued(issued) => self.concluded(seq, &issued.receipt)?,
             Event::OutcomeReconciled(act) => self.reconciled(act)?,
             Event::EvidenceRegistered(evidence) => {
@@ -125,6 +128,7 @@ impl State {
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
+            | Event::LedgerKeyRotated(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => self.administer(seq, event, act)?,
@@ -240,6 +244,8 @@ impl State {
             not_after: execution.not_after,
             reservation: execution.reservation.clone(),
             dispatched_at: None,
+            attempts: 0,
+            due: UnixMicros(0),
         };
         self.open.insert(seq, open);
         Ok(())
@@ -324,10 +330,38 @@ impl State {
         Ok(())
     }
 
+    /// An attempt that certainly did nothing: it waits to be dispatched again.
+    fn retried(&mut self, at: UnixMicros, retried: &DispatchRetried) -> Result<(), Fault> {
+        let open = self.open.get_mut(&retried.decision).filter(|open| open.dispatched_at.is_some());
+        let open = open.ok_or(Fault::Execution)?;
+        (open.dispatched_at, open.attempts, open.due) = (None, retried.attempts, retried.due);
+        let connector = open.connector.clone();
+        self.answered(&connector, false, at);
+        Ok(())
+    }
+
+    /// Counts the failures of a connector in a row, where its policy says what follows from them.
+    fn answered(&mut self, connector: &Name, well: bool, at: UnixMicros) {
+        let breaker = self.policy.as_ref().and_then(|policy| policy.connector(connector)?.breaker.as_ref());
+        match breaker.filter(|_| !well) {
+            None => _ = self.failing.remove(connector),
+            Some(breaker) => {
+                let failing = self.failing.entry(connector.clone()).or_default();
+                failing.failures = failing.failures.saturating_add(1);
+                if failing.failures >= breaker.failures {
+                    failing.until = at.plus(breaker.pause_us);
+                }
+            }
+        }
+    }
+
     fn concluded(&mut self, seq: Seq, signed: &Signed<Receipt>) -> Result<(), Fault> {
         let receipt = signed.value();
         let open = self.open.remove(&receipt.decision_seq).ok_or(Fault::Execution)?;
         let digest = signed.digest();
+        if let Some(well) = execution::answered_well(receipt.code) {
+            self.answered(&open.connector, well, self.last_at);
+        }
         match receipt.status {
             Status::Succeeded | Status::Failed | Status::Expired => {
                 let how = if receipt.usage.is_empty() { Settlement::Release } else { Settlement::Commit };
@@ -366,7 +400,7 @@ impl State {
     fn administer(&mut self, seq: Seq, event: &Event, act: &Signed<Act>) -> Result<(), Fault> {
         match (&act.value().statement, event) {
             (Statement::ActivatePolicy { bundle }, Event::PolicyActivated(_)) => {
-                self.policy = Some(Policy::compile(bundle).map_err(|_| Fault::Policy)?);
+                self.policy = Some(Arc::new(Policy::compile(bundle).map_err(|_| Fault::Policy)?));
             }
             (Statement::TrustKey { key, tenant, principal, roles }, Event::KeyTrusted(_)) => {
                 let trusted = TrustedKey {
@@ -380,6 +414,7 @@ impl State {
             (Statement::RevokeKey { key }, Event::KeyRevoked(_)) => {
                 self.keys.get_mut(key).ok_or(Fault::Statement)?.revoked = Some(seq);
             }
+            (Statement::RotateDecisionKey { key }, Event::LedgerKeyRotated(_)) => self.decision_key = Some(*key),
             (Statement::Freeze { tenant, principal, .. }, Event::Frozen(_)) => match tenant {
                 None => self.frozen = true,
                 Some(tenant) => _ = self.frozen_parts.insert((tenant.clone(), principal.clone())),

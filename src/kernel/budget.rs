@@ -297,3 +297,83 @@ pub(crate) fn check_spends(budgets: &BTreeMap<Name, Budget>, spends: &Spends) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> UnixMicros {
+        let moment: jiff::Timestamp = text.parse().expect("a time");
+        UnixMicros(u64::try_from(moment.as_microsecond()).expect("after 1970"))
+    }
+
+    /// The window of a moment, as UTC.
+    fn shown(window: &Window, time: &str) -> (String, String) {
+        let mut zones = Zones::new();
+        window.zone().into_iter().for_each(|zone| note_zone(zone, &mut zones).expect("a zone"));
+        let (since, until) = super::window(window, &zones, at(time)).expect("a window");
+        let text = |moment: Option<UnixMicros>| {
+            let micros = i64::try_from(moment.expect("it ends").0).expect("small");
+            jiff::Timestamp::from_microsecond(micros).expect("a time").to_string()
+        };
+        (text(since), text(until))
+    }
+
+    #[test]
+    fn windows_begin_and_end_where_the_calendar_says() {
+        let day = |zone: &str| Window::Day(zone.to_owned());
+        let month = |zone: &str| Window::Month(zone.to_owned());
+        #[rustfmt::skip] // A table is read by columns.
+        let cases = [
+            (Window::Hour,         "2026-01-05T12:59:59.999999Z", "2026-01-05T12:00:00Z", "2026-01-05T13:00:00Z"),
+            (Window::Hour,         "2026-01-05T13:00:00Z",        "2026-01-05T13:00:00Z", "2026-01-05T14:00:00Z"),
+            (day("Europe/Berlin"), "2026-01-05T23:00:00Z",        "2026-01-05T23:00:00Z", "2026-01-06T23:00:00Z"),
+            (day("Europe/Berlin"), "2026-01-05T22:59:59.999999Z", "2026-01-04T23:00:00Z", "2026-01-05T23:00:00Z"),
+            (day("Europe/Berlin"), "2026-03-29T12:00:00Z",        "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"), // 23 hours
+            (day("Europe/Berlin"), "2026-10-25T12:00:00Z",        "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"), // 25 hours
+            (month("UTC"),         "2028-02-29T23:59:59Z",        "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+            (month("Asia/Tokyo"),  "2026-12-31T15:00:00Z",        "2026-12-31T15:00:00Z", "2027-01-31T15:00:00Z"),
+            // A day that has no midnight begins with its first moment.
+            (day("America/Santiago"), "2026-09-06T12:00:00Z",     "2026-09-06T04:00:00Z", "2026-09-07T03:00:00Z"),
+        ];
+        for (window, time, since, until) in cases {
+            assert_eq!(shown(&window, time), (since.to_owned(), until.to_owned()), "{window:?} at {time}");
+        }
+        let rolling = Window::RollingUs(32_000_000);
+        let expected = ("2026-01-05T12:00:03Z".to_owned(), "2026-01-05T12:00:36Z".to_owned());
+        assert_eq!(
+            shown(&rolling, "2026-01-05T12:00:03.9Z"),
+            expected,
+            "its step of a second, and all of the window after that"
+        );
+    }
+
+    #[test]
+    fn an_account_is_forgotten_when_it_counts_no_more_and_nothing_is_reserved() {
+        let name = |text: &str| -> Name { text.parse().expect("a name") };
+        let taken = |amount, since: Option<u64>, until: Option<u64>| Amount {
+            action: None,
+            amount,
+            budget: name("b"),
+            principal: None,
+            since: since.map(UnixMicros),
+            unit: name("cents"),
+            until: until.map(UnixMicros),
+        };
+        let acme = name("acme");
+        let mut state = State::default();
+        let (first, second) = (taken(5, Some(0), Some(10)), taken(7, Some(10), Some(20)));
+        state.reserve(&acme, &first).expect("room");
+        state.reserve(&acme, &second).expect("room");
+        state.reserve(&acme, &taken(9, None, None)).expect("room");
+        assert_eq!(state.spent(&acme, &second, UnixMicros(9)), (12, 0), "both windows count");
+        assert_eq!(state.spent(&acme, &second, UnixMicros(10)), (7, 0), "the first one no more");
+        assert_eq!(state.spent(&acme, &taken(0, None, None), UnixMicros(10)), (9, 0));
+        state.last_at = UnixMicros(10);
+        state.settle(&acme, &first, Settlement::Commit).expect("it was reserved");
+        state.settle(&acme, &second, Settlement::Commit).expect("it was reserved");
+        assert_eq!(state.accounts.len(), 2, "what was settled late is forgotten at once");
+        assert_eq!(state.spent(&acme, &second, UnixMicros(19)), (0, 7));
+        assert_eq!(state.settle(&acme, &second, Settlement::Release), Err(Fault::Account), "twice");
+    }
+}

@@ -4,6 +4,8 @@
 //! decides; those after it are not asked. How each answered stands in the decision, which is signed. A new gate is a
 //! variant of [`Gate`], a line in `GATES` and a function here.
 
+use serde_json::Value;
+
 use writ_schemas::decision::{
     Answer, Decision, EvidenceFact, EvidenceKnown, ExecutionIntent, Facts, Gate, GateAnswer, KeyFact, ReceiptFact,
     SEMANTICS, Verdict,
@@ -79,7 +81,7 @@ fn decide_round(
     (signer, intent_seq, round): (KeyId, Seq, u32),
     now: UnixMicros,
 ) -> Decision {
-    let policy = state.policy.as_ref();
+    let policy = state.policy.as_deref();
     let case = Case::of(policy, intent.value(), signer, round, now);
     let facts = case.look_up(state, intent.digest());
     let Case { effect, rule, .. } = case;
@@ -208,8 +210,15 @@ fn policy(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
     if case.policy.is_none() {
         return Err(Refusal::new(Code::PolicyNone, "no policy was activated"));
     }
-    if case.rule.is_none() {
+    let Some(rule) = case.rule else {
         return Err(Refusal::new(Code::PolicyNoRule, format!("no rule for action {}", case.intent.action)));
+    };
+    let shapes = case.policy.and_then(|policy| policy.shapes(&rule.connector));
+    if let Some(shape) = shapes.and_then(|shapes| shapes.input.as_ref()) {
+        let args = Value::Object(case.intent.args.clone());
+        if !shape.holds(&args) {
+            return Err(Refusal::new(Code::InputSchema, shape.differences(&args)));
+        }
     }
     Ok(Answer::Passed)
 }

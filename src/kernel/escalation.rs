@@ -147,7 +147,7 @@ impl State {
         else {
             return false;
         };
-        let case = Case::of(self.policy.as_ref(), signed.value(), *signer, round.saturating_add(1), now);
+        let case = Case::of(self.policy.as_deref(), signed.value(), *signer, round.saturating_add(1), now);
         let facts = case.look_up(self, intent);
         !matches!(ask(&case, &facts), Err(refusal) if refusal.code == Code::ApprovalNeeded)
     }

@@ -2,7 +2,9 @@
 
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::errors::Code;
+use writ_schemas::event::DispatchRetried;
 use writ_schemas::ids::{Digest, Lamport, LedgerId, Seq, UnixMicros};
+use writ_schemas::policy::Retry;
 use writ_schemas::receipt::{Receipt, Status};
 use writ_schemas::several::Several;
 use writ_schemas::strict::Refusal;
@@ -14,6 +16,8 @@ use crate::state::{Open, State};
 pub enum Dispatch {
     /// Record `DispatchStarted`, make it durable, call the connector.
     Start,
+    /// Not before this time: the last attempt was just made, or the connector is left alone.
+    Wait(UnixMicros),
     /// Never call it: record a receipt `EXPIRED` with this code.
     Expire(Code),
 }
@@ -35,12 +39,48 @@ pub fn dispatch(state: &State, decision: Seq, now: UnixMicros) -> Result<Dispatc
     } else if open.not_after <= now {
         Dispatch::Expire(Code::WindowClosed)
     } else {
-        Dispatch::Start
+        let until = state.failing.get(&open.connector).map_or(UnixMicros(0), |failing| failing.until).max(open.due);
+        if until > now { Dispatch::Wait(until.min(open.not_after)) } else { Dispatch::Start }
     })
 }
 
+/// Whether an attempt that certainly did nothing is made again, and when: if the policy in force says so of its connector, and
+/// the window still holds then. Nothing: it has failed for good.
+#[must_use]
+pub fn retry(state: &State, decision: Seq, because: &str, now: UnixMicros) -> Option<DispatchRetried> {
+    let open = state.open.get(&decision).filter(|open| open.dispatched_at.is_some())?;
+    let retry = state.policy.as_ref()?.connector(&open.connector)?.retry.as_ref()?;
+    let attempts = open.attempts.saturating_add(1);
+    let due = now.plus(backoff(retry, open.decision, attempts));
+    let again = attempts < retry.attempts && due < open.not_after;
+    again.then(|| DispatchRetried { decision, attempts, due, because: bounded(because) })
+}
+
+/// Between half of what doubles with each attempt up to the cap, and all of it: by the digest of the decision, so that many do not come
+/// back at once and replay finds the same.
+fn backoff(retry: &Retry, decision: Digest, attempts: u32) -> u64 {
+    let doubled = 1_u64.checked_shl(attempts.saturating_sub(1)).and_then(|times| retry.base_us.checked_mul(times));
+    let most = doubled.unwrap_or(u64::MAX).min(retry.cap_us);
+    let half = most / 2;
+    let hash = Digest::of(format!("{decision}\n{attempts}\n").as_bytes());
+    let (first, _) = hash.0.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    most - u64::from_le_bytes(*first) % (half + 1)
+}
+
+/// What an ending says of its connector: that it answers, that it does not, or nothing.
+pub(crate) fn answered_well(code: Code) -> Option<bool> {
+    let well = [Code::Ok, Code::ConnectorContractDrift, Code::ConnectorRefused, Code::OutputNotCanonical];
+    let ill = [Code::ConnectorUnavailable, Code::ConnectorUncertain];
+    if well.contains(&code) { Some(true) } else { ill.contains(&code).then_some(false) }
+}
+
+/// A text for people, as short and tame as all that is kept of others.
+fn bounded(because: &str) -> String {
+    Refusal::new(Code::Ok, because).detail
+}
+
 /// How an execution ended, as far as it is an input: replay takes it from the receipt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// The entry of the decision.
     pub decision: Seq,
@@ -50,15 +90,18 @@ pub struct Ending {
     pub code: Code,
     /// The digest of the canonical output.
     pub output: Option<Digest>,
+    /// More of the code, for a person.
+    pub because: Option<String>,
 }
 
 /// Every way in which an execution ends, and whether it has an output: what the executor may report, and what replay takes
 /// for possible.
 #[rustfmt::skip] // A table is read by columns.
-const ENDINGS: [(Status, Code, bool); 12] = [
+const ENDINGS: [(Status, Code, bool); 13] = [
     (Status::Succeeded, Code::Ok,                     true),
     (Status::Failed,    Code::ConnectorContractDrift, true),
     (Status::Failed,    Code::ConnectorRefused,       false),
+    (Status::Failed,    Code::ConnectorUnavailable,   false),
     (Status::Failed,    Code::ConnectorUnknown,       false),
     (Status::Failed,    Code::EffectDigest,           false),
     (Status::Uncertain, Code::ConnectorUncertain,     false),
@@ -83,7 +126,7 @@ impl Ending {
 /// # Errors
 /// `ERR_DECISION_MISSING` without an open execution; `ERR_DISPATCH_REFUSED` if the ending does not fit: only what was never
 /// dispatched can expire, only what was dispatched can end otherwise, and each in one of the ways that there are.
-pub fn conclude(state: &State, ledger: LedgerId, ending: Ending, now: UnixMicros) -> Result<Receipt, Refusal> {
+pub fn conclude(state: &State, ledger: LedgerId, ending: &Ending, now: UnixMicros) -> Result<Receipt, Refusal> {
     let open = open(state, ending.decision)?;
     if (ending.status == Status::Expired) == open.dispatched_at.is_some() {
         return Err(Refusal::new(
@@ -105,6 +148,7 @@ pub fn conclude(state: &State, ledger: LedgerId, ending: Ending, now: UnixMicros
         tenant: open.tenant.clone(),
         id: open.id.clone(),
         principal: open.principal.clone(),
+        because: ending.because.as_deref().map(bounded),
         action: open.action.clone(),
         decision_seq: ending.decision,
         decision_digest: open.decision,

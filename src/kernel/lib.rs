@@ -4,6 +4,7 @@
 //!
 //! - [`state`]: what deciding needs to remember, and for how long; its hash
 //! - [`policy`]: a bundle, checked and ready to be asked
+//! - [`shape`]: what connectors take and give
 //! - [`expression`]: what a requirement says in CEL
 //! - [`decide`]: the staircase of gates; a new gate goes there
 //! - [`requirement`]: proof requirements over verified evidence and receipts
@@ -20,6 +21,7 @@
 
 pub mod state;
 pub mod policy;
+pub mod shape;
 pub mod decide;
 pub mod requirement;
 pub mod expression;

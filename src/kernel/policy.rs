@@ -9,18 +9,27 @@ use std::fmt;
 use writ_schemas::canonical;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Name};
-use writ_schemas::policy::{Bundle, Connector, ConnectorKind, Escalates, Mode, Requires, Rule, Spends, Timing};
+use writ_schemas::policy::{
+    Breaker, Bundle, Connector, ConnectorKind, Escalates, Mode, Requires, Retry, Rule, Spends, Timing,
+};
 use writ_schemas::strict::Refusal;
 
 use crate::budget;
 use crate::escalation;
 use crate::expression::{Expression, Expressions};
 use crate::requirement::{self, Asks};
+use crate::shape::{Shape, Shapes};
 use crate::soundness;
 use crate::temporal::{self, Zones};
 
 /// The longest wait for a connector: 5 minutes in microseconds.
 pub const TIMEOUT_MAX: u64 = 300_000_000;
+
+/// The most attempts of a dispatch.
+const ATTEMPTS_MAX: u32 = 16;
+
+/// The longest wait before an attempt, and pause of a breaker: an hour in microseconds.
+const PAUSE_MAX: u64 = 3_600_000_000;
 
 /// The longest reason for an exemption, in bytes: it stands in every decision that it touches.
 pub const REASON_LEN_MAX: usize = 200;
@@ -34,6 +43,7 @@ pub struct Policy {
     asks: BTreeMap<Name, Asks>,
     expressions: Expressions,
     zones: Zones,
+    shapes: BTreeMap<Name, Shapes>,
 }
 
 impl Policy {
@@ -59,8 +69,11 @@ impl Policy {
         for (name, budget) in &bundle.budgets {
             budget::check(budget, &mut zones).map_err(|why| invalid(format!("budgets.{name}"), why))?;
         }
+        let mut shapes = BTreeMap::new();
         for (name, connector) in &bundle.connectors {
-            check_connector(connector).map_err(|why| invalid(format!("connectors.{name}"), why))?;
+            let place = |why| invalid(format!("connectors.{name}"), why);
+            check_connector(connector).map_err(|why| place(why.to_owned()))?;
+            shapes.insert(name.clone(), shapes_of(connector).map_err(place)?);
         }
         let (mut by_action, mut asks) = (BTreeMap::new(), BTreeMap::new());
         for (at, rule) in bundle.rules.iter().enumerate() {
@@ -73,7 +86,7 @@ impl Policy {
                 return Err(invalid(place(), "a second rule for this action"));
             }
         }
-        Ok(Policy { digest: Digest::of(&bytes), bundle: bundle.clone(), by_action, asks, expressions, zones })
+        Ok(Policy { digest: Digest::of(&bytes), bundle: bundle.clone(), by_action, asks, expressions, zones, shapes })
     }
 
     /// The policy hash: the digest of the bundle's canonical JSON.
@@ -110,6 +123,12 @@ impl Policy {
         &self.zones
     }
 
+    /// The pinned shapes of a connector.
+    #[must_use]
+    pub fn shapes(&self, connector: &Name) -> Option<&Shapes> {
+        self.shapes.get(connector)
+    }
+
     /// A connector by name.
     #[must_use]
     pub fn connector(&self, name: &Name) -> Option<&Connector> {
@@ -134,8 +153,18 @@ fn exempt(place: &str, why: &str) -> Result<(), String> {
 }
 
 fn check_connector(connector: &Connector) -> Result<(), &'static str> {
-    if !connector.output_schema.is_object() {
-        return Err("output_schema is not a JSON Schema object");
+    if let Some(Retry { attempts, base_us, cap_us }) = &connector.retry {
+        if !(2..=ATTEMPTS_MAX).contains(attempts) {
+            return Err("retry.attempts is not between 2 and 16");
+        }
+        if *base_us == 0 || base_us > cap_us || *cap_us > PAUSE_MAX {
+            return Err("retry.base_us is 0 or above retry.cap_us, or that is above an hour");
+        }
+    }
+    if let Some(Breaker { failures, pause_us }) = &connector.breaker
+        && (*failures == 0 || !(1..=PAUSE_MAX).contains(pause_us))
+    {
+        return Err("breaker.failures is 0, or breaker.pause_us is not between 1 microsecond and an hour");
     }
     match &connector.kind {
         ConnectorKind::Echo => Ok(()),
@@ -149,6 +178,14 @@ fn check_connector(connector: &Connector) -> Result<(), &'static str> {
             Ok(())
         }
     }
+}
+
+fn shapes_of(connector: &Connector) -> Result<Shapes, String> {
+    let input = connector.input_schema.as_ref().map(Shape::compile).transpose();
+    Ok(Shapes {
+        input: input.map_err(|why| format!("input_schema: {why}"))?,
+        output: Shape::compile(&connector.output_schema).map_err(|why| format!("output_schema: {why}"))?,
+    })
 }
 
 fn check_rule(bundle: &Bundle, rule: &Rule) -> Result<(), String> {

@@ -5,6 +5,7 @@
 //! events, what waits for approval by a deadline. Keys, budgets and bindings are as many as operators make.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bincode::Encode;
 use bincode::enc::Encoder;
@@ -28,11 +29,13 @@ pub struct State {
     pub(crate) next: Seq,
     pub(crate) last_at: UnixMicros,
     pub(crate) genesis: Option<Genesis>,
+    /// The key that signs decisions and receipts, where it is not the one of genesis any more.
+    pub(crate) decision_key: Option<KeyId>,
     /// The whole ledger.
     pub(crate) frozen: bool,
     /// Tenants, and principals of tenants.
     pub(crate) frozen_parts: BTreeSet<(Name, Option<Name>)>,
-    pub(crate) policy: Option<Policy>,
+    pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) keys: BTreeMap<KeyId, TrustedKey>,
     pub(crate) ids: BTreeMap<(Name, Name), Known>,
     /// By payload and signer: what one key has stated keeps nobody else from stating it.
@@ -47,6 +50,8 @@ pub struct State {
     pub(crate) deadlines: BTreeSet<(UnixMicros, Seq, Name, Digest)>,
     pub(crate) open: BTreeMap<Seq, Open>,
     pub(crate) uncertain: BTreeMap<Digest, Held>,
+    /// Connectors that have been failing, by name.
+    pub(crate) failing: BTreeMap<Name, Failing>,
     pub(crate) sessions: BTreeMap<(Name, Name), Session>,
     pub(crate) positions: BTreeMap<Partition, u64>,
     pub(crate) bindings: BTreeMap<String, Binding>,
@@ -148,6 +153,10 @@ pub struct Open {
     pub reservation: Several<Amount>,
     /// When it was dispatched.
     pub dispatched_at: Option<UnixMicros>,
+    /// How many attempts certainly did nothing.
+    pub attempts: u32,
+    /// From when on the next one may be made.
+    pub due: UnixMicros,
 }
 
 impl Encode for Open {
@@ -156,6 +165,9 @@ impl Encode for Open {
         (intent_seq, decision, tenant, id, principal, action, session, expires_at).encode(encoder)?;
         let Open { signer, effect, connector, idempotency_key, not_after, reservation, dispatched_at, .. } = self;
         (signer, effect, connector, idempotency_key, not_after).encode(encoder)?;
+        if self.attempts > 0 {
+            (3_u8, self.attempts, self.due).encode(encoder)?;
+        }
         encode_amounts(reservation, encoder, |it| (&it.budget, &it.unit, it.amount))?;
         dispatched_at.encode(encoder)
     }
@@ -176,6 +188,7 @@ impl Encode for Held {
 }
 
 /// 0 for none, 1 and `plain` for one out of a tenant's budget for ever, as since the first ledgers; 2 and all of it for others.
+/// 3 stands for something else before it.
 fn encode_amounts<'a, E: Encoder, P: Encode>(
     amounts: &'a Several<Amount>,
     encoder: &mut E,
@@ -195,6 +208,15 @@ fn encode_amounts<'a, E: Encoder, P: Encode>(
             all.collect::<Vec<_>>().encode(encoder)
         }
     }
+}
+
+/// A connector that has failed lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Encode)]
+pub(crate) struct Failing {
+    /// How often in a row.
+    pub(crate) failures: u32,
+    /// Until when it is left alone.
+    pub(crate) until: UnixMicros,
 }
 
 /// A session: the end of its chain of receipts, and what succeeded in it.
@@ -287,6 +309,12 @@ impl State {
         self.genesis.as_ref()
     }
 
+    /// The key that signs decisions and receipts now, once the ledger is opened.
+    #[must_use]
+    pub fn decision_key(&self) -> Option<KeyId> {
+        self.decision_key.or(self.genesis.as_ref().map(|genesis| genesis.decision_key))
+    }
+
     /// Whether the last entry is an intent, whose decision must come next.
     #[must_use]
     pub fn awaits_decision(&self) -> bool {
@@ -295,7 +323,7 @@ impl State {
 
     /// The policy in force.
     #[must_use]
-    pub fn policy(&self) -> Option<&Policy> {
+    pub fn policy(&self) -> Option<&Arc<Policy>> {
         self.policy.as_ref()
     }
 
@@ -360,7 +388,7 @@ impl State {
             self.last_at,
             self.genesis.as_ref().map(|genesis| (genesis.ledger, genesis.quorum, genesis.operators.clone())),
             self.frozen,
-            self.policy.as_ref().map(Policy::digest),
+            self.policy.as_ref().map(|policy| policy.digest()),
             self.keys,
             self.ids,
             self.evidence.iter().map(|((digest, _), it)| (digest, it)).collect::<Vec<_>>(),
@@ -387,6 +415,8 @@ impl State {
             2_u8 windows;
             3_u8 self.paces;
             4_u8 self.escalated;
+            5_u8 self.failing;
+            6_u8 self.decision_key.as_slice();
         }
         Digest(*hasher.finalize().as_bytes())
     }

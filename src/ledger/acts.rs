@@ -1,10 +1,12 @@
 //! Administrative acts, made and signed here.
 
+use writ_log::Reader;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::dsse::{Signed, ToSign};
 use writ_schemas::errors::Code;
+use writ_schemas::event::{Event, EventKind};
 use writ_schemas::genesis::Genesis;
-use writ_schemas::ids::{LedgerId, hex};
+use writ_schemas::ids::{KeyId, LedgerId, Seq, hex};
 use writ_schemas::keys::SecretKey;
 
 use crate::clock::Clock;
@@ -32,6 +34,38 @@ pub fn act(folder: &Folder, genesis: &Genesis, statement: Statement, clock: &Clo
     let signature = Signer::of(folder, KeyRole::Operator, &genesis.operators)?.sign(&act.message())?;
     act.attach(signature);
     Ok(act)
+}
+
+/// An act that hands the decision key on to `new`: signed by the operator, the old key and the new one.
+///
+/// # Errors
+/// As [`act`]; `ERR_USAGE` where a command signs decisions: it cannot be told when to change its key.
+pub fn rotation(folder: &Folder, genesis: &Genesis, new: &SecretKey, clock: &Clock) -> Result<Signed<Act>> {
+    if folder.config()?.signer.decision.is_some() {
+        let why =
+            "a command signs decisions: hand on to its new key with `writ act new statement`, and change the command";
+        return Err(Failure::new(Code::Usage, why));
+    }
+    let mut act = act(folder, genesis, Statement::RotateDecisionKey { key: new.id() }, clock)?;
+    let old = Signer::of(folder, KeyRole::Decision, &[decision_key(folder, genesis)?])?.sign(&act.message())?;
+    act.attach(old);
+    act.add_signature(new);
+    Ok(act)
+}
+
+/// The key that signs decisions at the end of a folder's log.
+fn decision_key(folder: &Folder, genesis: &Genesis) -> Result<KeyId> {
+    let mut key = genesis.decision_key;
+    for located in Reader::open(folder.log())?.entries(Seq(0))? {
+        let entry = located?.entry;
+        if entry.header.kind == EventKind::LedgerKeyRotated
+            && let Event::LedgerKeyRotated(act) = entry.event()?
+            && let Statement::RotateDecisionKey { key: new } = act.value().statement
+        {
+            key = new;
+        }
+    }
+    Ok(key)
 }
 
 /// A statement as an act that all of these sign.

@@ -11,7 +11,7 @@ use writ_schemas::intent::Intent;
 
 use crate::error::{Failure, Result};
 
-/// The intents of every `PASS` that was not dispatched, gathered while the log is folded: looking for them afterwards would
+/// The intents of every `PASS` without a receipt, gathered while the log is folded: looking for them afterwards would
 /// walk the log once for each.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -34,7 +34,6 @@ impl Waiting {
                     (Verdict::Pass | Verdict::Escalate, None) | (Verdict::Fail, _) => {}
                 }
             }
-            Event::DispatchStarted(decision) => drop(self.passed.remove(&decision)),
             Event::ReceiptIssued(issued) => drop(self.passed.remove(&issued.receipt.value().decision_seq)),
             _ => {}
         }

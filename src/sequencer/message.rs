@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
 use writ_kernel::execution::Ending;
+use writ_kernel::policy::Policy;
 use writ_kernel::state::Open;
 use writ_schemas::act::Act;
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::Signed;
 use writ_schemas::event::{Source, SourceGap, TraceParent};
 use writ_schemas::evidence::Evidence;
-use writ_schemas::ids::Seq;
+use writ_schemas::ids::{Seq, UnixMicros};
 use writ_schemas::intent::Intent;
-use writ_schemas::policy::Bundle;
 use writ_schemas::strict::Refusal;
 
 /// Something for the writer.
@@ -24,6 +24,8 @@ pub enum Input {
     Submit(Submission),
     /// A `PASS` whose turn has come.
     Dispatch(Seq),
+    /// An attempt that certainly did nothing and may be made again; why, for a person.
+    DidNothing(Seq, String),
     /// An execution that ended, with its canonical output where it is short.
     Ended(Ending, Option<Vec<u8>>),
     /// Records that were gone before they were read.
@@ -83,10 +85,12 @@ pub enum Effect {
     Ready(Box<Job>),
     /// It is recorded as dispatched: call the connector.
     Call(Seq),
+    /// It is to be asked for again, not before this time.
+    Later(Seq, UnixMicros),
     /// It has its receipt.
     Closed(Seq),
     /// Another policy is in force.
-    Policy(Box<Bundle>),
+    Policy(Arc<Policy>),
     /// Nothing more will be dispatched; end when the calls under way have ended.
     Drain,
     /// End when everything that waits has ended too.

@@ -40,6 +40,12 @@ fn every_scenario_comes_out_as_told_and_the_kept_ledger_holds() {
         ("acme/note-93", ["REFUSED", "ERR_SIGNATURE_INVALID", "", ""]),
         ("(not JSON)", ["REFUSED", "ERR_JSON_SYNTAX", "", ""]),
         ("(duplicate key)", ["REFUSED", "ERR_JSON_DUPLICATE_KEY", "", ""]),
+        ("acme/refund-5", ["ESCALATE", "ERR_APPROVAL_NEEDED", "", ""]),
+        ("acme/refund-5", DONE),
+        ("globex/note-94", ["FAIL", "ERR_FROZEN", "", ""]),
+        ("acme/note-94", DONE),
+        ("globex/note-95", DONE),
+        ("globex/ship-2", ["", "", "RECONCILED", "applied"]),
     ]);
     assert!(table.len() >= 24);
     let rows = told["scenarios"].as_array().expect("rows");
@@ -53,6 +59,9 @@ fn every_scenario_comes_out_as_told_and_the_kept_ledger_holds() {
     assert_eq!(came, table);
     assert_eq!((status, &told["good"], &told["tampering"]["caught"]), (0, &Value::Bool(true), &Value::Bool(true)));
 
+    let parts = told["explanation"]["requirement"]["parts"].as_array().expect("parts");
+    assert!(parts.len() == 2 && parts.iter().all(|part| part["outcome"] == "unmet"), "{parts:?}");
+
     for command in ["verify", "replay"] {
         let run = || {
             let (status, mut report) = writ(&[command, "--data", &data, "--json"]);
@@ -63,8 +72,8 @@ fn every_scenario_comes_out_as_told_and_the_kept_ledger_holds() {
         assert_eq!(first, second, "{command} twice");
         assert_eq!((first.0, &first.1["ok"]), (0, &Value::Bool(true)), "{command}: {}", first.1);
         // One intent became no entry twice: the duplicate. Four records were refused.
-        assert_eq!(first.1["decisions"], 22, "{command}");
-        assert_eq!(first.1["receipts"], 14, "{command}");
+        assert_eq!(first.1["decisions"], 27, "{command}");
+        assert_eq!(first.1["receipts"], 17, "{command}");
     }
     let (_, replayed) = writ(&["replay", "--data", &data, "--json"]);
     assert_eq!(replayed["decided_again"], replayed["decisions"]);

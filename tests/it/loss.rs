@@ -120,6 +120,9 @@ impl Told {
             Told::Answer(Answer::Already | Answer::Refused(_)) => None,
             Told::Effect(Effect::Ready(job)) => Some(job.decision),
             Told::Effect(Effect::Call(decision)) => find(&|event| *event == Event::DispatchStarted(*decision)),
+            Told::Effect(Effect::Later(decision, _)) => {
+                find(&|event| matches!(event, Event::DispatchRetried(it) if it.decision == *decision))
+            }
             Told::Effect(Effect::Closed(decision)) => {
                 find(&|event| matches!(event, Event::ReceiptIssued(it) if it.receipt.value().decision_seq == *decision))
             }
@@ -169,7 +172,12 @@ impl World {
             match &effect {
                 Effect::Ready(job) => self.queue.report(Input::Dispatch(job.decision)),
                 Effect::Call(decision) => self.queue.report(ended(*decision, Status::Succeeded)),
-                Effect::Closed(_) | Effect::Policy(_) | Effect::Drain | Effect::Finish | Effect::Abandon => {}
+                Effect::Closed(_)
+                | Effect::Later(..)
+                | Effect::Policy(_)
+                | Effect::Drain
+                | Effect::Finish
+                | Effect::Abandon => {}
             }
             self.told.push((self.durable, Told::Effect(effect)));
         }
@@ -188,7 +196,7 @@ impl World {
 fn ended(decision: Seq, status: Status) -> Input {
     let code = if status == Status::Succeeded { Code::Ok } else { Code::Interrupted };
     let output = (status == Status::Succeeded).then(|| b"{}".to_vec());
-    let ending = Ending { decision, status, code, output: output.as_deref().map(Digest::of) };
+    let ending = Ending { decision, status, code, output: output.as_deref().map(Digest::of), because: None };
     Input::Ended(ending, output)
 }
 
@@ -279,6 +287,7 @@ fn write<S: Storage + Clone>(
     }));
     let result = open(&world).and_then(|(state, log)| {
         let sequencer = Sequencer {
+            folder: writ::folder::Folder::at("nowhere"),
             state,
             log,
             signer: Signer::Held(Box::new(key(12))),

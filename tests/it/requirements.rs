@@ -280,7 +280,9 @@ fn the_guide_is_true() {
         .skip(1)
         .map(|rest| serde_json::from_str(rest.split("```").next().expect("a block")).expect("JSON"))
         .collect();
-    let [rule, requirement, budgets, timing, cases] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+    let [rule, requirement, budgets, timing, connectors, cases] = blocks.as_slice() else {
+        panic!("{} blocks", blocks.len())
+    };
     let mut bundle = bundle(&[("refund-is-justified", requirement.clone())]);
     let gates = ["temporal", "proof", "budget", "escalation"].map(|gate| (gate.to_owned(), json!("enforced")));
     bundle["gates"] = Value::Object(gates.into_iter().collect());
@@ -290,7 +292,7 @@ fn the_guide_is_true() {
                                           {"name": "payout-calls", "cost": {"fixed": 1}}]});
     bundle["rules"] = json!([rule, payout]);
     bundle["budgets"] = budgets.clone();
-    bundle["connectors"] = json!({"payments": {"kind": "echo", "output_schema": {"type": "object"}}});
+    bundle["connectors"] = connectors.clone();
     let scene = Scene::bare();
     let bundle = scene.policy(bundle.to_string());
     let cases = scene.file("cases.json", cases.to_string());

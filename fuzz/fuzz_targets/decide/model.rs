@@ -10,7 +10,7 @@ use writ_schemas::decision::Decision;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, KeyId, Name, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
-use writ_schemas::policy::{Bundle, Cost, Mode, Spends};
+use writ_schemas::policy::{Bundle, Cost, Mode, Spend, Spends};
 use writ_schemas::receipt::Status;
 
 use super::DAY;
@@ -68,14 +68,14 @@ impl Model {
         assert!(execution.not_after <= intent.expires_at);
         let rule = bundle.rules.iter().find(|rule| rule.action == intent.action).expect("a rule");
         let wanted = match &rule.spends {
-            Spends::Exempt(_) => None,
-            Spends::Budget { .. } if bundle.gates.budget != Mode::Enforced => None,
-            Spends::Budget { name, cost: Cost::Fixed(cost) } => Some((name, *cost)),
-            Spends::Budget { name, cost: Cost::Arg(key) } => {
+            Spends::Exempt(_) | Spends::Budgets(_) => None,
+            Spends::Budget(_) if bundle.gates.budget != Mode::Enforced => None,
+            Spends::Budget(Spend { name, cost: Cost::Fixed(cost) }) => Some((name, *cost)),
+            Spends::Budget(Spend { name, cost: Cost::Arg(key) }) => {
                 Some((name, intent.args.get(key).and_then(Value::as_u64).expect("a PASS has a cost")))
             }
         };
-        let found = execution.reservation.as_ref().map(|it| (&it.budget, it.amount));
+        let found = execution.reservation.first().map(|it| (&it.budget, it.amount));
         assert_eq!(found, wanted);
         let account = wanted.map(|(budget, amount)| {
             let limits = bundle.budgets.get(budget).expect("a budget");
@@ -105,7 +105,8 @@ impl Model {
                 let held = self.uncertain.remove(receipt).expect("only what is uncertain is reconciled");
                 self.settle(held, *applied);
             }
-            Statement::ActivatePolicy { .. } | Statement::BindPartitions { .. } => {}
+            // It asks nobody.
+            Statement::ActivatePolicy { .. } | Statement::Approve { .. } | Statement::BindPartitions { .. } => {}
         }
     }
 

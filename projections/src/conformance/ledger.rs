@@ -11,7 +11,8 @@ use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::{Chain, Entry, SALT_LEN};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{
-    Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, SourceGap, TailCut,
+    DispatchRetried, Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, SourceGap,
+    TailCut,
 };
 use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::{Genesis, SigningMode};
@@ -318,6 +319,11 @@ impl Writer {
         if dispatched_at.is_some() {
             self.append(Event::DispatchStarted(decision_seq));
         }
+        if run.status == Status::Failed {
+            let (decision, because) = (decision_seq, "answered 429".to_owned());
+            self.append(Event::DispatchRetried(DispatchRetried { decision, attempts: 1, due: self.now, because }));
+            self.append(Event::DispatchStarted(decision_seq));
+        }
         self.wait(1_000);
         let (value, agent) = (intent.value(), &mut self.agents[run.agent]);
         agent.lamport += 1;
@@ -327,6 +333,7 @@ impl Writer {
             id: value.id.clone(),
             principal: value.principal.clone(),
             action: value.action.clone(),
+            because: None,
             decision_seq,
             decision_digest: decision.digest(),
             effect_digest: Digest::of(&value.effect().expect("effect")),

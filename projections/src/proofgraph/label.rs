@@ -72,6 +72,7 @@ impl Words {
             | Event::ApprovalRecorded(signed)
             | Event::PolicyActivated(signed)
             | Event::KeyRevoked(signed)
+            | Event::LedgerKeyRotated(signed)
             | Event::Frozen(signed)
             | Event::Thawed(signed)
             | Event::PartitionsBound(signed) => {
@@ -82,6 +83,7 @@ impl Words {
                     Statement::ActivatePolicy { .. }
                     | Statement::RevokeKey { .. }
                     | Statement::Approve { .. }
+                    | Statement::RotateDecisionKey { .. }
                     | Statement::Reconcile { .. }
                     | Statement::BindPartitions { .. } => None,
                 };
@@ -92,6 +94,7 @@ impl Words {
             Event::RecordRefused(_)
             | Event::SourceAdvanced(_)
             | Event::DispatchStarted(_)
+            | Event::DispatchRetried(_)
             | Event::StateHashed(_)
             | Event::TailCut(_)
             | Event::SourceGap(_) => Words::default(),
@@ -143,6 +146,7 @@ fn act(act: &Act) -> String {
             format!("key {} trusted as {principal} of {tenant}", short(key))
         }
         Statement::RevokeKey { key } => format!("key {} revoked", short(key)),
+        Statement::RotateDecisionKey { key } => format!("decisions are signed by key {} from here on", short(key)),
         Statement::Freeze { reason, tenant, principal } => {
             format!("{} frozen: {}", extent(tenant.as_ref(), principal.as_ref()), free_text(reason))
         }

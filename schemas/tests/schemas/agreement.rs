@@ -231,7 +231,9 @@ fn difference(kind: &str, mutant: &Mutant, schema_accepts: bool) -> Option<Diffe
     if schema_accepts {
         return match kind {
             "intent" if place.starts_with("/args") => Some(Difference::FreeNumber),
-            "policy" | "act" if place.contains("/output_schema") => Some(Difference::FreeNumber),
+            "policy" | "act" if place.contains("/output_schema") || place.contains("/input_schema") => {
+                Some(Difference::FreeNumber)
+            }
             "decision" | "receipt" if place == "/code" => Some(Difference::CodeList),
             "decision" | "act" if place.contains("/roles") => Some(Difference::SortedSet),
             _ => None,
@@ -260,11 +262,18 @@ fn difference(kind: &str, mutant: &Mutant, schema_accepts: bool) -> Option<Diffe
                     "/after",
                     "/steps_us",
                     "/rolling_us",
+                    "/attempts",
+                    "/base_us",
+                    "/cap_us",
+                    "/failures",
+                    "/pause_us",
                 ]) =>
             {
                 Some(Difference::LaterStep)
             }
-            "policy" | "act" if ends(&["/exempt", "/disabled", "/output_schema"]) => Some(Difference::LaterStep),
+            "policy" | "act" if ends(&["/exempt", "/disabled", "/output_schema", "/input_schema"]) => {
+                Some(Difference::LaterStep)
+            }
             "policy" | "act" if place.contains("/steps_us") => Some(Difference::LaterStep),
             "policy" | "act" if ends(&["/role", "/key", "/signers", "/max_age_us", "/count", "/of"]) => {
                 Some(Difference::LaterStep)

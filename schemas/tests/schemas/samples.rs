@@ -12,16 +12,17 @@ use writ_schemas::decision::{
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{
-    Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, SourceGap, TailCut,
+    DispatchRetried, Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, SourceGap,
+    TailCut,
 };
 use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::{Genesis, SigningMode};
-use writ_schemas::ids::{Digest, KeyId, Lamport, LedgerId, Seq, UnixMicros};
+use writ_schemas::ids::{Digest, KeyId, Lamport, LedgerId, Name, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::policy::{
-    Approvers, Budget, Bundle, Connector, ConnectorKind, CoolDown, Cost, Escalates, EvidenceNeed, GateModes, Hours,
-    Limits, Mode, Rate, Requirement, Requires, Rule, Share, Span, Spend, Spends, Timing, Weekday, Window,
+    Approvers, Breaker, Budget, Bundle, Connector, ConnectorKind, CoolDown, Cost, Escalates, EvidenceNeed, GateModes,
+    Hours, Limits, Mode, Rate, Requirement, Requires, Retry, Rule, Share, Span, Spend, Spends, Timing, Weekday, Window,
 };
 use writ_schemas::receipt::{Receipt, Status};
 use writ_schemas::several::Several;
@@ -293,6 +294,7 @@ pub(crate) fn decisions() -> Vec<Decision> {
 
 pub(crate) fn receipts() -> Vec<Receipt> {
     let succeeded = Receipt {
+        because: None,
         ledger: LEDGER,
         tenant: n("acme"),
         id: n("refund-2026-0001"),
@@ -324,6 +326,7 @@ pub(crate) fn receipts() -> Vec<Receipt> {
         bare(Status::Uncertain, Code::ConnectorUncertain),
         expired,
         Receipt { usage: [amount(1250), share(1250)].into_iter().collect(), ..succeeded.clone() },
+        Receipt { because: Some("answered 409".into()), ..bare(Status::Failed, Code::ConnectorRefused) },
     ]
 }
 
@@ -361,6 +364,8 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         timing: None,
         escalates: None,
     };
+    let connector =
+        |kind, output_schema| Connector { kind, input_schema: None, output_schema, retry: None, breaker: None };
     let exempt = || Requires::Exempt("reading only".into());
     let spend = |name, cost| Spend { name: n(name), cost };
     let spends = |cost| Spends::Budget(spend("refunds", cost));
@@ -383,13 +388,13 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         ]
         .into(),
         connectors: [
-            (n("echo"), Connector { kind: ConnectorKind::Echo, output_schema: json!({}) }),
+            (n("echo"), connector(ConnectorKind::Echo, json!({}))),
             (
                 n("payments"),
-                Connector {
-                    kind: ConnectorKind::Http { url: "https://payments.example/refunds".into(), timeout_us: 5_000_000 },
-                    output_schema: json!({"type": "object", "required": ["refunded"], "properties": {"refunded": {"type": "boolean"}}}),
-                },
+                connector(
+                    ConnectorKind::Http { url: "https://payments.example/refunds".into(), timeout_us: 5_000_000 },
+                    json!({"type": "object", "required": ["refunded"], "properties": {"refunded": {"type": "boolean"}}}),
+                ),
             ),
         ]
         .into(),
@@ -456,7 +461,15 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         .into(),
         ..full.clone()
     };
-    vec![full, bare, asking, held]
+    let mut careful = bare.clone();
+    let payments = Connector {
+        input_schema: Some(json!({"type": "object", "required": ["amount_cents"]})),
+        retry: Some(Retry { attempts: 5, base_us: 100_000, cap_us: 5_000_000 }),
+        breaker: Some(Breaker { failures: 10, pause_us: 30_000_000 }),
+        ..full.connectors[&n::<Name>("payments")].clone()
+    };
+    careful.connectors.insert(n("payments"), payments);
+    vec![full, bare, asking, held, careful]
 }
 
 pub(crate) fn acts() -> Vec<Act> {
@@ -499,6 +512,7 @@ pub(crate) fn acts() -> Vec<Act> {
         Statement::Thaw { principal: None, tenant: Some(n("acme")) },
         Statement::Approve { granted: true, intent: Digest::of(b"intent"), reason: "the customer is right".into() },
         Statement::Approve { granted: false, intent: Digest::of(b"intent"), reason: "twice".into() },
+        Statement::RotateDecisionKey { key: id("approver") },
     ]
     .into_iter()
     .enumerate()
@@ -565,6 +579,13 @@ pub(crate) fn events() -> Vec<Event> {
         Event::SourceGap(SourceGap { partition: partition(), expected: 5, found: 9 }),
         Event::ApprovalRecorded(signed(acts().remove(11), &["approver"])),
         Event::DeadlinePassed(Digest::of(b"intent")),
+        Event::DispatchRetried(DispatchRetried {
+            decision: Seq(8),
+            attempts: 1,
+            due: at(10),
+            because: "answered 429".into(),
+        }),
+        Event::LedgerKeyRotated(act(13)),
     ]);
     out
 }

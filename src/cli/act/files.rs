@@ -18,7 +18,6 @@ use super::{applied, post, words};
 use crate::cli::{Data, Found, key, output, policy};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
-use crate::executor::contract;
 use crate::folder::{Folder, KeyRole};
 use crate::signer::Signer;
 use crate::{config, keyfile, ledger};
@@ -193,7 +192,6 @@ fn statement(path: &Path) -> Result<Statement> {
     let statement: Statement = strict::parse(&read_bytes(path, DOCUMENT_BYTES_MAX)?, DOCUMENT_BYTES_MAX)?;
     if let Statement::ActivatePolicy { bundle } = &statement {
         Policy::compile(bundle)?;
-        contract::check_schemas(bundle)?;
     }
     Ok(statement)
 }

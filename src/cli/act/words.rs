@@ -47,6 +47,11 @@ fn words(statement: &Statement) -> String {
             format!("{key} is trusted for tenant {tenant}, principal {principal}, {roles}")
         }
         Statement::RevokeKey { key } => format!("{key} is trusted no more"),
+        Statement::RotateDecisionKey { key } => {
+            format!(
+                "{key} signs decisions and receipts from the next entry on; the old key and the new one have to sign this, too"
+            )
+        }
         Statement::Freeze { reason, tenant, principal } => {
             let of = extent(tenant.as_ref(), principal.as_ref());
             format!("every intent and every dispatch{of} is refused, because {reason:?}")

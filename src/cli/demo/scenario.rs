@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::evidence::Evidence;
-use writ_schemas::ids::{Digest, UnixMicros};
+use writ_schemas::ids::{Digest, Name, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 
@@ -26,7 +26,7 @@ pub(super) struct Scenario {
     pub(super) name: String,
     /// The key of the record.
     pub(super) key: String,
-    /// The record.
+    /// The record; empty where an earlier one is answered again.
     pub(super) record: Vec<u8>,
     /// What must come of it.
     pub(super) expected: [String; 4],
@@ -58,6 +58,7 @@ impl Scenario {
     pub(super) fn answers(&self) -> usize {
         match (self.what, self.expected[2].is_empty()) {
             ("duplicate: nothing is added", _) => 0,
+            _ if self.expected[0].is_empty() => 0,
             (_, true) => 1,
             (_, false) => 2,
         }
@@ -109,29 +110,34 @@ fn fails(code: Code) -> [&'static str; 4] {
     ["FAIL", code.as_str(), "", ""]
 }
 
-/// Every scenario, in the order in which the records are produced. The one without a policy goes first and alone: the policy
-/// is activated after it.
-pub(super) fn all(world: &mut World) -> Result<Vec<Scenario>> {
-    let now = world.now();
-    let Keys { acme, globex, approver, stranger } = world.keys().clone();
-    let asker = |tenant, principal, key| Asker { tenant, principal, key, now };
-    let (acme, globex) = (asker("acme", "agent-1", &acme), asker("globex", "agent-9", &globex));
-    let mut all = Vec::new();
+/// What somebody does.
+pub(super) enum Deed {
+    /// Operators activate the policy.
+    Activate,
+    /// The approver grants what this intent asks.
+    Grant(Digest),
+    /// Operators freeze a tenant.
+    Freeze(Name),
+    /// And thaw it.
+    Thaw(Name),
+    /// Operators say that the effect of this intent's uncertain receipt did happen.
+    Reconcile(Name, Name),
+}
 
-    all.push(acme.ask(
-        "no policy in force yet",
-        acme.intent("early-1", "notes.add", json!({"text": "too early"}))?,
-        fails(Code::PolicyNone),
-    )?);
-    for n in 1..=5 {
-        let intent = acme.intent(&format!("note-{n}"), "notes.add", json!({"text": format!("note {n}")}))?;
-        all.push(acme.ask("a note", intent, DONE)?);
-    }
-    for n in 1..=4 {
-        let intent = globex.intent(&format!("note-{n}"), "notes.add", json!({"text": format!("note {n}")}))?;
-        all.push(globex.ask("a note of another tenant", intent, DONE)?);
-    }
-    let ticket = world.register(&approver, |ledger| Evidence {
+/// A deed, if there is one, and what is asked after it.
+pub(super) struct Phase {
+    pub(super) deed: Option<Deed>,
+    pub(super) scenarios: Vec<Scenario>,
+}
+
+/// The whole story, phase by phase.
+pub(super) fn phases(world: &World) -> Result<Vec<Phase>> {
+    let now = world.now();
+    let Keys { acme, globex, approver, .. } = world.keys();
+    let asker = |tenant, principal, key| Asker { tenant, principal, key, now };
+    let (acme, globex) = (asker("acme", "agent-1", acme), asker("globex", "agent-9", globex));
+    let phase = |deed: Option<Deed>, scenarios| Phase { deed, scenarios };
+    let ticket = world.register(approver, |ledger| Evidence {
         ledger,
         tenant: acme_name(),
         kind: kind("ticket"),
@@ -140,6 +146,54 @@ pub(super) fn all(world: &mut World) -> Result<Vec<Scenario>> {
         issued_at: now,
         expires_at: now.plus(HOUR),
     })?;
+    let early = acme.intent("early-1", "notes.add", json!({"text": "too early"}))?;
+    let early = acme.ask("no policy in force yet", early, fails(Code::PolicyNone))?;
+
+    let mut large = acme.intent("refund-5", "payments.refund", json!({"amount_cents": 7_500}))?;
+    large.evidence = vec![ticket];
+    let waits = Signed::unsigned(large.clone())?.digest();
+    let asked = acme.ask("a large refund asks people", large, ["ESCALATE", Code::ApprovalNeeded.as_str(), "", ""])?;
+    let granted = heard_of("an approver grants it", &asked.name, DONE);
+
+    let frozen = globex.intent("note-94", "notes.add", json!({"text": "under a freeze"}))?;
+    let frozen = globex.ask("its tenant is frozen", frozen, fails(Code::Frozen))?;
+    let beside = acme.intent("note-94", "notes.add", json!({"text": "beside a freeze"}))?;
+    let beside = acme.ask("another tenant is not", beside, DONE)?;
+    let thawed = globex.intent("note-95", "notes.add", json!({"text": "after a thaw"}))?;
+    let thawed = globex.ask("and thawed", thawed, DONE)?;
+    let found = heard_of("operators found out: it did happen", "globex/ship-2", ["", "", "RECONCILED", "applied"]);
+
+    Ok(vec![
+        // Alone, before there is a policy.
+        phase(None, vec![early]),
+        phase(Some(Deed::Activate), over_kafka(world, ticket, &acme, &globex)?),
+        phase(None, vec![asked]),
+        phase(Some(Deed::Grant(waits)), vec![granted]),
+        phase(Some(Deed::Freeze(kind("globex"))), vec![frozen, beside]),
+        phase(Some(Deed::Thaw(kind("globex"))), vec![thawed]),
+        phase(Some(Deed::Reconcile(kind("globex"), kind("ship-2"))), vec![found]),
+    ])
+}
+
+/// What comes of something that was asked before.
+fn heard_of(what: &'static str, name: &str, expected: [&str; 4]) -> Scenario {
+    let (name, key, record) = (name.to_owned(), String::new(), Vec::new());
+    Scenario { what, name, key, record, expected: expected.map(str::to_owned) }
+}
+
+/// What agents ask under the policy, in the order in which the records are produced.
+fn over_kafka(world: &World, ticket: Digest, acme: &Asker<'_>, globex: &Asker<'_>) -> Result<Vec<Scenario>> {
+    let now = world.now();
+    let stranger = &world.keys().stranger;
+    let mut all = Vec::new();
+    for n in 1..=5 {
+        let intent = acme.intent(&format!("note-{n}"), "notes.add", json!({"text": format!("note {n}")}))?;
+        all.push(acme.ask("a note", intent, DONE)?);
+    }
+    for n in 1..=4 {
+        let intent = globex.intent(&format!("note-{n}"), "notes.add", json!({"text": format!("note {n}")}))?;
+        all.push(globex.ask("a note of another tenant", intent, DONE)?);
+    }
     for (n, cents) in [(1, 4_200), (2, 5_300)] {
         let mut intent = acme.intent(&format!("refund-{n}"), "payments.refund", json!({"amount_cents": cents}))?;
         intent.evidence = vec![ticket];
@@ -166,7 +220,7 @@ pub(super) fn all(world: &mut World) -> Result<Vec<Scenario>> {
     all.push(acme.ask("the output is not of the pinned shape", drifts, drift)?);
 
     let unknown = acme.intent("note-90", "notes.add", json!({}))?;
-    all.push(acme.ask_as(&stranger, "an unknown key", unknown, fails(Code::KeyUnknown))?);
+    all.push(acme.ask_as(stranger, "an unknown key", unknown, fails(Code::KeyUnknown))?);
     let foreign = globex.intent("note-91", "notes.add", json!({}))?;
     all.push(globex.ask_as(acme.key, "a key of another tenant", foreign, fails(Code::TenantMismatch))?);
     let mut expired = acme.intent("note-92", "notes.add", json!({}))?;
@@ -177,7 +231,7 @@ pub(super) fn all(world: &mut World) -> Result<Vec<Scenario>> {
     all.push(acme.ask("duplicate: nothing is added", again, DONE)?);
     let reused = ledger::sign(acme.intent("note-1", "notes.add", json!({"text": "another"}))?, acme.key)?;
     all.push(refused("the same id, other content", "acme/note-1", reused.to_envelope(), Code::IdReused));
-    all.push(refused("bad signature", "acme/note-93", forged(&acme)?, Code::SignatureInvalid));
+    all.push(refused("bad signature", "acme/note-93", forged(acme)?, Code::SignatureInvalid));
     all.push(refused("unreadable", "(not JSON)", b"hello, ledger".to_vec(), Code::JsonSyntax));
     let twice = br#"{"payload":"","payload":"","payloadType":"","signatures":[]}"#.to_vec();
     all.push(refused("a key twice", "(duplicate key)", twice, Code::JsonDuplicateKey));

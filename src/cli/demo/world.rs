@@ -17,11 +17,11 @@ use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::Genesis;
-use writ_schemas::ids::{Digest, LedgerId, UnixMicros};
+use writ_schemas::ids::{Digest, LedgerId, Name, UnixMicros};
 use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Receipt;
 
-use super::scenario::Scenario;
+use super::scenario::{Deed, Phase, Scenario};
 use crate::cli::session::end_process;
 use crate::cli::{init, policy};
 use crate::clock::{Clock, Stopwatch};
@@ -71,6 +71,7 @@ pub(super) struct World {
     keys: Keys,
     service: Service,
     policy: Vec<u8>,
+    ears: Ears,
 }
 
 impl World {
@@ -89,7 +90,8 @@ impl World {
         let opened = Opened::open(folder, Clock::Wall)?;
         let service = Service::start(opened, Some(&bootstrap), Passed::CarriedOut, end_process)?;
         let policy = POLICY.replace("ADDRESS", &shop).into_bytes();
-        Ok(World { _cluster: cluster, bootstrap, folder: folder.clone(), genesis, keys, service, policy })
+        let ears = Ears::open(&bootstrap)?;
+        Ok(World { _cluster: cluster, bootstrap, folder: folder.clone(), genesis, keys, service, policy, ears })
     }
 
     /// Who is trusted, and which partitions are the ledger's: bound before the service starts to read them.
@@ -132,28 +134,67 @@ impl World {
         Ok(digest)
     }
 
-    /// Produces the records and listens until all that must come has come. The first goes alone, before there is a policy.
-    pub(super) fn run(&self, scenarios: &[Scenario], heard: &mut dyn FnMut(&Heard)) -> Result<Vec<Heard>> {
-        let ears = Ears::open(&self.bootstrap)?;
+    /// Does the deed, produces the records, and listens until all that must come has come.
+    pub(super) fn play(&self, phase: &Phase, heard: &mut dyn FnMut(&Heard)) -> Result<Vec<Heard>> {
+        let Phase { deed, scenarios } = phase;
         let mut all = Vec::new();
-        let (first, rest) = scenarios.split_at(1.min(scenarios.len()));
-        for (part, policy) in [(first, false), (rest, true)] {
-            if policy {
-                let bundle = policy::parse(&self.policy)?;
-                let act = ledger::act(&self.folder, &self.genesis, Statement::ActivatePolicy { bundle }, &Clock::Wall)?;
-                recorded(self.service.handle().submit_all(vec![(Submitted::Act(Box::new(act)), 0)])?)?;
-            }
-            let records: Vec<_> = part.iter().map(|it| (it.key.clone(), it.record.clone())).collect();
-            producer::send(&self.bootstrap, &records)?;
-            ears.listen(part.iter().map(Scenario::answers).sum(), &mut |it| {
-                heard(&it);
-                all.push(it);
-            })?;
+        if let Some(deed) = deed {
+            all.extend(self.carry_out(deed)?);
+            all.iter().for_each(&mut *heard);
         }
+        let produced = scenarios.iter().filter(|it| !it.record.is_empty());
+        let records: Vec<_> = produced.map(|it| (it.key.clone(), it.record.clone())).collect();
+        producer::send(&self.bootstrap, &records)?;
+        self.ears.listen(scenarios.iter().map(Scenario::answers).sum(), &mut |it| {
+            heard(&it);
+            all.push(it);
+        })?;
         // The views answer the rest of the story.
         let next = self.service.handle().progress.next();
         self.library().wait_for(next, PATIENCE)?;
         Ok(all)
+    }
+
+    /// Signs what is done and submits it. What is not published is heard from the views.
+    fn carry_out(&self, deed: &Deed) -> Result<Option<Heard>> {
+        let whole = |tenant: &Name| (Some(tenant.clone()), None);
+        let by_approver = |statement| {
+            ledger::act_by(std::slice::from_ref(&self.keys.approver), self.genesis.ledger, statement, &Clock::Wall)
+        };
+        let by_operator = |statement| ledger::act(&self.folder, &self.genesis, statement, &Clock::Wall);
+        let act = match deed {
+            Deed::Activate => by_operator(Statement::ActivatePolicy { bundle: policy::parse(&self.policy)? })?,
+            Deed::Grant(intent) => {
+                by_approver(Statement::Approve { granted: true, intent: *intent, reason: "it is right".to_owned() })?
+            }
+            Deed::Freeze(tenant) => {
+                let (tenant, principal) = whole(tenant);
+                by_operator(Statement::Freeze { principal, reason: "agent-9 misbehaves".to_owned(), tenant })?
+            }
+            Deed::Thaw(tenant) => {
+                let (tenant, principal) = whole(tenant);
+                by_operator(Statement::Thaw { principal, tenant })?
+            }
+            Deed::Reconcile(tenant, id) => {
+                let case = self.library().case(tenant, id)?;
+                let receipt = case.pointer("/receipts/0/event/digest").and_then(Value::as_str);
+                let receipt = receipt.and_then(|digest| digest.parse().ok());
+                let receipt = receipt.ok_or_else(|| Failure::new(Code::ReceiptUnknown, format!("{tenant}/{id}")))?;
+                by_operator(Statement::Reconcile { receipt, applied: true })?
+            }
+        };
+        recorded(self.service.handle().submit_all(vec![(Submitted::Act(Box::new(act)), 0)])?)?;
+        let Deed::Reconcile(tenant, id) = deed else { return Ok(None) };
+        self.library().wait_for(self.service.handle().progress.next(), PATIENCE)?;
+        let said = self.library().case(tenant, id)?;
+        let applied = said.pointer("/reconciled/event/payload/statement/applied").and_then(Value::as_bool);
+        Ok(applied.map(|applied| Heard {
+            topic: RECEIPTS.to_owned(),
+            name: format!("{tenant}/{id}"),
+            word: "RECONCILED".to_owned(),
+            code: if applied { "applied" } else { "not applied" }.to_owned(),
+            digest: None,
+        }))
     }
 
     pub(super) fn end(self) -> Result<()> {

@@ -1,0 +1,107 @@
+//! A batch on its way to the log.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use tokio::sync::oneshot;
+
+use writ_kernel::policy::Policy;
+use writ_schemas::dsse::{Signature, Signed, ToSign};
+use writ_schemas::entry::{Chain, Entry, SALT_LEN};
+use writ_schemas::errors::Code;
+use writ_schemas::event::{Event, EventKind};
+use writ_schemas::ids::{Seq, UnixMicros};
+use writ_schemas::intent::Intent;
+
+use super::Answer;
+use crate::error::{Failure, Result};
+use crate::folder;
+use crate::signer::Signer;
+
+/// What a batch is made of, until it is durable.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) now: UnixMicros,
+    pub(super) events: Vec<Event>,
+    pub(super) bytes: usize,
+    pub(super) replies: Vec<(oneshot::Sender<Answer>, Reply)>,
+    /// The intents that were decided again, by the place of their decision.
+    pub(super) again: BTreeMap<usize, Box<Signed<Intent>>>,
+    /// Dispatches that were asked for too early, and until when they wait.
+    pub(super) later: Vec<(Seq, UnixMicros)>,
+    /// The policies that came in force, in their order: later ones do not speak for what was dispatched before them.
+    pub(super) policies: VecDeque<Arc<Policy>>,
+    /// Whether another key signs what comes after it.
+    pub(super) hands_on: bool,
+}
+
+impl Batch {
+    /// An empty one.
+    pub(super) fn at(now: UnixMicros) -> Batch {
+        Batch { now, ..Batch::default() }
+    }
+}
+
+/// An answer that may still need its signature.
+pub(super) enum Reply {
+    /// By the event at this place of the batch.
+    Decided(usize),
+    Known(Answer),
+}
+
+/// Signs what is signed by the ledger, and encodes everything, on every core. A command is asked before that: it answers one
+/// after the other.
+pub(super) fn sign_and_encode(events: &mut [Event], signer: &mut Signer) -> Result<Vec<(EventKind, Vec<u8>)>> {
+    let held = match signer {
+        Signer::Held(key) => Some(&**key),
+        Signer::Command(command) => {
+            command.sign_all(&mut events.iter_mut().filter_map(to_sign).collect::<Vec<_>>())?;
+            None
+        }
+    };
+    events
+        .par_iter_mut()
+        .with_min_len(4)
+        .map(|event| {
+            if let (Some(key), Some(document)) = (held, to_sign(event)) {
+                document.attach(Signature { key: key.id(), bytes: key.sign(&document.message()) });
+            }
+            let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
+            Ok((event.kind(), payload))
+        })
+        .collect()
+}
+
+/// What the ledger itself signs in an event.
+fn to_sign(event: &mut Event) -> Option<&mut dyn ToSign> {
+    match event {
+        Event::DecisionMade(decision) => Some(decision),
+        Event::ReceiptIssued(issued) => Some(&mut issued.receipt),
+        _ => None,
+    }
+}
+
+/// Puts encoded events in their places.
+///
+/// # Errors
+/// The operating system has no random bytes for the salts.
+pub fn chain_up(chain: &mut Chain, now: UnixMicros, payloads: Vec<(EventKind, Vec<u8>)>) -> Result<Vec<Entry>> {
+    let salts: Vec<[u8; SALT_LEN]> = folder::random_many(payloads.len())?;
+    let places = payloads.into_iter().zip(salts);
+    Ok(places.map(|((kind, payload), salt)| chain.append(kind, now, salt, payload)).collect())
+}
+
+/// About how long an event's payload is; signatures and lengths are small beside the documents.
+pub(super) fn approximate_len(event: &Event) -> usize {
+    const AROUND: usize = 512;
+    let document = match event {
+        Event::IntentAdmitted(admitted) => admitted.intent.payload().len(),
+        Event::DecisionMade(decision) => decision.payload().len(),
+        Event::ReceiptIssued(issued) => issued.receipt.payload().len() + issued.output.as_ref().map_or(0, Vec::len),
+        Event::EvidenceRegistered(evidence) => evidence.payload().len(),
+        Event::PolicyActivated(act) => act.payload().len(),
+        _ => 0,
+    };
+    AROUND + document
+}

@@ -1,0 +1,92 @@
+//! The decision key is handed on: what was signed before stays checkable, what comes after is signed by the new key, and nobody
+//! hands it on alone.
+
+use serde_json::{Value, json};
+
+use writ_schemas::act::{Act, Statement};
+use writ_schemas::dsse::Signed;
+use writ_schemas::keys::SecretKey;
+
+use crate::scene::{Scene, Served, hours_ahead, note, writ};
+
+/// Who signed the decision of an id.
+fn signer(scene: &Scene, id: &str) -> String {
+    let case = writ(["show", "--json", "--data", scene.data(), "acme", id]).ended(0).json();
+    let envelope = case["decision"]["event"]["envelope"].as_str().expect("an envelope").to_owned();
+    let envelope: Value = serde_json::from_str(&envelope).expect("JSON");
+    envelope["signatures"][0]["keyid"].as_str().expect("a key").to_owned()
+}
+
+fn holds(scene: &Scene) {
+    writ(["verify", "--data", scene.data()]).ended(0);
+    writ(["replay", "--data", scene.data()]).ended(0);
+}
+
+fn submit(scene: &Scene, id: &str) {
+    scene.submit(note(id).to_string().as_bytes(), &[]).ended(0);
+}
+
+#[test]
+fn a_new_key_signs_from_the_next_entry_on() {
+    let scene = Scene::new();
+    let first = signer(&scene, "n-1");
+    writ(["key", "rotate", "--data", scene.data()]).ended(0);
+    submit(&scene, "after-1");
+    let second = signer(&scene, "after-1");
+    assert_ne!(first, second);
+    holds(&scene);
+
+    // The first key is not needed any more; the second can be handed on as well, also while the ledger is served.
+    std::fs::remove_file(scene.inside("keys/decision.key")).expect("it was there");
+    let served = Served::new(&scene);
+    submit(&scene, "after-2");
+    writ(["key", "rotate", "--data", scene.data()]).ended(0);
+    submit(&scene, "after-3");
+    served.stop();
+    let third = signer(&scene, "after-3");
+    assert_eq!((signer(&scene, "after-2"), signer(&scene, "n-1")), (second.clone(), first));
+    assert!(third != second);
+    submit(&scene, "after-4");
+    assert_eq!(signer(&scene, "after-4"), third);
+    holds(&scene);
+
+    // Without the key that signs now, nothing starts.
+    let file = format!("keys/decision-{}.key", third.trim_start_matches("ed25519:"));
+    std::fs::remove_file(scene.inside(&file)).expect("it was there");
+    let refused = scene.submit(note("after-5").to_string().as_bytes(), &[]).ended(2);
+    assert!(refused.err.contains("ERR_KEY_FILE"), "{}", refused.err);
+    holds(&scene);
+}
+
+#[test]
+fn operators_the_old_key_and_the_new_one_hand_it_on_together() {
+    let scene = Scene::new();
+    let served = Served::new(&scene);
+    let new = SecretKey::from_seed(&[77; 32]);
+    let (operator, old) = (scene.key("operator.key"), scene.key("decision.key"));
+    let post = |key: &SecretKey, by: &[&SecretKey]| {
+        let act = Act {
+            ledger: scene.ledger(),
+            nonce: "n-1".parse().expect("a name"),
+            expires_at: hours_ahead(1),
+            statement: Statement::RotateDecisionKey { key: key.id() },
+        };
+        let act = by.iter().fold(Signed::unsigned(act).expect("JSON"), |act, key| act.sign(key));
+        let (_, body) = Served::ask_socket(&scene, "POST", "/v1/acts", "application/json", &act.to_envelope());
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        body["code"].as_str().or(body["answer"].as_str()).expect("an answer").to_owned()
+    };
+    let refused = "ERR_ACT_REFUSED";
+    assert_eq!(post(&new, &[&operator]), refused);
+    assert_eq!(post(&new, &[&operator, &old]), refused);
+    assert_eq!(post(&new, &[&operator, &new]), refused);
+    assert_eq!(post(&new, &[&old, &new]), refused);
+    for used in ["producer.key", "checkpoint.key", "operator.key", "decision.key"] {
+        let used = scene.key(used);
+        assert_eq!(post(&used, &[&operator, &old, &used]), refused, "a key of another use");
+    }
+    served.stop();
+    holds(&scene);
+    let two = writ(["log", "show", "--json", "--data", scene.data()]).ended(0).lines();
+    assert!(two.iter().all(|entry| entry["kind"] != json!("LedgerKeyRotated")));
+}
