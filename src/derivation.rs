@@ -171,7 +171,7 @@ impl Derivation {
                 self.compare_source(&admitted.source)?;
                 let intent = &admitted.intent;
                 let signer = intent.signer().ok_or_else(|| one("intent", "not one signature", "one signature"))?;
-                if identify(&self.state, intent) != Identity::New {
+                if identify(&self.state, intent, at) != Identity::New {
                     return Err(one("intent", "admitted", "known before: no entry"));
                 }
                 let decision = decide(&self.state, ledger, intent, signer, seq, at);

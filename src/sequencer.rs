@@ -277,7 +277,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             return Ok(()); // read again after a restart or a seek; the log has its answer
         }
         let answer = match what {
-            Submitted::Intent(intent) => match identify(&self.state, &intent) {
+            Submitted::Intent(intent) => match identify(&self.state, &intent, batch.now) {
                 Identity::New if self.is_stuck(&intent) => {
                     let why = format!("{STUCK_MAX} executions wait for the connector of {}", intent.value().action);
                     self.refuse(source, Refusal::new(Code::Overloaded, why), &raw, None, batch)?

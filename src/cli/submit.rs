@@ -352,9 +352,9 @@ impl DryRun {
         let (Some(genesis), Some(signer)) = (self.state.genesis(), intent.signer()) else {
             return Err(Failure::new(Code::LogMissing, "no genesis"));
         };
-        Ok(match identify(&self.state, &intent) {
+        let now = Clock::Wall.now().max(self.state.last_at().plus(1));
+        Ok(match identify(&self.state, &intent, now) {
             Identity::New => {
-                let now = Clock::Wall.now().max(self.state.last_at().plus(1));
                 let decision = decide(&self.state, genesis.ledger, &intent, signer, self.state.next(), now);
                 let decision = writ_kernel::execution::document(decision)?;
                 json!({ "answer": "dry_run", "decision": query::document(&decision) })

@@ -40,11 +40,12 @@ pub enum Identity {
     Reused,
 }
 
-/// Looks an intent up by tenant, id and content.
+/// Looks an intent up by tenant, id and content. An id that has expired by `now` is not known any more, also where no entry
+/// has come since that would have made the state forget it.
 #[must_use]
-pub fn identify(state: &State, intent: &Signed<Intent>) -> Identity {
+pub fn identify(state: &State, intent: &Signed<Intent>, now: UnixMicros) -> Identity {
     let Intent { tenant, id, .. } = intent.value();
-    match state.ids.get(&(tenant.clone(), id.clone())) {
+    match state.ids.get(&(tenant.clone(), id.clone())).filter(|known| known.expires_at > now) {
         None => Identity::New,
         Some(known) if known.intent == intent.digest() => Identity::Known(known.decision),
         Some(_) => Identity::Reused,

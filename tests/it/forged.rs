@@ -15,7 +15,7 @@ use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::{Chain, Entry};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, EventKind, IntentAdmitted, RecordRefused, Source, SourceGap};
-use writ_schemas::ids::{Digest, Seq};
+use writ_schemas::ids::{Digest, Seq, UnixMicros};
 use writ_schemas::keys::SecretKey;
 use writ_schemas::strict::Refusal;
 
@@ -127,23 +127,33 @@ fn with_json(event: &mut Event, json: Value, key: &SecretKey) {
 }
 
 /// A copy of a closed ledger whose owner set `fields` in the one event of this kind and id, and the entry that it is.
-fn forge(closed: &Kept, kind: EventKind, id: &str, fields: &[(&str, Value)]) -> (Kept, Seq) {
-    let mut forger = Forger::of(closed);
-    let (mut batches, mut batch, mut forged) = (Vec::new(), Vec::new(), Vec::new());
-    for located in closed.entries() {
-        let mut event = located.entry.event().expect("an event");
-        let before = digest_of(&event);
-        forger.mend(&mut event);
-        let mut json = json_of(&event);
+pub(crate) fn forge(closed: &Kept, kind: EventKind, id: &str, fields: &[(&str, Value)]) -> (Kept, Seq) {
+    let mut forged = Vec::new();
+    let copy = rewritten(closed, &mut |key, seq, event| {
+        let mut json = json_of(event);
         if event.kind() == kind && (json["id"] == id || id.is_empty()) {
             for (field, value) in fields {
                 let place = json.pointer_mut(&format!("/{field}")).unwrap_or_else(|| panic!("{id} has no {field}"));
                 assert_ne!(place, value, "{id}: {field} is that already");
                 *place = value.clone();
             }
-            with_json(&mut event, json, &forger.decision);
-            forged.push(located.entry.header.seq);
+            with_json(event, json, key);
+            forged.push(seq);
         }
+    });
+    let [seq] = forged[..] else { panic!("{} entries of {id:?}", forged.len()) };
+    (copy, seq)
+}
+
+/// A copy of a closed ledger whose owner changed some of its events. What depends on them is right again.
+pub(crate) fn rewritten(closed: &Kept, change: &mut dyn FnMut(&SecretKey, Seq, &mut Event)) -> Kept {
+    let mut forger = Forger::of(closed);
+    let (mut batches, mut batch) = (Vec::new(), Vec::new());
+    for located in closed.entries() {
+        let mut event = located.entry.event().expect("an event");
+        let before = digest_of(&event);
+        forger.mend(&mut event);
+        change(&forger.decision, located.entry.header.seq, &mut event);
         if let (Some(before), Some(after)) = (before, digest_of(&event)) {
             forger.renamed.insert(before, after);
         }
@@ -152,17 +162,40 @@ fn forge(closed: &Kept, kind: EventKind, id: &str, fields: &[(&str, Value)]) -> 
             batches.push(std::mem::take(&mut batch));
         }
     }
-    let [seq] = forged[..] else { panic!("{} entries of {id:?}", forged.len()) };
+    with_log(closed, &batches)
+}
 
-    let copy = closed.copy();
+/// A copy of a closed ledger whose owner cut everything after an entry, added these events, a batch each, and sealed it.
+pub(crate) fn continued(closed: &Kept, last: Seq, more: &[(UnixMicros, Event)]) -> Kept {
+    let mut chain = Chain::empty(closed.genesis().ledger);
+    let mut batches: Vec<Vec<Entry>> = vec![Vec::new()];
+    for located in closed.entries().into_iter().filter(|located| located.entry.header.seq <= last) {
+        chain.follow(&located.entry).expect("it follows");
+        batches.last_mut().expect("a batch").push(located.entry);
+        if located.place.last_of_batch {
+            batches.push(Vec::new());
+        }
+    }
+    batches.retain(|batch| !batch.is_empty());
+    for (at, event) in more {
+        batches.push(vec![chain.append(event.kind(), *at, [9; 16], event.to_payload().expect("encodes"))]);
+    }
+    with_log(closed, &batches)
+}
+
+/// A copy of a ledger with another log, sealed with its own key.
+fn with_log(kept: &Kept, batches: &[Vec<Entry>]) -> Kept {
+    let (copy, genesis) = (kept.copy(), kept.genesis());
     std::fs::remove_dir_all(copy.folder.log()).expect("removes");
     std::fs::create_dir(copy.folder.log()).expect("makes");
     let storage = DirStorage::writing(copy.folder.log());
-    let mut log = Log::create(storage, forger.chain.ledger, Options::default()).expect("creates");
+    let mut log = Log::create(storage, genesis.ledger, Options::default()).expect("creates");
     batches.iter().for_each(|batch| log.append(batch).expect("appends"));
-    let seal = forger.head.checkpoint(&forger.origin).sign(&forger.checkpoint);
-    std::fs::write(copy.latest(), seal).expect("writes");
-    (copy, seq)
+    let mut head = Head::default();
+    batches.iter().flatten().for_each(|entry| head.push(&entry.header));
+    let key = kept.folder.read_key(KeyRole::Checkpoint).expect("a key");
+    std::fs::write(copy.latest(), head.checkpoint(&genesis.origin).sign(&key)).expect("writes");
+    copy
 }
 
 fn digest_of(event: &Event) -> Option<Digest> {

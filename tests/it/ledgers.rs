@@ -203,6 +203,13 @@ impl Kept {
         Kept { dir, folder }
     }
 
+    /// A copy of the ledger in a folder that the binary made.
+    pub(crate) fn copy_of(folder: &Path) -> Kept {
+        let copy = Kept::empty();
+        crate::scene::copy_folder(folder, copy.folder.root());
+        copy
+    }
+
     /// A whole ledger, cleanly closed.
     pub(crate) fn closed() -> Kept {
         let working = Working::start();

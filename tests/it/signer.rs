@@ -28,14 +28,14 @@ fn faulty() -> &'static str {
 }
 
 /// A ledger whose own keys lie outside of its folder.
-struct Away {
-    scene: Scene,
+pub(crate) struct Away {
+    pub(crate) scene: Scene,
 }
 
 const ROLES: [&str; 3] = ["decision", "checkpoint", "operator"];
 
 impl Away {
-    fn new() -> Away {
+    pub(crate) fn new() -> Away {
         let scene = Scene::new();
         fs::create_dir(scene.dir.path().join("vault")).expect("a folder");
         for role in ROLES {
@@ -56,7 +56,7 @@ impl Away {
     }
 
     /// Good signers, but for these.
-    fn signed_by(&self, others: &[(&str, Vec<String>)]) {
+    pub(crate) fn signed_by(&self, others: &[(&str, Vec<String>)]) {
         let mut text = "[signer]\ntimeout_ms = 60000\n".to_owned();
         for role in ROLES {
             let other = others.iter().find(|(of, _)| *of == role).map(|(_, command)| command.clone());
@@ -66,7 +66,7 @@ impl Away {
     }
 
     /// The signer of this role goes wrong after so many answers, the first of which is to the probe.
-    fn spoilt(&self, role: &'static str, fault: &str, good: usize) {
+    pub(crate) fn spoilt(&self, role: &'static str, fault: &str, good: usize) {
         let command = [faulty(), fault, &good.to_string(), WRIT, &self.key(role)].map(str::to_owned).to_vec();
         self.signed_by(&[(role, command)]);
         if matches!(fault, "silent" | "deaf") {
@@ -76,12 +76,12 @@ impl Away {
         }
     }
 
-    fn submit(&self, id: &str) -> Run {
+    pub(crate) fn submit(&self, id: &str) -> Run {
         self.scene.submit(note(id).to_string().as_bytes(), &["--json"])
     }
 
     #[track_caller]
-    fn verified(&self) -> Value {
+    pub(crate) fn verified(&self) -> Value {
         writ(["verify", "--json", "--data", self.scene.data()]).ended(0).json()
     }
 }

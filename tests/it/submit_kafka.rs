@@ -17,15 +17,15 @@ use writ_schemas::keys::SecretKey;
 use crate::scene::{Run, Scene, note, refund, signed, with, writ, writ_reading};
 
 /// A ledger whose intents topic is bound, and a Kafka for it.
-struct World {
-    _cluster: MockCluster<'static, DefaultProducerContext>,
-    bootstrap: String,
-    scene: Scene,
+pub(crate) struct World {
+    pub(crate) cluster: MockCluster<'static, DefaultProducerContext>,
+    pub(crate) bootstrap: String,
+    pub(crate) scene: Scene,
     key: String,
 }
 
 impl World {
-    fn new() -> World {
+    pub(crate) fn new() -> World {
         let cluster = MockCluster::new(1).expect("a cluster");
         for (topic, partitions) in [(INTENTS, 2), (DECISIONS, 2), (RECEIPTS, 1), (REFUSALS, 2), (PROGRESS, 1)] {
             cluster.create_topic(topic, partitions, 1).expect("a topic");
@@ -33,13 +33,14 @@ impl World {
         let bootstrap = cluster.bootstrap_servers();
         let scene = Scene::new();
         let key = scene.inside("keys/producer.key").to_string_lossy().into_owned();
-        let world = World { _cluster: cluster, bootstrap, scene, key };
-        world.bind();
+        let world = World { cluster, bootstrap, scene, key };
+        world.bind(0);
         world
     }
 
-    /// The mock cluster makes no topics for `writ init --kafka`, so the act is made here.
-    fn bind(&self) {
+    /// The mock cluster makes no topics for `writ init --kafka`, so the act is made here: the partitions that there are, and
+    /// so many more.
+    pub(crate) fn bind(&self, more: u32) {
         let folder = Folder::at(self.scene.data());
         let genesis = ledger::genesis(&folder).expect("a genesis");
         let topic = cluster::describe(&self.bootstrap, INTENTS).expect("a topic");
@@ -47,7 +48,7 @@ impl World {
             cluster: topic.cluster,
             topic: INTENTS.to_owned(),
             topic_id: topic.topic_id,
-            partitions: topic.partitions,
+            partitions: topic.partitions + more,
         };
         let act = ledger::act(&folder, &genesis, statement, &Clock::Wall).expect("an act");
         let service = self.service(None);

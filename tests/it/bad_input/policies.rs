@@ -28,8 +28,8 @@ pub(super) const ROWS: &[Row] = &[
     row("an empty all_of inside", Code::PolicyInvalid, |it| {
         changed(it, "/requirements/refund-is-justified", json!({ "any_of": [{ "all_of": [] }] }))
     }),
-    row("a gate that this version cannot enforce", Code::PolicyInvalid, |it| {
-        changed(it, "/gates/temporal", json!("enforced"))
+    row("a rule that says nothing to an enforced gate", Code::PolicyInvalid, |it| {
+        changed(it, "/rules/0/timing", Value::Null)
     }),
     row("an exemption without a reason", Code::PolicyInvalid, |it| {
         changed(it, "/gates/temporal", json!({ "disabled": " " }))
