@@ -507,8 +507,8 @@ impl House {
                 Source::Kafka { partition, offset }
             }
         };
-        let identity = identify(&self.live, &intent);
-        assert_eq!(identity, identify(&self.replayed, &intent));
+        let identity = identify(&self.live, &intent, self.now);
+        assert_eq!(identity, identify(&self.replayed, &intent, self.now));
         match identity {
             Identity::New => self.judge(intent, source),
             Identity::Known(_) => {}
@@ -542,7 +542,7 @@ impl House {
         }
         let made = self.decided(Event::DecisionMade(signed_again(&decision)), seq.next());
         if claims_id(&it) {
-            assert_eq!(identify(&self.live, &intent), Identity::Known(made));
+            assert_eq!(identify(&self.live, &intent, self.now), Identity::Known(made));
         }
     }
 

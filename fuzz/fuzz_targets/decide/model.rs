@@ -106,7 +106,10 @@ impl Model {
                 self.settle(held, *applied);
             }
             // It asks nobody.
-            Statement::ActivatePolicy { .. } | Statement::Approve { .. } | Statement::BindPartitions { .. } => {}
+            Statement::ActivatePolicy { .. }
+            | Statement::Approve { .. }
+            | Statement::RotateDecisionKey { .. }
+            | Statement::BindPartitions { .. } => {}
         }
     }
 
