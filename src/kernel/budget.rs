@@ -239,7 +239,10 @@ impl State {
 
     pub(crate) fn settle(&mut self, tenant: &Name, amount: &Amount, how: Settlement) -> Result<(), Fault> {
         let key = AccountKey::of(tenant, amount);
-        let account = self.accounts.get_mut(&key).ok_or(Fault::Account)?;
+        let Some(account) = self.accounts.get_mut(&key) else {
+            // An amount of nothing keeps no account alive whose window is over.
+            return if amount.amount == 0 { Ok(()) } else { Err(Fault::Account) };
+        };
         account.reserved = account.reserved.checked_sub(amount.amount).ok_or(Fault::Account)?;
         if how == Settlement::Commit {
             account.committed = account.committed.checked_add(amount.amount).ok_or(Fault::Account)?;

@@ -133,11 +133,12 @@ impl Audit {
         None
     }
 
-    /// What is reserved and committed now, of each tenant and budget.
+    /// What is reserved, and what is committed and counts now, of each tenant and budget.
     pub(crate) fn held(&self, now: UnixMicros) -> BTreeMap<(Name, Name), u128> {
         let mut held = BTreeMap::new();
         for taken in self.taken.values().filter(|it| it.fate != Fate::Released) {
-            for amount in taken.amounts.iter().filter(|it| it.until.is_none_or(|until| now < until)) {
+            let reserved = taken.fate == Fate::Reserved;
+            for amount in taken.amounts.iter().filter(|it| reserved || it.until.is_none_or(|until| now < until)) {
                 let sum: &mut u128 = held.entry((taken.tenant.clone(), amount.budget.clone())).or_default();
                 *sum += u128::from(amount.amount);
             }

@@ -74,11 +74,11 @@ impl Model {
         if limits.hours.as_ref().is_some_and(|spans| !in_hours(spans, now)) {
             return Err("ERR_OUTSIDE_HOURS");
         }
-        if first && limits.rate.is_some_and(|rate| !fits(rate, paced_until(self.past(intent)), now)) {
-            return Err("ERR_RATE_EXCEEDED");
-        }
         if first && limits.cool_down.is_some() && now < cooling_until(self.past(intent)) {
             return Err("ERR_COOLING_DOWN");
+        }
+        if first && limits.rate.is_some_and(|rate| !fits(rate, paced_until(self.past(intent)), now)) {
+            return Err("ERR_RATE_EXCEEDED");
         }
         Ok(())
     }
@@ -165,7 +165,8 @@ impl Model {
         (sum(Fate::Reserved), sum(Fate::Committed))
     }
 
-    fn ask(&self, to: Approvers, intent: &Intent, waiting: Option<&Waiting>, now: Time) -> Result<(), No> {
+    /// Whether people are to be asked, or have said enough. The policy in force says whom.
+    pub(crate) fn ask(&self, to: Approvers, intent: &Intent, waiting: Option<&Waiting>, now: Time) -> Result<(), No> {
         if let Some(above) = to.above {
             match intent.amount {
                 Arg::Number(amount) if amount <= above => return Ok(()),
@@ -193,13 +194,14 @@ impl Model {
     }
 
     /// How many principals have granted it in this role, by the trust of now, and whether one has refused it.
-    pub(crate) fn votes(&self, waiting: &Waiting, role: Word) -> (u32, bool) {
+    fn votes(&self, waiting: &Waiting, role: Word) -> (u32, bool) {
         let (mut granted, mut refused) = (BTreeSet::new(), false);
         for (signer, grants) in &waiting.votes {
             match self.keys.get(signer) {
-                Some(key) if key.may_answer(&waiting.intent, role) && *grants => _ = granted.insert(key.principal),
-                Some(key) if key.may_answer(&waiting.intent, role) => refused = true,
-                Some(_) | None => {}
+                Some(key) if *signer == waiting.intent.key || !key.may_answer(&waiting.intent, role) => {}
+                Some(key) if *grants => _ = granted.insert(key.principal),
+                Some(_) => refused = true,
+                None => {}
             }
         }
         (u32::try_from(granted.len()).unwrap_or(u32::MAX), refused)

@@ -7,6 +7,7 @@ use crate::documents::{
     Submitted, Time, Verdict, Word,
 };
 use crate::history::{Fate, Moment, Taken, What};
+use crate::judge::No;
 use crate::policy::Policy;
 
 /// The farthest that an act may expire ahead: 7 days in microseconds.
@@ -201,8 +202,8 @@ impl Model {
         }
         match (decision.verdict, limits.cool_down) {
             (Verdict::Fail, Some(pauses)) if !refused_early => self.moment(intent, now, What::Refused(pauses)),
-            (Verdict::Pass, _) => self.moment(intent, now, What::Passed),
-            (Verdict::Fail | Verdict::Escalate, _) => {}
+            (Verdict::Pass, Some(_)) => self.moment(intent, now, What::Passed),
+            (Verdict::Pass | Verdict::Fail | Verdict::Escalate, _) => {}
         }
         if let Some(not_after) = decision.not_after {
             let intent = intent.clone();
@@ -264,14 +265,20 @@ impl Model {
         }
         self.enter(now);
         self.acts.push((act.number, act.expires_at));
-        let Statement::Approve(content, _) = act.statement else { return Admitted::Recorded(None) };
-        let waiting = self.waiting.iter().find(|it| it.intent.content == content);
-        let answered = waiting.is_some_and(|waiting| {
-            let (granted, refused) = self.votes(waiting, waiting.asked.role);
-            refused || granted >= waiting.asked.quorum
-        });
-        let again = if answered { self.decide_again(content, now) } else { None };
-        Admitted::Recorded(again.map(|decision| (content, decision)))
+        let again = match act.statement {
+            Statement::Approve(content, _) if self.is_answered(content, now) => Some(content),
+            _ => None,
+        };
+        Admitted::Recorded(again.and_then(|content| Some((content, self.decide_again(content, now)?))))
+    }
+
+    /// Whether enough was said about an intent that waits: the policy in force would not go on asking.
+    fn is_answered(&self, content: u32, now: Time) -> bool {
+        let Some(waiting) = self.waiting.iter().find(|it| it.intent.content == content) else { return false };
+        let policy = self.policy.as_ref().filter(|policy| policy.escalation);
+        let approvers = policy.and_then(|policy| policy.rule(waiting.intent.action)?.approvers);
+        let asks = approvers.map(|to| self.ask(to, &waiting.intent, Some(waiting), now));
+        !matches!(asks, Some(Err(No::Asks(_))))
     }
 
     /// Lets hold what a statement says, or says why it cannot.
@@ -296,12 +303,20 @@ impl Model {
                 self.settle(*decision, if *applied { Fate::Committed } else { Fate::Released });
             }
             Statement::Approve(content, granted) => {
-                let at = self.waiting.iter().position(|it| it.intent.content == *content);
-                let waiting = at.and_then(|at| self.waiting.get_mut(at)).ok_or("ERR_APPROVAL_UNKNOWN")?;
                 let &[signer] = act.signers.as_slice() else { return Err("ERR_APPROVER_INVALID") };
-                let key = self.keys.get(&signer).ok_or("ERR_APPROVER_INVALID")?;
-                let answered = waiting.votes.iter().any(|(key, _)| *key == signer);
-                if answered || !key.may_answer(&waiting.intent, waiting.asked.role) {
+                let trusted = self.keys.get(&signer).filter(|key| !key.revoked);
+                let key = trusted.ok_or("ERR_APPROVER_INVALID")?;
+                // What waits in another tenant is nothing that this key knows of.
+                let here = |it: &&mut Waiting| it.intent.content == *content && it.intent.tenant == key.tenant;
+                let waiting = self.waiting.iter_mut().find(here).ok_or("ERR_APPROVAL_UNKNOWN")?;
+                let rule = self.policy.as_ref().and_then(|policy| policy.rule(waiting.intent.action));
+                let role = rule.and_then(|rule| rule.approvers).map(|to| to.role);
+                let principal = |key: &u32| self.keys.get(key).map(|key| key.principal);
+                let mut voters = waiting.votes.iter().map(|(key, _)| key);
+                if signer == waiting.intent.key
+                    || role.is_none_or(|role| !key.may_answer(&waiting.intent, role))
+                    || voters.any(|voter| *voter == signer || principal(voter) == Some(key.principal))
+                {
                     return Err("ERR_APPROVER_INVALID");
                 }
                 waiting.votes.push((signer, *granted));
@@ -410,11 +425,12 @@ impl Model {
         })
     }
 
-    /// What counts at a time: of each budget's share and window, what is reserved and what is committed.
+    /// What is known at a time of each budget's share and window: what is reserved and what is committed. A window that is
+    /// over is known as long as something is reserved in it.
     #[must_use]
     pub fn sums(&self, now: Time) -> Vec<(Word, Word, u64, u64)> {
         let mut sums: BTreeMap<(Word, Amount), (u64, u64)> = BTreeMap::new();
-        for taken in self.taken.iter().filter(|it| it.counts(now)) {
+        for taken in &self.taken {
             let share = Amount { amount: 0, ..taken.amount.clone() };
             let sum = sums.entry((taken.tenant, share)).or_default();
             match taken.fate {
@@ -423,7 +439,8 @@ impl Model {
                 Fate::Released => {}
             }
         }
-        let lines = sums.into_iter().filter(|(_, sum)| *sum != (0, 0));
+        let over = |of: &Amount| of.until.is_some_and(|until| until <= now);
+        let lines = sums.into_iter().filter(|((_, of), sum)| *sum != (0, 0) && (sum.0 > 0 || !over(of)));
         let mut lines: Vec<_> = lines.map(|((tenant, of), (held, spent))| (tenant, of.budget, held, spent)).collect();
         lines.sort_unstable();
         lines
