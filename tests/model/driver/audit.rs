@@ -133,14 +133,21 @@ impl Audit {
         None
     }
 
-    /// What is reserved, and what is committed and counts now, of each tenant and budget.
+    /// What is held of each tenant and budget: all that counts now, and the windows that are over as long as something is
+    /// reserved in them.
     pub(crate) fn held(&self, now: UnixMicros) -> BTreeMap<(Name, Name), u128> {
-        let mut held = BTreeMap::new();
+        let mut windows: BTreeMap<_, (u128, u128)> = BTreeMap::new();
         for taken in self.taken.values().filter(|it| it.fate != Fate::Released) {
-            let reserved = taken.fate == Fate::Reserved;
-            for amount in taken.amounts.iter().filter(|it| reserved || it.until.is_none_or(|until| now < until)) {
-                let sum: &mut u128 = held.entry((taken.tenant.clone(), amount.budget.clone())).or_default();
-                *sum += u128::from(amount.amount);
+            for it in &taken.amounts {
+                let share = (&it.principal, &it.action, it.since, it.until);
+                let (reserved, committed) = windows.entry((&taken.tenant, &it.budget, share)).or_default();
+                *if taken.fate == Fate::Reserved { reserved } else { committed } += u128::from(it.amount);
+            }
+        }
+        let mut held = BTreeMap::new();
+        for ((tenant, budget, (.., until)), (reserved, committed)) in windows {
+            if reserved > 0 || until.is_none_or(|until| now < until) {
+                *held.entry((tenant.clone(), budget.clone())).or_default() += reserved + committed;
             }
         }
         held.retain(|_, sum| *sum > 0);

@@ -102,13 +102,12 @@ impl Model {
             let Some(key) = self.keys.get(signer).filter(|key| !key.revoked && key.tenant == intent.tenant) else {
                 continue;
             };
-            let effect = if shown.about_effect { Some(intent.effect) } else { None };
             let age = now.checked_sub(evidence.issued_at);
             if intent.evidence.contains(&evidence.payload)
                 && evidence.tenant == intent.tenant
                 && now < evidence.expires_at
                 && evidence.kind == shown.kind
-                && effect.is_none_or(|effect| evidence.effect == Some(effect))
+                && evidence.effect.map_or(!shown.about_effect, |effect| effect == intent.effect)
                 && shown.role.is_none_or(|role| key.roles.contains(&role))
                 && shown.key.is_none_or(|key| key == *signer)
                 && !(shown.not_submitter && key.principal == intent.principal)
