@@ -63,11 +63,13 @@ impl Run {
             _ => {}
         }
         match self.dice.below(100) {
-            0..42 => self.submit(),
-            42..54 => self.show(),
-            54..66 => self.answer(),
+            0..36 => self.submit(),
+            36..48 => self.show(),
+            48..66 => self.answer(),
             66..79 => self.dispatch(),
-            79..90 => self.end(),
+            79..91 => self.end(),
+            // What is frozen stays so for a dozen steps or two.
+            91..96 if !self.play.world.model.frozen().is_empty() => self.thaw(),
             _ => self.administer(),
         }
     }
@@ -149,7 +151,7 @@ impl Run {
     }
 
     fn intent(&mut self) -> Intent {
-        let key = if self.dice.percent(60) { self.dice.of(&[0, 2, 6]) } else { self.key() };
+        let key = if self.dice.percent(70) { self.dice.of(&[0, 2, 4, 6]) } else { self.key() };
         let (tenant, principal) = self.whose(key);
         let now = self.play.now;
         let dice = &mut self.dice;
@@ -252,7 +254,14 @@ impl Run {
     }
 
     fn vote(&mut self, content: u32) -> Result<()> {
-        let signer = self.key();
+        let model = &self.play.world.model;
+        let tenant = model.waiting.iter().find(|it| it.intent.content == content).map(|it| it.intent.tenant);
+        let colleagues = model.keys.iter().filter(|(_, key)| Some(key.tenant) == tenant && !key.revoked);
+        let colleagues: Vec<u32> = colleagues.map(|(key, _)| *key).collect();
+        let signer = match self.dice.some(&colleagues) {
+            Some(signer) if self.dice.percent(85) => *signer,
+            _ => self.key(),
+        };
         let signers = if self.dice.percent(97) { vec![signer] } else { self.dice.of(&[&[][..], &[3, 4]]).to_vec() };
         let granted = self.dice.percent(82);
         self.put("vote", Statement::Approve(content, granted), signers)
@@ -260,7 +269,7 @@ impl Run {
 
     fn dispatch(&mut self) -> Result<()> {
         let ready: Vec<u64> = self.committed(false);
-        let decision = match self.dice.some(&ready) {
+        let decision = match self.dice.some(last(&ready, 3)) {
             Some(decision) if self.dice.percent(93) => *decision,
             None if self.dice.percent(90) => return self.submit(),
             _ => self.any_decision(),
@@ -312,16 +321,16 @@ impl Run {
         let frozen = self.play.world.state.is_frozen(&pools::name("acme"), &pools::name("ann"));
         match self.dice.below(100) {
             0..22 => self.activate(),
-            22..38 if !frozen => {
+            22..32 if !frozen => {
                 let (tenant, principal) = self.part();
                 self.state("freeze", Statement::Freeze(tenant, principal))
             }
-            16..50 => self.thaw(),
-            50..64 => {
+            22..45 => self.thaw(),
+            45..57 => {
                 let key = self.key();
                 self.state("revoke", Statement::Revoke(key))
             }
-            64..84 => self.trust(),
+            57..80 => self.trust(),
             _ => self.reconcile(),
         }
     }

@@ -26,7 +26,7 @@ use crate::play::Seen;
 const STEPS: u64 = 20_000;
 
 /// How many steps one ledger lives for. Short lives: what is compared after a crash is folded from zero.
-const STEPS_A_SEED: u64 = 800;
+const STEPS_A_SEED: u64 = 600;
 
 /// One ledger in so many is flooded with intents that wait.
 const FLOOD_EVERY: u64 = 6;

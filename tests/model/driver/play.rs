@@ -12,7 +12,7 @@ use writ_model::model::Model;
 use writ_schemas::decision::{Amount, Decision, Verdict};
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, EventKind, IntentAdmitted, ReceiptIssued, Source};
+use writ_schemas::event::{Event, IntentAdmitted, ReceiptIssued, Source};
 use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
@@ -30,11 +30,10 @@ pub(crate) type Result<T> = std::result::Result<T, String>;
 /// How often each thing was seen.
 pub(crate) type Seen = BTreeMap<String, u64>;
 
-/// An entry as it is stored.
+/// An entry as it is read again from its stored bytes.
 struct Entry {
     at: UnixMicros,
-    kind: EventKind,
-    payload: Vec<u8>,
+    event: Event,
 }
 
 /// What a crash takes back.
@@ -280,8 +279,7 @@ impl Play {
         self.log.truncate(self.kept.entries);
         let mut state = State::default();
         for entry in &self.log {
-            let event = Event::from_payload(entry.kind, &entry.payload).map_err(|e| e.to_string())?;
-            state.apply(state.next(), entry.at, &event).map_err(|e| e.to_string())?;
+            state.apply(state.next(), entry.at, &entry.event).map_err(|e| e.to_string())?;
         }
         same("the hash of what was folded again", &state.hash(), &self.kept.state.hash())?;
         if state != self.kept.state {
@@ -305,8 +303,9 @@ impl Play {
         let (seq, at) = (self.world.state.next(), UnixMicros(self.now));
         self.world.state.apply(seq, at, &event).map_err(|fault| format!("{}: {fault}", event.kind().as_str()))?;
         self.world.audit.see(seq.0, at, &event)?;
-        let payload = event.to_payload().map_err(|e| e.to_string())?;
-        self.log.push(Entry { at, kind: event.kind(), payload });
+        let stored = event.to_payload().map_err(|e| e.to_string())?;
+        let event = Event::from_payload(event.kind(), &stored).map_err(|e| e.to_string())?;
+        self.log.push(Entry { at, event });
         self.world.entries = self.log.len();
         Ok(())
     }
