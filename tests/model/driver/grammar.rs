@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use writ_kernel::policy::Policy as Compiled;
 use writ_model::calendar::{DAY, Span, weekday};
 use writ_model::documents::Word;
-use writ_model::policy::{
-    Approvers, Budget, CoolDown, Cost, Limits, Need, Policy, Rate, Rule, Shown, Window,
-};
+use writ_model::policy::{Approvers, Budget, CoolDown, Cost, Limits, Need, Policy, Rate, Rule, Shown, Window};
 use writ_schemas::policy as schema;
 
 use crate::dice::Dice;
@@ -166,6 +164,57 @@ fn shown(dice: &mut Dice) -> Shown {
     }
 }
 
+/// What is in a policy, in words for counting.
+pub(crate) fn features(of: &Policy) -> Vec<&'static str> {
+    let mut all = Vec::new();
+    let gates = [
+        (of.temporal, "no time gate"),
+        (of.proof, "no proof gate"),
+        (of.budget, "no budget gate"),
+        (of.escalation, "no escalation gate"),
+    ];
+    all.extend(gates.into_iter().filter(|(enforced, _)| !enforced).map(|(_, what)| what));
+    for rule in &of.rules {
+        rule.requires.iter().for_each(|need| parts(need, &mut all));
+        let limits = rule.limits.clone().unwrap_or_default();
+        let found = [
+            (limits.hours.is_some(), "hours"),
+            (limits.rate.is_some_and(|rate| rate.burst > 1), "a burst"),
+            (limits.rate.is_some_and(|rate| rate.per_us % u64::from(rate.count) != 0), "an interval rounded up"),
+            (limits.cool_down.is_some(), "pauses"),
+            (rule.spends.len() > 1, "several budgets a rule"),
+            (rule.approvers.is_some_and(|it| it.above.is_some()), "people asked sometimes"),
+            (rule.approvers.is_some_and(|it| it.quorum > 1), "a quorum"),
+        ];
+        all.extend(found.into_iter().filter(|(is, _)| *is).map(|(_, what)| what));
+    }
+    all
+}
+
+fn parts(need: &Need, all: &mut Vec<&'static str>) {
+    let (what, parts_of_it): (_, &[Need]) = match need {
+        Need::All(parts) => ("all of", parts),
+        Need::Any(parts) => ("any of", parts),
+        Need::AtLeast(_, parts) => ("at least", parts),
+        Need::Not(part) => ("not", std::slice::from_ref(part)),
+        Need::Done(_) => ("a prior receipt", &[]),
+        Need::Shown(shown) => {
+            let found = [
+                (shown.key.is_some(), "evidence by a key"),
+                (shown.role.is_some(), "evidence by a role"),
+                (shown.about_effect, "evidence about the effect"),
+                (shown.signers > 1, "evidence by several"),
+                (shown.not_submitter, "evidence by another"),
+                (shown.max_age_us.is_some(), "fresh evidence"),
+            ];
+            all.extend(found.into_iter().filter(|(is, _)| *is).map(|(_, what)| what));
+            ("evidence", &[])
+        }
+    };
+    all.push(what);
+    parts_of_it.iter().for_each(|part| parts(part, all));
+}
+
 /// The bundle of a policy.
 pub(crate) fn bundle(of: &Policy) -> schema::Bundle {
     let mode = |enforced: bool| {
@@ -234,10 +283,7 @@ fn timing(of: &Limits) -> schema::Timing {
     };
     let span = |span: &Span| schema::Span { days: days(&span.days), from: time(span.from), to: time(span.to) };
     schema::Timing::Limits(schema::Limits {
-        cool_down: of
-            .cool_down
-            .as_ref()
-            .map(|it| schema::CoolDown { after: it.after, steps_us: it.steps_us.clone() }),
+        cool_down: of.cool_down.as_ref().map(|it| schema::CoolDown { after: it.after, steps_us: it.steps_us.clone() }),
         hours: of
             .hours
             .as_ref()

@@ -11,9 +11,7 @@ use writ_schemas::{act, evidence};
 use crate::dice::Dice;
 use crate::grammar::{self, AGES, SECOND};
 use crate::play::{Play, Result};
-use crate::pools::{
-    self, ACTIONS, KEYS, KINDS, OPERATORS, PRINCIPALS, ROLES, SESSIONS, TENANTS, TRUSTED,
-};
+use crate::pools::{self, ACTIONS, KEYS, KINDS, OPERATORS, PRINCIPALS, ROLES, SESSIONS, TENANTS, TRUSTED};
 
 /// The farthest that intents and acts may expire ahead.
 const WEEK: u64 = 7 * DAY;
@@ -229,7 +227,9 @@ impl Run {
 
     /// More keys than may sign one payload sign one.
     fn crowd(&mut self) -> Result<()> {
-        let statement = Evidence { ours: true, tenant: "acme", ..self.statement_of_evidence() };
+        let expires_at = self.play.now + 20 * SECOND;
+        let mut statement = Evidence { ours: true, tenant: "acme", expires_at, ..self.statement_of_evidence() };
+        pools::evidence(&mut statement, &mut self.play.numbers);
         for signer in 0..12 {
             let held = self.play.world.model.evidence.iter().filter(|(it, _)| it.payload == statement.payload).count();
             if held >= 8 {
@@ -279,7 +279,8 @@ impl Run {
 
     /// Executions that both the disk and the state know: nothing leaves before its entry is durable.
     fn committed(&self, dispatched: bool) -> Vec<u64> {
-        let open = |decision: u64| self.play.world.model.runs.iter().any(|it| it.decision == decision && it.ended.is_none());
+        let open =
+            |decision: u64| self.play.world.model.runs.iter().any(|it| it.decision == decision && it.ended.is_none());
         let kept = self.play.kept.model.runs.iter().filter(|it| it.dispatched == dispatched && it.ended.is_none());
         kept.map(|it| it.decision).filter(|decision| open(*decision)).collect()
     }
@@ -373,19 +374,26 @@ impl Run {
     }
 
     fn reconcile(&mut self) -> Result<()> {
-        let uncertain = |it: &&writ_model::model::Run| matches!(it.ended, Some((Ended::Uncertain, ..))) && !it.reconciled;
+        let uncertain =
+            |it: &&writ_model::model::Run| matches!(it.ended, Some((Ended::Uncertain, ..))) && !it.reconciled;
         let runs: Vec<u64> = self.play.world.model.runs.iter().filter(uncertain).map(|it| it.decision).collect();
         let decision = match self.dice.some(&runs) {
             Some(decision) if self.dice.percent(85) => *decision,
             _ => self.any_decision(),
         };
         let applied = self.dice.percent(50);
-        self.state(if applied { "reconcile as applied" } else { "reconcile as not applied" }, Statement::Reconcile(decision, applied))
+        self.state(
+            if applied { "reconcile as applied" } else { "reconcile as not applied" },
+            Statement::Reconcile(decision, applied),
+        )
     }
 
     fn activate(&mut self) -> Result<()> {
         self.made += 1;
         let policy = grammar::policy(&mut self.dice, self.made, self.play.now);
+        for feature in grammar::features(&policy) {
+            self.play.saw("policy with", feature);
+        }
         self.state("policy", Statement::Activate(policy))
     }
 
@@ -400,7 +408,13 @@ impl Run {
         self.put("trust", Statement::Trust { key: 0, tenant, principal, roles: roles.to_vec() }, vec![100, 101])?;
         self.put("policy", Statement::Activate(grammar::asks_always(self.made)), vec![100, 102])?;
         for _ in 0..steps {
-            let intent = Intent { key: 0, tenant, principal, expires_at: now + 100 * SECOND + self.dice.below(9), ..self.intent() };
+            let intent = Intent {
+                key: 0,
+                tenant,
+                principal,
+                expires_at: now + 100 * SECOND + self.dice.below(9),
+                ..self.intent()
+            };
             self.send(intent)?;
         }
         Ok(())

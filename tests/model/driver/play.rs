@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
 
+use writ_kernel::admission;
 use writ_kernel::decide::{Identity, decide, decide_again, identify};
 use writ_kernel::execution::{self, Dispatch, Ending, conclude};
 use writ_kernel::state::State;
-use writ_kernel::admission;
 use writ_model::documents as plain;
 use writ_model::model::Model;
 use writ_schemas::decision::{Amount, Decision, Verdict};
@@ -312,8 +312,9 @@ impl Play {
 
     fn sums(&self) -> Vec<(plain::Word, plain::Word, u64, u64)> {
         let lines = self.world.state.budgets().filter(|(_, _, held, spent)| (*held, *spent) != (0, 0));
-        let mut lines: Vec<_> =
-            lines.map(|(tenant, budget, held, spent)| (word(tenant.as_str()), word(budget.as_str()), held, spent)).collect();
+        let mut lines: Vec<_> = lines
+            .map(|(tenant, budget, held, spent)| (word(tenant.as_str()), word(budget.as_str()), held, spent))
+            .collect();
         lines.sort_unstable();
         lines
     }
@@ -354,7 +355,34 @@ impl Play {
         let execution = kernel.execution.as_ref();
         let reservation = execution.map_or_else(Vec::new, |it| amounts(&it.reservation));
         same("the reservation", &reservation, &model.reservation)?;
-        same("the window", &execution.map(|it| (it.not_before.0, it.not_after.0)), &model.not_after.map(|end| (self.now, end)))?;
+        if reservation.len() > 1 {
+            self.saw("reserved", "out of several budgets");
+        }
+        for amount in &reservation {
+            let how = match (amount.principal, amount.action) {
+                (None, None) => "of a tenant",
+                (Some(_), None) => "of a principal",
+                (None, Some(_)) => "of an action",
+                (Some(_), Some(_)) => "of a principal's action",
+            };
+            self.saw("reserved", how);
+            let long = amount.since.zip(amount.until).map(|(since, until)| (until - since) / 3_600_000_000);
+            self.saw(
+                "reserved",
+                match long {
+                    None => "for ever",
+                    Some(0) => "in a rolling window",
+                    Some(1) => "in an hour",
+                    Some(24) => "in a day",
+                    Some(_) => "in a month",
+                },
+            );
+        }
+        same(
+            "the window",
+            &execution.map(|it| (it.not_before.0, it.not_after.0)),
+            &model.not_after.map(|end| (self.now, end)),
+        )?;
         let asked = kernel.asks.as_ref().map(|it| plain::Asked {
             role: word(it.role.as_str()),
             quorum: it.quorum,

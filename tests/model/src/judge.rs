@@ -24,14 +24,8 @@ impl Model {
     /// What follows for an intent now. `waiting` is what is known of it if it was asked before.
     pub(crate) fn judge(&self, intent: &Intent, waiting: Option<&Waiting>, now: Time) -> Decision {
         let round = waiting.map_or(0, |waiting| waiting.round + 1);
-        let decision = |verdict, code| Decision {
-            verdict,
-            code,
-            round,
-            reservation: Vec::new(),
-            not_after: None,
-            asked: None,
-        };
+        let decision =
+            |verdict, code| Decision { verdict, code, round, reservation: Vec::new(), not_after: None, asked: None };
         match self.gates(intent, waiting, now) {
             Ok((rule, reservation)) => Decision {
                 reservation,

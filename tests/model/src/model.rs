@@ -197,7 +197,10 @@ impl Model {
         let temporal = ["ERR_OUTSIDE_HOURS", "ERR_RATE_EXCEEDED", "ERR_COOLING_DOWN"];
         let outside = ["ERR_FROZEN", "ERR_KEY_UNKNOWN", "ERR_KEY_REVOKED", "ERR_TENANT_MISMATCH", "ERR_INTENT_EXPIRED"];
         let refused_early = [&before[..], &temporal, &outside].concat().contains(&decision.code);
-        if decision.round == 0 && !refused_early && let Some(rate) = limits.rate {
+        if decision.round == 0
+            && !refused_early
+            && let Some(rate) = limits.rate
+        {
             self.moment(intent, now, What::Counted(rate));
         }
         match (decision.verdict, limits.cool_down) {
@@ -420,9 +423,9 @@ impl Model {
 
     /// What matters to how this principal may ask for this action.
     pub(crate) fn past<'a>(&'a self, intent: &'a Intent) -> impl Iterator<Item = &'a Moment> {
-        self.past.iter().filter(|it| {
-            (it.tenant, it.principal, it.action) == (intent.tenant, intent.principal, intent.action)
-        })
+        self.past
+            .iter()
+            .filter(|it| (it.tenant, it.principal, it.action) == (intent.tenant, intent.principal, intent.action))
     }
 
     /// What is known at a time of each budget's share and window: what is reserved and what is committed. A window that is
