@@ -328,7 +328,8 @@ impl Run {
             }
             22..45 => self.thaw(),
             45..57 => {
-                let key = self.key();
+                let asking = self.play.world.model.waiting.last().map(|it| it.intent.key);
+                let key = asking.filter(|_| self.dice.percent(40)).unwrap_or_else(|| self.key());
                 self.state("revoke", Statement::Revoke(key))
             }
             57..80 => self.trust(),

@@ -62,7 +62,6 @@ const MET: &[&str] = &[
     "decided again FAIL ERR_FROZEN",
     "decided again FAIL ERR_INTENT_EXPIRED",
     "decided again FAIL ERR_KEY_REVOKED",
-    "decided again FAIL ERR_OUTSIDE_HOURS",
     "decided again FAIL ERR_POLICY_NO_RULE",
     "decided again FAIL ERR_PROOF_MISSING",
     "decided again FAIL ERR_TENANT_MISMATCH",
