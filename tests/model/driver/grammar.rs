@@ -62,9 +62,10 @@ fn rule(dice: &mut Dice, action: Word, now: u64) -> Rule {
         rate: dice.percent(40).then(|| rate(dice)),
         cool_down: dice.percent(40).then(|| cool_down(dice)),
     };
+    let depth = dice.of(&[0, 0, 1, 2]);
     Rule {
         action,
-        requires: dice.percent(45).then(|| need(dice, action, 2)),
+        requires: dice.percent(45).then(|| need(dice, action, depth)),
         spends: spends(dice),
         window_us: dice.of(&[1, SECOND, 5 * SECOND, 30 * SECOND]),
         limits: (limits != Limits::default()).then_some(limits),

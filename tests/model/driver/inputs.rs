@@ -155,7 +155,9 @@ impl Run {
         let dice = &mut self.dice;
         self.made += 1;
         let id = if dice.percent(4) { self.made.saturating_sub(3) } else { self.made };
-        let known: Vec<u32> = self.play.world.model.evidence.iter().rev().take(10).map(|(it, _)| it.payload).collect();
+        let of_any = dice.percent(10);
+        let registered = self.play.world.model.evidence.iter().rev().filter(|(it, _)| of_any || it.tenant == tenant);
+        let known: Vec<u32> = registered.take(8).map(|(it, _)| it.payload).collect();
         let mut evidence: Vec<u32> = (0..dice.below(5)).filter_map(|_| dice.some(&known).copied()).collect();
         if dice.percent(5) {
             evidence.push(u32::MAX);
@@ -328,8 +330,11 @@ impl Run {
             }
             22..45 => self.thaw(),
             45..57 => {
-                let asking = self.play.world.model.waiting.last().map(|it| it.intent.key);
-                let key = asking.filter(|_| self.dice.percent(40)).unwrap_or_else(|| self.key());
+                let model = &self.play.world.model;
+                let asking = model.waiting.last().map(|it| it.intent.key);
+                let showing = model.evidence.last().map(|(_, signer)| *signer);
+                let of_note = if self.dice.percent(50) { asking } else { showing };
+                let key = of_note.filter(|_| self.dice.percent(70)).unwrap_or_else(|| self.key());
                 self.state("revoke", Statement::Revoke(key))
             }
             57..80 => self.trust(),
