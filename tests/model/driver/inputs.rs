@@ -162,6 +162,14 @@ impl Run {
         if dice.percent(5) {
             evidence.push(u32::MAX);
         }
+        let model = &self.play.world.model;
+        let revoked = |signer: &u32| model.keys.get(signer).is_some_and(|key| key.revoked);
+        let mut nobodys = model.evidence.iter().rev().take(15).filter(|(it, by)| it.tenant == tenant && revoked(by));
+        if dice.percent(30)
+            && let Some((it, _)) = nobodys.next()
+        {
+            evidence = vec![it.payload];
+        }
         evidence.sort_unstable();
         evidence.dedup();
         let amounts = [Arg::Number(0), Arg::Number(1), Arg::Number(2), Arg::Number(2), Arg::Number(3), Arg::Number(6)];
