@@ -60,7 +60,7 @@ fn rule(dice: &mut Dice, action: Word, now: u64) -> Rule {
     let limits = Limits {
         hours: dice.percent(15).then(|| spans(dice, now)),
         rate: dice.percent(40).then(|| rate(dice)),
-        cool_down: dice.percent(40).then(|| cool_down(dice)),
+        cool_down: dice.percent(50).then(|| cool_down(dice)),
     };
     let depth = dice.of(&[0, 0, 1, 2]);
     Rule {
@@ -97,8 +97,9 @@ fn rate(dice: &mut Dice) -> Rate {
 }
 
 fn cool_down(dice: &mut Dice) -> CoolDown {
-    let steps: &[&[u64]] = &[&[SECOND], &[SECOND, 3 * SECOND], &[2 * SECOND, 4 * SECOND, 20 * SECOND]];
-    CoolDown { after: dice.of(&[1, 2, 3]), steps_us: dice.of(steps).to_vec() }
+    let steps: &[&[u64]] =
+        &[&[SECOND], &[10 * SECOND], &[3 * SECOND, 20 * SECOND], &[2 * SECOND, 4 * SECOND, 20 * SECOND]];
+    CoolDown { after: dice.of(&[1, 2, 2, 3]), steps_us: dice.of(steps).to_vec() }
 }
 
 fn spends(dice: &mut Dice) -> Vec<(Word, Cost)> {

@@ -120,6 +120,13 @@ impl Run {
             Some(intent) => intent,
             None => self.intent(),
         };
+        // Somebody keeps asking: rates and pauses are about one principal and one action.
+        if self.dice.percent(35)
+            && let Some(before) = self.intents.last()
+        {
+            let Intent { key, tenant, principal, action, .. } = *before;
+            intent = Intent { key, tenant, principal, action, ..intent };
+        }
         if self.dice.percent(3) {
             intent.key = self.key();
         }
@@ -149,7 +156,7 @@ impl Run {
     }
 
     fn intent(&mut self) -> Intent {
-        let key = if self.dice.percent(70) { self.dice.of(&[0, 2, 4, 6]) } else { self.key() };
+        let key = if self.dice.percent(75) { self.dice.of(&[0, 2, 2, 6]) } else { self.key() };
         let (tenant, principal) = self.whose(key);
         let now = self.play.now;
         let dice = &mut self.dice;
