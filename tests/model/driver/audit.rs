@@ -48,11 +48,30 @@ impl Audit {
             }
             Event::DecisionMade(decision) => self.decided(seq, now, decision.value()),
             Event::ReceiptIssued(issued) => self.closed(issued.receipt.value(), issued.receipt.digest()),
-            Event::OutcomeReconciled(act) => match &act.value().statement {
-                Statement::Reconcile { receipt, applied } => self.reconciled(*receipt, *applied),
-                _ => Some("an outcome that is none"),
-            },
-            _ => None,
+            Event::OutcomeReconciled(act) => {
+                if let Statement::Reconcile { receipt, applied } = &act.value().statement {
+                    self.reconciled(*receipt, *applied)
+                } else {
+                    Some("an outcome that is none")
+                }
+            }
+            Event::LedgerOpened(_)
+            | Event::IntentAdmitted(_)
+            | Event::RecordRefused(_)
+            | Event::SourceAdvanced(_)
+            | Event::DispatchStarted(_)
+            | Event::EvidenceRegistered(_)
+            | Event::ApprovalRecorded(_)
+            | Event::DeadlinePassed(_)
+            | Event::KeyTrusted(_)
+            | Event::KeyRevoked(_)
+            | Event::Frozen(_)
+            | Event::Thawed(_)
+            | Event::StateHashed(_)
+            | Event::CheckpointSigned(_)
+            | Event::TailCut(_)
+            | Event::PartitionsBound(_)
+            | Event::SourceGap(_) => None,
         };
         broken.map_or(Ok(()), |rule| Err(format!("entry {seq} breaks a rule of budgets: {rule}")))
     }

@@ -36,7 +36,7 @@ fn thrown(dice: &mut Dice, number: u32, now: u64) -> Policy {
         proof: dice.percent(85),
         budget: dice.percent(90),
         escalation: dice.percent(85),
-        rules: ACTIONS.into_iter().filter_map(|action| dice.percent(93).then(|| rule(dice, action, now))).collect(),
+        rules: rules(dice, now),
         budgets: BUDGETS.iter().map(|(name, unit)| budget(dice, name, unit)).collect(),
     }
 }
@@ -56,6 +56,16 @@ pub(crate) fn asks_always(number: u32) -> Policy {
     Policy { number, temporal: true, proof: true, budget: true, escalation: true, rules, budgets: Vec::new() }
 }
 
+fn rules(dice: &mut Dice, now: u64) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for action in ACTIONS {
+        if dice.percent(93) {
+            rules.push(rule(dice, action, now));
+        }
+    }
+    rules
+}
+
 fn rule(dice: &mut Dice, action: Word, now: u64) -> Rule {
     let limits = Limits {
         hours: dice.percent(15).then(|| spans(dice, now)),
@@ -65,7 +75,7 @@ fn rule(dice: &mut Dice, action: Word, now: u64) -> Rule {
     let depth = dice.of(&[0, 0, 1, 2]);
     Rule {
         action,
-        requires: dice.percent(45).then(|| need(dice, action, depth)),
+        requires: dice.percent(45).then(|| need(dice, depth)),
         spends: spends(dice),
         window_us: dice.of(&[1, SECOND, 5 * SECOND, 30 * SECOND]),
         limits: (limits != Limits::default()).then_some(limits),
@@ -139,9 +149,9 @@ fn budget(dice: &mut Dice, name: Word, unit: Word) -> Budget {
     }
 }
 
-fn need(dice: &mut Dice, action: Word, depth: u32) -> Need {
+fn need(dice: &mut Dice, depth: u32) -> Need {
     let parts = |dice: &mut Dice, least: u64| -> Vec<Need> {
-        (0..least + dice.below(2)).map(|_| need(dice, action, depth - 1)).collect()
+        (0..least + dice.below(2)).map(|_| need(dice, depth - 1)).collect()
     };
     match dice.below(if depth == 0 { 5 } else { 9 }) {
         0..=3 => Need::Shown(shown(dice)),
@@ -149,7 +159,7 @@ fn need(dice: &mut Dice, action: Word, depth: u32) -> Need {
         5 => Need::All(parts(dice, 2)),
         6 => Need::Any(parts(dice, 2)),
         7 => Need::AtLeast(2, parts(dice, 3)),
-        _ => Need::All(vec![need(dice, action, depth - 1), Need::Not(Box::new(need(dice, action, depth - 1)))]),
+        _ => Need::All(vec![need(dice, depth - 1), Need::Not(Box::new(need(dice, depth - 1)))]),
     }
 }
 

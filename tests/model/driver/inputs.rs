@@ -43,7 +43,7 @@ impl Run {
         for (key, (tenant, principal, roles)) in (0..).zip(TRUSTED) {
             run.state("trust", Statement::Trust { key, tenant, principal, roles: roles.to_vec() })?;
         }
-        if seed % 4 != 0 {
+        if !seed.is_multiple_of(4) {
             run.activate()?;
         }
         Ok(run)
@@ -460,9 +460,10 @@ impl Run {
         let ahead = if self.dice.percent(5) { self.dice.of(&far) } else { SECOND + self.dice.below(60 * SECOND) };
         let ours = !self.dice.percent(1);
         let mut of = Act { number: 0, ours, signers, expires_at: self.play.now + ahead, statement };
-        let receipt = match &of.statement {
-            Statement::Reconcile(decision, _) => self.play.world.receipts.get(decision).copied(),
-            _ => None,
+        let receipt = if let Statement::Reconcile(decision, _) = &of.statement {
+            self.play.world.receipts.get(decision).copied()
+        } else {
+            None
         };
         self.made += 1;
         let unknown = Digest::of(&self.made.to_le_bytes());

@@ -268,10 +268,8 @@ impl Model {
         }
         self.enter(now);
         self.acts.push((act.number, act.expires_at));
-        let again = match act.statement {
-            Statement::Approve(content, _) if self.is_answered(content, now) => Some(content),
-            _ => None,
-        };
+        let about = if let Statement::Approve(content, _) = act.statement { Some(content) } else { None };
+        let again = about.filter(|content| self.is_answered(*content, now));
         Admitted::Recorded(again.and_then(|content| Some((content, self.decide_again(content, now)?))))
     }
 
