@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 
 use bincode::Encode;
-use bincode::enc::Encoder;
-use bincode::error::EncodeError;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -49,6 +47,8 @@ pub(crate) struct AccountKey {
     pub(crate) action: Option<Name>,
     /// The beginning of its window; nothing where that never ends.
     pub(crate) since: Option<UnixMicros>,
+    /// Its end: under another policy a longer or shorter window may begin at the same time.
+    pub(crate) until: Option<UnixMicros>,
 }
 
 impl AccountKey {
@@ -59,7 +59,13 @@ impl AccountKey {
             principal: amount.principal.clone(),
             action: amount.action.clone(),
             since: amount.since,
+            until: amount.until,
         }
+    }
+
+    /// Whether it is over at this time.
+    fn is_over(&self, now: UnixMicros) -> bool {
+        self.until.is_some_and(|until| until <= now)
     }
 
     /// Whether it is of a tenant as a whole, for ever.
@@ -69,20 +75,10 @@ impl AccountKey {
 }
 
 /// What was taken out of a budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode)]
 pub(crate) struct Account {
     pub(crate) reserved: u64,
     pub(crate) committed: u64,
-    /// Until when it counts; the end of time where its window never ends.
-    pub(crate) until: Option<UnixMicros>,
-}
-
-impl Encode for Account {
-    /// Without its end, where there is none: so hashes of ledgers without windows stay as they were.
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        (self.reserved, self.committed).encode(encoder)?;
-        self.until.map_or(Ok(()), |until| until.encode(encoder))
-    }
 }
 
 /// The accounts of all budgets.
@@ -221,9 +217,10 @@ impl State {
         if amount.since.is_none() {
             return self.accounts.get(&key).map_or((0, 0), |account| (account.reserved, account.committed));
         }
-        let first = AccountKey { since: Some(UnixMicros(0)), ..key.clone() };
-        let last = AccountKey { since: Some(UnixMicros(u64::MAX)), ..key };
-        let counts = self.accounts.range(first..=last).filter(|(_, it)| it.until.is_none_or(|until| until > now));
+        let end = Some(UnixMicros(u64::MAX));
+        let first = AccountKey { since: Some(UnixMicros(0)), until: None, ..key.clone() };
+        let last = AccountKey { since: end, until: end, ..key };
+        let counts = self.accounts.range(first..=last).filter(|(key, _)| !key.is_over(now));
         counts.fold((0, 0), |(reserved, committed), (_, account)| {
             (account.reserved.saturating_add(reserved), account.committed.saturating_add(committed))
         })
@@ -231,22 +228,19 @@ impl State {
 
     pub(crate) fn reserve(&mut self, tenant: &Name, amount: &Amount) -> Result<(), Fault> {
         let key = AccountKey::of(tenant, amount);
-        let account = self.accounts.entry(key.clone()).or_default();
-        if let Some(until) = amount.until.filter(|_| amount.until > account.until) {
-            account.until = Some(until);
-            self.expiries.insert((until, Expiring::Account(key)));
+        if let Some(until) = key.until {
+            self.expiries.insert((until, Expiring::Account(key.clone())));
         }
+        let account = self.accounts.entry(key).or_default();
         account.reserved = account.reserved.checked_add(amount.amount).ok_or(Fault::Account)?;
         Ok(())
     }
 
     pub(crate) fn settle(&mut self, tenant: &Name, amount: &Amount, how: Settlement) -> Result<(), Fault> {
         let key = AccountKey::of(tenant, amount);
-        let account = match self.accounts.get_mut(&key) {
-            Some(account) => account,
-            // Of nothing, nothing is left once the window is over: the account was forgotten with it.
-            None if amount.amount == 0 => return Ok(()),
-            None => return Err(Fault::Account),
+        let Some(account) = self.accounts.get_mut(&key) else {
+            // An amount of nothing keeps no account alive whose window is over.
+            return if amount.amount == 0 { Ok(()) } else { Err(Fault::Account) };
         };
         account.reserved = account.reserved.checked_sub(amount.amount).ok_or(Fault::Account)?;
         if how == Settlement::Commit {
@@ -258,8 +252,7 @@ impl State {
 
     /// Forgets an account that counts no more; one from which something is reserved is asked again when that is settled.
     pub(crate) fn forget_account(&mut self, key: &AccountKey) {
-        let over = |it: &Account| it.reserved == 0 && it.until.is_some_and(|until| until <= self.last_at);
-        if self.accounts.get(key).is_some_and(over) {
+        if key.is_over(self.last_at) && self.accounts.get(key).is_some_and(|it| it.reserved == 0) {
             self.accounts.remove(key);
         }
     }

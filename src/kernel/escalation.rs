@@ -157,7 +157,9 @@ impl State {
             return false;
         };
         let case = Case::of(self.policy.as_deref(), signed.value(), *signer, round.saturating_add(1), now);
-        let facts = case.look_up(self, intent);
+        let mut facts = case.look_up(self, intent);
+        // A key that has lost its trust has no facts; what was said of its intent counts all the same, and is not enough yet.
+        facts.approval = self.approval(tenant, intent).map(Box::new);
         !matches!(ask(&case, &facts), Err(refusal) if refusal.code == Code::ApprovalNeeded)
     }
 }

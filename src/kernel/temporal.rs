@@ -35,6 +35,8 @@ pub(crate) struct Pace {
     /// Refusals in a row.
     refusals: u32,
     cooling_until: UnixMicros,
+    /// When the refusals are forgotten: the longest pause has passed without one more. The rate has no part in it.
+    in_a_row_until: UnixMicros,
     /// When nothing of it matters any more.
     pub(crate) ends_at: UnixMicros,
 }
@@ -105,15 +107,15 @@ pub(crate) fn count(state: &mut State, decision: &Decision, principal: &Name, ac
     let mut pace = before.filter(|pace| pace.ends_at > now).unwrap_or_default();
     if let Some(rate) = limits.rate.as_ref().filter(|_| decision.round == 0) {
         pace.paced_until = arrival(rate, pace.paced_until, now);
-        pace.ends_at = pace.ends_at.max(pace.paced_until);
     }
     if let Some(ladder) = &limits.cool_down {
         match decision.verdict {
-            Verdict::Pass => (pace.refusals, pace.cooling_until) = (0, UnixMicros(0)),
+            Verdict::Pass => pace = Pace { paced_until: pace.paced_until, ..Pace::default() },
             Verdict::Fail => climb(&mut pace, ladder, now),
             Verdict::Escalate => {}
         }
     }
+    pace.ends_at = pace.paced_until.max(pace.in_a_row_until);
     if let Some(before) = before {
         let (tenant, principal, action) = key.clone();
         state.expiries.remove(&(before.ends_at, Expiring::Pace(tenant, principal, action)));
@@ -128,14 +130,14 @@ pub(crate) fn count(state: &mut State, decision: &Decision, principal: &Name, ac
 
 /// One more refusal: the next step of the ladder. All is forgotten when the longest pause has passed without another.
 fn climb(pace: &mut Pace, ladder: &CoolDown, now: UnixMicros) {
-    pace.refusals = pace.refusals.saturating_add(1);
+    pace.refusals = if pace.in_a_row_until <= now { 1 } else { pace.refusals.saturating_add(1) };
     if let Some(step) = pace.refusals.checked_sub(ladder.after) {
         let step = usize::try_from(step).unwrap_or(usize::MAX);
         let pause = ladder.steps_us.get(step).or(ladder.steps_us.last()).copied().unwrap_or_default();
         pace.cooling_until = now.plus(pause);
     }
     let longest = ladder.steps_us.iter().max().copied().unwrap_or_default();
-    pace.ends_at = pace.ends_at.max(pace.cooling_until.max(now).plus(longest));
+    pace.in_a_row_until = pace.cooling_until.max(now).plus(longest);
 }
 
 fn limits(rule: &Rule) -> Option<&Limits> {
