@@ -2,7 +2,8 @@
 //!
 //! One thread holds the jobs. A job whose turn has come is *asked for* (the sequencer records `DispatchStarted`, or that it
 //! expired), then *called* once that is durable, then *ended* by its receipt. What is under way is bounded for each kind of
-//! connector, so a slow one holds up only its own kind. An attempt that certainly did nothing may come again: it is asked for
+//! connector, so a slow one holds up only its own kind. What is carried out outside is only asked for: from its dispatch on nothing
+//! of it is here. An attempt that certainly did nothing may come again: it is asked for
 //! anew, like the first.
 //!
 //! **Invariant:** no connector is called before its `DispatchStarted` is durable, and none twice for one.
@@ -64,6 +65,8 @@ pub struct Executor {
     clock: Clock,
     echo: Lane,
     http: Lane,
+    /// Jobs for the outside, until they are dispatched: nobody is called, and nothing is under way here.
+    external: Lane,
     /// Jobs that are asked for again at a time.
     later: BTreeMap<(UnixMicros, Seq), Job>,
     ending: Option<Effect>,
@@ -92,8 +95,8 @@ impl Executor {
         clock: Clock,
         http_calls_max: usize,
     ) -> Executor {
-        let (echo, http) = (Lane::new(ECHO_MAX), Lane::new(http_calls_max));
-        Executor { queue, content, policy, clock, echo, http, later: BTreeMap::new(), ending: None }
+        let (echo, http, external) = (Lane::new(ECHO_MAX), Lane::new(http_calls_max), Lane::new(ECHO_MAX));
+        Executor { queue, content, policy, clock, echo, http, external, later: BTreeMap::new(), ending: None }
     }
 
     /// Works until it is told to end, and nothing is under way; or until the writer has ended.
@@ -114,7 +117,7 @@ impl Executor {
             }
             self.wake();
             self.pump();
-            telemetry::executions(self.echo.under_way.len() + self.http.under_way.len());
+            telemetry::executions(self.lanes().iter().map(|lane| lane.under_way.len()).sum());
             if self.is_done() {
                 return;
             }
@@ -143,13 +146,21 @@ impl Executor {
         }
     }
 
+    fn lanes(&self) -> [&Lane; 3] {
+        [&self.echo, &self.http, &self.external]
+    }
+
+    fn lanes_mut(&mut self) -> [&mut Lane; 3] {
+        [&mut self.echo, &mut self.http, &mut self.external]
+    }
+
     fn release(&mut self, decision: Seq) -> Option<Job> {
-        self.echo.under_way.remove(&decision).or_else(|| self.http.under_way.remove(&decision))
+        self.lanes_mut().into_iter().find_map(|lane| lane.under_way.remove(&decision))
     }
 
     fn is_done(&self) -> bool {
-        let idle = [&self.echo, &self.http].iter().all(|lane| lane.under_way.is_empty());
-        let empty = [&self.echo, &self.http].iter().all(|lane| lane.waiting.is_empty()) && self.later.is_empty();
+        let idle = self.lanes().iter().all(|lane| lane.under_way.is_empty());
+        let empty = self.lanes().iter().all(|lane| lane.waiting.is_empty()) && self.later.is_empty();
         match self.ending {
             Some(Effect::Finish) => idle && empty,
             Some(_) => idle,
@@ -157,9 +168,14 @@ impl Executor {
         }
     }
 
+    fn kind(&self, connector: &Name) -> Option<&ConnectorKind> {
+        self.policy.as_ref().and_then(|policy| policy.connector(connector)).map(|connector| &connector.kind)
+    }
+
     fn lane(&mut self, connector: &Name) -> &mut Lane {
-        match self.policy.as_ref().and_then(|policy| policy.connector(connector)).map(|connector| &connector.kind) {
+        match self.kind(connector) {
             Some(ConnectorKind::Http { .. }) => &mut self.http,
+            Some(ConnectorKind::External { .. }) => &mut self.external,
             Some(ConnectorKind::Echo) | None => &mut self.echo,
         }
     }
@@ -169,7 +185,7 @@ impl Executor {
         if matches!(self.ending, Some(Effect::Drain)) {
             return;
         }
-        for lane in [&mut self.echo, &mut self.http] {
+        for lane in [&mut self.echo, &mut self.http, &mut self.external] {
             while lane.under_way.len() < lane.under_way_max {
                 let Some(job) = lane.waiting.pop_front() else { break };
                 reached(Stage::Passed);
@@ -182,11 +198,16 @@ impl Executor {
     /// The stages after dispatch. Each ends with a registered code, and every ending becomes a receipt.
     fn call(&mut self, decision: Seq) {
         let _span = debug_span!("call", decision = decision.0).entered();
-        let Some(job) = self.echo.under_way.get(&decision).or_else(|| self.http.under_way.get(&decision)) else {
+        let Some(job) = self.lanes().into_iter().find_map(|lane| lane.under_way.get(&decision)) else {
             warn!(%decision, "a dispatch without its job; it becomes uncertain at the next opening");
             return;
         };
         reached(Stage::Dispatched);
+        if matches!(self.kind(&job.open.connector), Some(ConnectorKind::External { .. })) {
+            // Whoever carries it out reports what became of it, to the writer.
+            drop(self.release(decision));
+            return;
+        }
         let end = move |status, code| Input::Ended(ending(decision, status, code), None);
         let Ok(effect) = job.intent.value().effect() else {
             return self.queue.report(end(Status::Failed, Code::EffectDigest));
@@ -206,6 +227,7 @@ impl Executor {
                 let input = conclude(decision, Outcome::Done(args), &shapes.output, &self.content);
                 self.queue.report(input);
             }
+            ConnectorKind::External { .. } => {} // as above
             ConnectorKind::Http { url, timeout_us } => {
                 let call =
                     http::Call { url: url.clone(), timeout_us: *timeout_us, effect, key: job.open.idempotency_key };

@@ -40,6 +40,9 @@ pub enum Fault {
     /// A `PASS` that authorises nothing, or another verdict that does.
     #[error("a PASS has an execution intent, and nothing else has one")]
     ExecutionIntent,
+    /// What is carried out outside has no receipt that says what was reported, where it must be; or one that nothing asks for.
+    #[error("a report, or a deadline for one, and its receipt are not a pair")]
+    Outcome,
     /// An approval or a deadline without an intent that waits for it.
     #[error("no such intent waits for approval")]
     Approval,
@@ -64,6 +67,7 @@ impl Fault {
             Fault::Place
             | Fault::Genesis
             | Fault::Pair
+            | Fault::Outcome
             | Fault::Approval
             | Fault::Account
             | Fault::Statement
@@ -87,6 +91,9 @@ impl State {
         if self.admitted.is_some() != matches!(event, Event::DecisionMade(_)) {
             return Err(Fault::Pair);
         }
+        if self.ending.is_some() && !matches!(event, Event::ReceiptIssued(_)) {
+            return Err(Fault::Outcome);
+        }
         self.next = seq.next();
         self.last_at = at;
         self.forget(at);
@@ -104,6 +111,7 @@ impl State {
             Event::DispatchStarted(decision) => {
                 let open = self.open.get_mut(decision).filter(|open| open.dispatched_at.is_none());
                 open.ok_or(Fault::Execution)?.dispatched_at = Some(at);
+                self.let_out(*decision, at)?;
             }
             Event::DispatchRetried(retried) => self.retried(at, retried)?,
             Event::ReceiptIssued(issued) => self.concluded(seq, &issued.receipt)?,
@@ -124,7 +132,7 @@ impl State {
                 self.evidence.insert((digest, signer), registered);
             }
             Event::ApprovalRecorded(act) => self.approved(seq, at, act)?,
-            Event::DeadlinePassed(intent) => self.timed_out(at, *intent)?,
+            Event::DeadlinePassed(of) => self.timed_out(at, *of)?,
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
@@ -301,11 +309,15 @@ impl State {
         Ok(())
     }
 
-    fn timed_out(&mut self, at: UnixMicros, intent: Digest) -> Result<(), Fault> {
-        let first = self.deadlines.first().filter(|first| first.0 <= at && first.3 == intent).ok_or(Fault::Approval)?;
+    /// The deadline of an outcome, or of the answer to an intent.
+    fn timed_out(&mut self, at: UnixMicros, of: Digest) -> Result<(), Fault> {
+        let first = self.deadlines.first().filter(|first| first.0 <= at && first.3 == of).ok_or(Fault::Approval)?;
         let first = first.clone();
         self.deadlines.remove(&first);
-        let key = (first.2, intent);
+        if self.not_reported(of).is_some() {
+            return Ok(());
+        }
+        let key = (first.2, of);
         self.escalated.get_mut(&key).ok_or(Fault::Approval)?.passed = true;
         self.await_again(key)
     }
@@ -332,6 +344,9 @@ impl State {
 
     /// An attempt that certainly did nothing: it waits to be dispatched again.
     fn retried(&mut self, at: UnixMicros, retried: &DispatchRetried) -> Result<(), Fault> {
+        if self.is_outside(retried.decision) {
+            return Err(Fault::Outcome);
+        }
         let open = self.open.get_mut(&retried.decision).filter(|open| open.dispatched_at.is_some());
         let open = open.ok_or(Fault::Execution)?;
         (open.dispatched_at, open.attempts, open.due) = (None, retried.attempts, retried.due);
@@ -359,6 +374,7 @@ impl State {
         let receipt = signed.value();
         let open = self.open.remove(&receipt.decision_seq).ok_or(Fault::Execution)?;
         let digest = signed.digest();
+        let missing = self.came_back(&open, receipt, digest)?;
         if let Some(well) = execution::answered_well(receipt.code) {
             self.answered(&open.connector, well, self.last_at);
         }
@@ -368,7 +384,7 @@ impl State {
                 open.reservation.iter().try_for_each(|amount| self.settle(&open.tenant, amount, how))?;
             }
             Status::Uncertain => {
-                let held = Held { tenant: open.tenant.clone(), reservation: open.reservation };
+                let held = Held { tenant: open.tenant.clone(), reservation: open.reservation, missing };
                 self.uncertain.insert(digest, held);
             }
         }
@@ -389,11 +405,21 @@ impl State {
     }
 
     fn reconciled(&mut self, act: &Signed<Act>) -> Result<(), Fault> {
-        let Statement::Reconcile { receipt, applied } = &act.value().statement else { return Err(Fault::Statement) };
-        let held = self.uncertain.remove(receipt).ok_or(Fault::Execution)?;
-        let settlement = if *applied { Settlement::Commit } else { Settlement::Release };
-        held.reservation.iter().try_for_each(|amount| self.settle(&held.tenant, amount, settlement))?;
+        if let Statement::Reconcile { receipt, applied } = &act.value().statement {
+            self.settled(*receipt, *applied)?;
+        } else {
+            self.reported(&act.value().statement)?;
+        }
         self.remember(act);
+        Ok(())
+    }
+
+    /// It became known what became of an uncertain receipt.
+    pub(crate) fn settled(&mut self, receipt: Digest, applied: bool) -> Result<(), Fault> {
+        let held = self.uncertain.remove(&receipt).ok_or(Fault::Execution)?;
+        let settlement = if applied { Settlement::Commit } else { Settlement::Release };
+        held.reservation.iter().try_for_each(|amount| self.settle(&held.tenant, amount, settlement))?;
+        held.missing.map(|decision| self.missing.remove(&decision));
         Ok(())
     }
 

@@ -100,7 +100,7 @@ pub(super) fn approximate_len(event: &Event) -> usize {
         Event::DecisionMade(decision) => decision.payload().len(),
         Event::ReceiptIssued(issued) => issued.receipt.payload().len() + issued.output.as_ref().map_or(0, Vec::len),
         Event::EvidenceRegistered(evidence) => evidence.payload().len(),
-        Event::PolicyActivated(act) => act.payload().len(),
+        Event::PolicyActivated(act) | Event::OutcomeReconciled(act) => act.payload().len(),
         _ => 0,
     };
     AROUND + document

@@ -25,6 +25,7 @@ mod escalation;
 mod shop;
 mod execution;
 mod killed;
+mod external;
 mod rotation;
 mod planted;
 mod unreadable;

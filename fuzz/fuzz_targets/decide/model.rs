@@ -106,7 +106,11 @@ impl Model {
                 self.settle(held, *applied);
             }
             // It asks nobody.
-            Statement::ActivatePolicy { .. } | Statement::Approve { .. } | Statement::BindPartitions { .. } => {}
+            Statement::ActivatePolicy { .. }
+            | Statement::Approve { .. }
+            | Statement::Report { .. }
+            | Statement::RotateDecisionKey { .. }
+            | Statement::BindPartitions { .. } => {}
         }
     }
 

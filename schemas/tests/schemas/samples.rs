@@ -327,6 +327,7 @@ pub(crate) fn receipts() -> Vec<Receipt> {
         expired,
         Receipt { usage: [amount(1250), share(1250)].into_iter().collect(), ..succeeded.clone() },
         Receipt { because: Some("answered 409".into()), ..bare(Status::Failed, Code::ConnectorRefused) },
+        bare(Status::Uncertain, Code::OutcomeMissing),
     ]
 }
 
@@ -469,7 +470,10 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         ..full.connectors[&n::<Name>("payments")].clone()
     };
     careful.connectors.insert(n("payments"), payments);
-    vec![full, bare, asking, held, careful]
+    let mut outside = asking.clone();
+    let external = ConnectorKind::External { role: n("carrier"), within_us: HOUR };
+    outside.connectors.insert(n("payments"), connector(external, json!({"type": "object"})));
+    vec![full, bare, asking, held, careful, outside]
 }
 
 pub(crate) fn acts() -> Vec<Act> {
@@ -513,6 +517,18 @@ pub(crate) fn acts() -> Vec<Act> {
         Statement::Approve { granted: true, intent: Digest::of(b"intent"), reason: "the customer is right".into() },
         Statement::Approve { granted: false, intent: Digest::of(b"intent"), reason: "twice".into() },
         Statement::RotateDecisionKey { key: id("approver") },
+        Statement::Report {
+            applied: true,
+            because: None,
+            decision: Digest::of(b"decision"),
+            output: Some(json!({"refunded": true})),
+        },
+        Statement::Report {
+            applied: false,
+            because: Some("the account is closed".into()),
+            decision: Digest::of(b"decision"),
+            output: None,
+        },
     ]
     .into_iter()
     .enumerate()
