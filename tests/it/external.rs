@@ -177,7 +177,7 @@ fn a_report_in_time_is_followed_by_its_receipt() {
 fn what_came_of_it_is_held_against_the_shape_that_was_pinned_at_its_dispatch() {
     let dock = Dock::under(&bundle(HOUR, 1000));
     let ids = ["1", "2", "3", "4"];
-    ids.map(|id| dock.desk.submit(&ship(id), &[]));
+    ids.iter().for_each(|id| dock.desk.submit(&ship(id), &[]));
     // What comes in force later says nothing of them: neither the shape, nor that there is no robot any more.
     let mut other = bundle(1, 1000);
     other["connectors"]["robot"] = json!({"kind": "echo", "output_schema": {"type": "string"}});
@@ -288,9 +288,9 @@ fn what_is_not_reported_in_time_is_uncertain_until_somebody_says() {
     let dock = Dock::under(&bundle(300_000, 180));
     let served = Served::new(&dock.desk.0);
     let ids = ["1", "2", "3"];
-    ids.map(|id| dock.desk.submit(&ship(id), &[]));
-    ids.map(|id| dock.waits_for_receipt(id));
-    ids.map(|id| dock.is(id, MISSING));
+    ids.iter().for_each(|id| dock.desk.submit(&ship(id), &[]));
+    ids.iter().for_each(|id| dock.waits_for_receipt(id));
+    ids.iter().for_each(|id| dock.is(id, MISSING));
     assert_eq!(dock.listed(), [""; 0]);
     dock.desk.submit(&ship("4"), &[]);
     assert_eq!(dock.desk.code("4"), "ERR_BUDGET_EXCEEDED", "it is held");
@@ -323,7 +323,6 @@ fn what_is_not_reported_in_time_is_uncertain_until_somebody_says() {
 fn a_deadline_passes_while_nobody_serves() {
     let dock = Dock::under(&bundle(1, 1000));
     dock.desk.submit(&ship("1"), &[]);
-    refused(dock.report("1", &["--not-applied", "--because", "asleep", "--key", "nowhere.key"]), "ERR");
     let late = dock.applied("1", &label()).ended(0).json();
     assert_eq!((&late["status"], &late["code"]), (&json!("UNCERTAIN"), &json!("ERR_OUTCOME_MISSING")));
     dock.is("1", MISSING);
