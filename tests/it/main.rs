@@ -26,6 +26,7 @@ mod shop;
 mod execution;
 mod killed;
 mod external;
+mod misreported;
 mod rotation;
 mod planted;
 mod unreadable;
