@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use writ_kernel::outcome::REPORT_BYTES_MAX;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::dsse::{ENVELOPE_BYTES_MAX, Signed};
 use writ_schemas::errors::Code;
@@ -42,6 +43,9 @@ const LINES_BYTES_MAX: usize = 20 << 20;
 /// The largest approval: a digest and a reason. 16 KiB.
 const APPROVAL_BYTES_MAX: usize = 16 << 10;
 
+/// The largest report, as an envelope: its payload in base 64, and room for the rest.
+const OUTCOME_BYTES_MAX: usize = REPORT_BYTES_MAX / 3 * 4 + (8 << 10);
+
 /// The most lines of such a body.
 pub const LINES_MAX: usize = 4096;
 
@@ -65,7 +69,11 @@ pub struct Api {
 
 /// The routes that a network may reach.
 pub fn public(api: Api) -> Router {
-    questions().route("/v1/intents", post(intents)).route("/v1/approvals", post(approval)).with_state(api)
+    questions()
+        .route("/v1/intents", post(intents))
+        .route("/v1/approvals", post(approval))
+        .route("/v1/outcomes", post(outcome))
+        .with_state(api)
 }
 
 /// The routes of the ledger's own socket: the public ones, and administration.
@@ -74,6 +82,7 @@ pub fn private(api: Api) -> Router {
         .route("/v1/intents", post(intents))
         .route("/v1/acts", post(act))
         .route("/v1/approvals", get(approvals).post(act))
+        .route("/v1/outcomes", post(outcome))
         .route("/v1/evidence", post(evidence))
         .with_state(api)
 }
@@ -83,6 +92,7 @@ fn questions() -> Router<Api> {
         .route("/v1/decisions/{tenant}/{id}", get(case))
         .route("/v1/explanations/{tenant}/{id}", get(explanation))
         .route("/v1/approvals/{tenant}", get(approvals_of))
+        .route("/v1/dispatches/{tenant}/{connector}", get(dispatches))
         .route("/v1/entries/{seq}", get(entry))
         .route("/v1/usage", get(usage))
         .route("/v1/graph/{tenant}/{id}", get(graph))
@@ -210,15 +220,40 @@ async fn act(State(api): State<Api>, request: Request) -> Answered {
     recorded(&api, Submitted::Act(Box::new(act)), bytes).await
 }
 
-/// An approver's answer: the one act that a network may submit, since it is its signer's alone.
+/// An approver's answer: like an outcome, an act that a network may submit, since it is its signer's alone.
 async fn approval(State(api): State<Api>, request: Request) -> Answered {
     let (_, bytes, _share) = body(&api, request, APPROVAL_BYTES_MAX).await?;
     let act = blocking(move || Ok(Signed::<Act>::from_envelope(&bytes)?)).await?;
     if !matches!(act.value().statement, Statement::Approve { .. }) {
-        return Err(Failure::new(Code::ActRefused, "over a network only approvers are heard, and only their answers"));
+        return Err(Failure::new(Code::ActRefused, "here only approvers are heard, and only their answers"));
     }
     let bytes = act.payload().len();
     recorded(&api, Submitted::Act(Box::new(act)), bytes).await
+}
+
+/// What became of an effect that was carried out outside.
+async fn outcome(State(api): State<Api>, request: Request) -> Answered {
+    let (_, bytes, _share) = body(&api, request, OUTCOME_BYTES_MAX).await?;
+    let act = blocking(move || Ok(Signed::<Act>::from_envelope(&bytes)?)).await?;
+    if !matches!(act.value().statement, Statement::Report { .. }) {
+        return Err(Failure::new(Code::ActRefused, "here only those are heard who carry out, and only their reports"));
+    }
+    let bytes = act.payload().len();
+    recorded(&api, Submitted::Act(Box::new(act)), bytes).await
+}
+
+#[derive(Deserialize)]
+struct After {
+    after: Option<u64>,
+}
+
+async fn dispatches(
+    State(api): State<Api>,
+    Path((tenant, connector)): Path<(String, String)>,
+    Query(After { after }): Query<After>,
+) -> Answered {
+    let (tenant, connector) = (name(&tenant)?, name(&connector)?);
+    Ok(Json(api.ask(move |library| library.dispatches(&tenant, &connector, after.map(Seq))).await?))
 }
 
 async fn approvals(State(api): State<Api>) -> Answered {

@@ -29,6 +29,7 @@ mod graph;
 mod init;
 mod key;
 mod log;
+mod outcome;
 mod policy;
 mod replay;
 mod serve;
@@ -82,6 +83,9 @@ enum Command {
     /// Show what waits for approval, and answer
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// Show what is carried out outside, and report what became of it
+    #[command(subcommand)]
+    Outcome(outcome::Command),
     /// Write down, sign and submit administrative acts, where several operators have to sign
     #[command(subcommand)]
     Act(act::Command),
@@ -164,6 +168,7 @@ fn run(command: Command) -> Result<Found> {
         Command::Graph(command) => graph::run(&command),
         Command::Usage(command) => usage::run(&command),
         Command::Approvals(command) => approvals::run(&command),
+        Command::Outcome(command) => outcome::run(&command),
         Command::Act(command) => act::run(&command),
         Command::Reconcile(args) => act::reconcile(&args),
         Command::Freeze(args) => act::freeze(&args),

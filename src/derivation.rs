@@ -146,17 +146,21 @@ impl Derivation {
         })
     }
 
-    /// Holds the end of the log against what follows: an intent and its decision are in one batch.
+    /// Holds the end of the log against what follows: an intent and its decision are in one batch, and so are a report, or a
+    /// deadline for one, and its receipt.
     ///
     /// # Errors
-    /// The intent that was not decided.
+    /// The intent that was not decided, or the execution that has no receipt.
     pub fn check_end(&self) -> Result<(), Divergence> {
-        if !self.state.awaits_decision() {
-            return Ok(());
-        }
+        let (kind, missing) = match self.state.ending().map(|ending| ending.code) {
+            Some(Code::OutcomeMissing) => (EventKind::DeadlinePassed, "receipt"),
+            Some(_) => (EventKind::OutcomeReconciled, "receipt"),
+            None if self.state.awaits_decision() => (EventKind::IntentAdmitted, "decision"),
+            None => return Ok(()),
+        };
         let seq = Seq(self.state.next().0.saturating_sub(1));
-        let fields = one("decision", "nothing", "a decision in the same batch");
-        Err(Divergence { seq, kind: EventKind::IntentAdmitted.as_str(), fields })
+        let fields = one(missing, "nothing", format!("a {missing} in the same batch"));
+        Err(Divergence { seq, kind: kind.as_str(), fields })
     }
 
     /// What the log says against what follows from the log before it.
@@ -246,7 +250,8 @@ impl Derivation {
             EventKind::CheckpointSigned,
             EventKind::TailCut,
         ];
-        match self.state.due(at) {
+        // What must come next is not held up, and the fold lets nothing else come.
+        match self.state.due(at).filter(|_| self.state.ending().is_none()) {
             Some(due) if !kinds.contains(&event.kind()) => {
                 Err(one("event", event.kind().as_str(), format!("DeadlinePassed of {due}")))
             }
@@ -313,9 +318,14 @@ impl Derivation {
     }
 
     fn compare_receipt(&self, issued: &ReceiptIssued, at: UnixMicros) -> Result<(), Vec<Difference>> {
-        self.compare_output(issued)?;
         let recorded = &issued.receipt;
         let receipt = recorded.value();
+        if let Some(told) = self.state.ending() {
+            let derived = execution::conclude(&self.state, receipt.ledger, told, at)
+                .map_err(|refusal| one("receipt", "issued", refusal.to_string()))?;
+            return same(recorded, &document(derived)?);
+        }
+        self.compare_output(issued)?;
         let Receipt { decision_seq: decision, status, code, output, .. } = *receipt;
         if status == Status::Expired {
             match execution::dispatch(&self.state, decision, at) {

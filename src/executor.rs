@@ -2,7 +2,8 @@
 //!
 //! One thread holds the jobs. A job whose turn has come is *asked for* (the sequencer records `DispatchStarted`, or that it
 //! expired), then *called* once that is durable, then *ended* by its receipt. What is under way is bounded for each kind of
-//! connector, so a slow one holds up only its own kind. An attempt that certainly did nothing may come again: it is asked for
+//! connector, so a slow one holds up only its own kind. What is carried out outside is only asked for: from its dispatch on nothing
+//! of it is here. An attempt that certainly did nothing may come again: it is asked for
 //! anew, like the first.
 //!
 //! **Invariant:** no connector is called before its `DispatchStarted` is durable, and none twice for one.
@@ -76,6 +77,8 @@ pub struct Executor {
     clock: Clock,
     echo: Lane,
     http: Lane,
+    /// Jobs for the outside, until they are dispatched: nobody is called, and nothing is under way here.
+    external: Lane,
     /// Jobs that are asked for again at a time.
     later: BTreeMap<(UnixMicros, Seq), Job>,
     /// How it is to end, and until when it waits for what is tried again.
@@ -105,8 +108,9 @@ impl Executor {
         policy: Option<Arc<Policy>>,
         clock: Clock,
     ) -> Executor {
-        let (echo, http) = (Lane::new(ECHO_MAX), Lane::new(1));
-        Executor { queue, log, reader: None, content, policy, clock, echo, http, later: BTreeMap::new(), ending: None }
+        let (echo, http, external) = (Lane::new(ECHO_MAX), Lane::new(1), Lane::new(ECHO_MAX));
+        let later = BTreeMap::new();
+        Executor { queue, log, reader: None, content, policy, clock, echo, http, external, later, ending: None }
     }
 
     /// The same with so many calls over HTTP under way at once.
@@ -142,7 +146,7 @@ impl Executor {
             }
             self.wake();
             self.pump();
-            telemetry::executions(self.echo.under_way.len() + self.http.under_way.len());
+            telemetry::executions(self.lanes().iter().map(|lane| lane.under_way.len()).sum());
             if self.is_done() {
                 return Ok(());
             }
@@ -171,13 +175,21 @@ impl Executor {
         }
     }
 
+    fn lanes(&self) -> [&Lane; 3] {
+        [&self.echo, &self.http, &self.external]
+    }
+
+    fn lanes_mut(&mut self) -> [&mut Lane; 3] {
+        [&mut self.echo, &mut self.http, &mut self.external]
+    }
+
     fn release(&mut self, decision: Seq) -> Option<Job> {
-        self.echo.under_way.remove(&decision).or_else(|| self.http.under_way.remove(&decision))
+        self.lanes_mut().into_iter().find_map(|lane| lane.under_way.remove(&decision))
     }
 
     fn is_done(&self) -> bool {
-        let idle = [&self.echo, &self.http].iter().all(|lane| lane.under_way.is_empty());
-        let empty = [&self.echo, &self.http].iter().all(|lane| lane.waiting.is_empty());
+        let idle = self.lanes().iter().all(|lane| lane.under_way.is_empty());
+        let empty = self.lanes().iter().all(|lane| lane.waiting.is_empty());
         // What comes again much later is left to the next opening.
         let soon = |end: &UnixMicros| self.later.keys().any(|(until, _)| until <= end);
         match &self.ending {
@@ -187,9 +199,14 @@ impl Executor {
         }
     }
 
+    fn kind(&self, connector: &Name) -> Option<&ConnectorKind> {
+        self.policy.as_ref().and_then(|policy| policy.connector(connector)).map(|connector| &connector.kind)
+    }
+
     fn lane(&mut self, connector: &Name) -> &mut Lane {
-        match self.policy.as_ref().and_then(|policy| policy.connector(connector)).map(|connector| &connector.kind) {
+        match self.kind(connector) {
             Some(ConnectorKind::Http { .. }) => &mut self.http,
+            Some(ConnectorKind::External { .. }) => &mut self.external,
             Some(ConnectorKind::Echo) | None => &mut self.echo,
         }
     }
@@ -199,7 +216,7 @@ impl Executor {
         if matches!(self.ending, Some((Effect::Drain, _))) {
             return;
         }
-        for lane in [&mut self.echo, &mut self.http] {
+        for lane in [&mut self.echo, &mut self.http, &mut self.external] {
             while lane.under_way.len() < lane.under_way_max {
                 let Some(job) = lane.waiting.pop_front() else { break };
                 reached(Stage::Passed);
@@ -212,24 +229,28 @@ impl Executor {
     /// The stages after dispatch. Each ends with a registered code, and every ending becomes a receipt.
     fn call(&mut self, decision: Seq) -> Result<()> {
         let _span = debug_span!("call", decision = decision.0).entered();
-        let jobs = [&mut self.echo, &mut self.http].into_iter().find_map(|lane| lane.under_way.get_mut(&decision));
-        let Some(job) = jobs else {
+        let Some(job) = self.lanes_mut().into_iter().find_map(|lane| lane.under_way.get_mut(&decision)) else {
             warn!(%decision, "a dispatch without its job; it becomes uncertain at the next opening");
             return Ok(());
         };
         reached(Stage::Dispatched);
-        let intent = match job.carried.take() {
+        let (carried, open) = (job.carried.take(), job.open.clone());
+        if matches!(self.kind(&open.connector), Some(ConnectorKind::External { .. })) {
+            // Whoever carries it out reports what became of it, to the writer.
+            drop(self.release(decision));
+            return Ok(());
+        }
+        let intent = match carried {
             Some(Carried { intent, .. }) => intent,
             None => {
                 let reader = match self.reader.take() {
                     Some(reader) => reader,
                     None => Reader::open(&self.log)?,
                 };
-                Box::new(read_intent(self.reader.insert(reader), job.open.intent_seq)?)
+                Box::new(read_intent(self.reader.insert(reader), open.intent_seq)?)
             }
         };
-        let (intent, open) = (intent.value(), job.open.clone());
-        self.call_with(decision, intent, &open);
+        self.call_with(decision, intent.value(), &open);
         Ok(())
     }
 
@@ -253,6 +274,7 @@ impl Executor {
                 let input = conclude(decision, Outcome::Done(args), &shapes.output, &self.content);
                 self.queue.report(input);
             }
+            ConnectorKind::External { .. } => {} // as above
             ConnectorKind::Http { url, timeout_us } => {
                 let call = http::Call { url: url.clone(), timeout_us: *timeout_us, effect, key: open.idempotency_key };
                 let (queue, content) = (Arc::clone(&self.queue), self.content.clone());

@@ -199,6 +199,9 @@ impl Opened {
         let job_bytes = Arc::default();
 
         for (decision, open) in state.open() {
+            if state.is_outside(*decision) {
+                continue; // it goes on, whatever became of this process
+            }
             if open.dispatched_at.is_some() {
                 let ending = Ending {
                     decision: *decision,
@@ -217,7 +220,7 @@ impl Opened {
 
         let content = ContentStore::at(folder.content());
         let policy = state.policy().map(Arc::clone);
-        let executor = Executor::new(Arc::clone(&queue), folder.log(), content, policy, clock.clone());
+        let executor = Executor::new(Arc::clone(&queue), folder.log(), content.clone(), policy, clock.clone());
         let executor = executor.calling(config.connector_calls_max);
         let checkpointer = Checkpointer {
             origin: genesis.origin.clone(),
@@ -242,6 +245,7 @@ impl Opened {
             since_hash,
             job_bytes,
             passed,
+            content,
         };
         let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone() };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {

@@ -1,5 +1,6 @@
 //! Answers questions about what happened, from the views and the log, as JSON that a program can read.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
 use writ_schemas::ids::{Digest, Name, Seq, hex};
 use writ_schemas::intent::Intent;
-use writ_schemas::policy::{Bundle, Requires};
+use writ_schemas::policy::{Bundle, ConnectorKind, Requires};
 use writ_schemas::strict::Refusal;
 
 use crate::error::{Failure, Result};
@@ -29,6 +30,11 @@ use crate::views::Queries;
 
 /// The most waiting intents that are listed at once.
 pub const APPROVALS_MAX: usize = 64;
+/// The most dispatches in one answer.
+const DISPATCHES_MAX: usize = 256;
+
+/// No further one is put into an answer whose documents have this many bytes: 4 MiB.
+const DISPATCHES_BYTES_MAX: usize = 4 << 20;
 
 /// What questions are put to.
 #[derive(Clone)]
@@ -89,7 +95,7 @@ pub fn event(event: &Event) -> Value {
             with(document(&issued.receipt), [("output", issued.output.as_deref().map_or(Value::Null, output))])
         }
         Event::EvidenceRegistered(evidence) => document(evidence),
-        Event::DeadlinePassed(intent) => json!({ "intent": intent }),
+        Event::DeadlinePassed(of) => json!({ "of": of }),
         Event::StateHashed(hash) => json!({ "state_hash": hash }),
         Event::CheckpointSigned(note) => json!({ "note": note }),
         Event::TailCut(cut) => json!({ "segment": cut.segment, "offset": cut.offset, "bytes": cut.bytes }),
@@ -210,6 +216,46 @@ impl Library {
         Ok(json!({ "count": all.len(), "waiting": waiting }))
     }
 
+    /// What was dispatched to somebody outside of a tenant and is not reported, in the order of the decisions: the signed intent, the
+    /// signed decision with its execution intent, and until when the outcome is due. As many as an answer holds, beyond the
+    /// decision `after`.
+    ///
+    /// # Errors
+    /// The log or a view failed.
+    pub fn dispatches(&self, tenant: &Name, connector: &Name, after: Option<Seq>) -> Result<Value> {
+        let log = |seq| self.event(seq);
+        let graph = Graph::new(&self.views.graph, &log);
+        let (mut dispatches, mut bytes, mut complete) = (Vec::new(), 0_usize, true);
+        let mut policies: BTreeMap<Seq, Option<u64>> = BTreeMap::new();
+        for (seq, dispatched) in graph.dispatched(after).map_err(view)? {
+            let Event::DecisionMade(decision) = self.event(seq)? else { continue };
+            let of = |it: &Decision| it.execution.as_ref().is_some_and(|execution| execution.connector == *connector);
+            if decision.value().tenant != *tenant || !of(decision.value()) {
+                continue;
+            }
+            let within = match policies.get(&dispatched.policy) {
+                Some(within) => *within,
+                None => {
+                    let within = within(&self.event(dispatched.policy)?, connector);
+                    policies.insert(dispatched.policy, within);
+                    within
+                }
+            };
+            let Some(within_us) = within else { continue };
+            let Event::IntentAdmitted(admitted) = self.event(decision.value().intent_seq)? else { continue };
+            bytes = bytes.saturating_add(decision.payload().len() + admitted.intent.payload().len());
+            if dispatches.len() >= DISPATCHES_MAX || bytes > DISPATCHES_BYTES_MAX && !dispatches.is_empty() {
+                complete = false;
+                break;
+            }
+            dispatches.push(json!({
+                "decision": document(&decision), "decision_seq": seq, "dispatched_seq": dispatched.dispatch,
+                "due": dispatched.at.plus(within_us), "id": decision.value().id, "intent": document(&admitted.intent),
+            }));
+        }
+        Ok(json!({ "complete": complete, "connector": connector, "dispatches": dispatches, "tenant": tenant }))
+    }
+
     /// What approvers have said of an intent.
     fn answers(&self, graph: &Graph<'_>, intent: Seq) -> Result<Vec<Value>> {
         let answers = graph.answers(intent).map_err(view)?.into_iter().map(|seq| {
@@ -287,6 +333,17 @@ impl Library {
         let case = Graph::new(&self.views.graph, &log).case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         Ok(case.reconciled.or(case.receipts.last().copied()).unwrap_or(case.decision))
+    }
+}
+
+/// How long after its dispatch an outcome may be reported, if the policy that this event puts in force has the connector outside.
+fn within(activated: &Event, connector: &Name) -> Option<u64> {
+    match &activated.act()?.value().statement {
+        Statement::ActivatePolicy { bundle } => match bundle.connectors.get(connector)?.kind {
+            ConnectorKind::External { within_us, .. } => Some(within_us),
+            ConnectorKind::Echo | ConnectorKind::Http { .. } => None,
+        },
+        _ => None,
     }
 }
 

@@ -38,6 +38,7 @@ use writ_schemas::strict::Refusal;
 use crate::checkpoint::NoteSlot;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Failure, Result};
+use crate::executor::content::ContentStore;
 use crate::executor::stage::{Stage, reached};
 use crate::folder::{Folder, KeyRole};
 use crate::progress::Progress;
@@ -47,6 +48,7 @@ use crate::telemetry;
 
 mod batch;
 mod message;
+mod outside;
 
 pub use batch::chain_up;
 use batch::{Batch, Reply, approximate_len, sign_and_encode};
@@ -58,7 +60,7 @@ pub const BATCH_INPUTS_MAX: usize = 1024;
 /// A batch is closed when its payloads reach 4 MiB; with the largest single input it stays below the log's limit.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Inputs from outside wait while this many executions are open, or while intents on their way to the executor hold [`JOB_BYTES_MAX`], so that the
+/// Inputs from outside wait while this many executions are open that are carried out here, or while intents on their way to the executor hold [`JOB_BYTES_MAX`], so that the
 /// memory of jobs is bounded however slow a connector is. Where nothing is carried out, waiting would never end: intents are
 /// refused instead.
 pub const OPEN_MAX: usize = 8192;
@@ -114,6 +116,8 @@ pub struct Sequencer<S> {
     pub job_bytes: Arc<AtomicUsize>,
     /// Whether anybody takes the effects.
     pub passed: Passed,
+    /// Where long outputs are kept.
+    pub content: ContentStore,
 }
 
 /// What the loop of the writer remembers from batch to batch, besides log and state.
@@ -160,7 +164,7 @@ impl<S: Storage + Clone> Sequencer<S> {
     fn takes_from_outside(&self) -> bool {
         match self.passed {
             Passed::CarriedOut => {
-                self.state.open().len() < OPEN_MAX && self.job_bytes.load(Ordering::Relaxed) < JOB_BYTES_MAX
+                self.state.open_inside() < OPEN_MAX && self.job_bytes.load(Ordering::Relaxed) < JOB_BYTES_MAX
             }
             Passed::Waits => true,
         }
@@ -190,9 +194,10 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
         let now = wall.max(last.plus(1));
         let mut batch = Batch::at(now);
-        while let Some(intent) = self.state.due(now).filter(|_| batch.bytes < BATCH_BYTES) {
-            self.record(&mut batch, Event::DeadlinePassed(intent))?;
+        while let Some(of) = self.state.due(now).filter(|_| batch.bytes < BATCH_BYTES) {
+            self.record(&mut batch, Event::DeadlinePassed(of))?;
             self.judge_again(&mut batch)?;
+            self.conclude_told(None, &mut batch)?;
         }
         Ok(batch)
     }
@@ -282,7 +287,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                     let why = format!("{STUCK_MAX} executions wait for the connector of {}", intent.value().action);
                     self.refuse(source, Refusal::new(Code::Overloaded, why), &raw, None, batch)?
                 }
-                Identity::New if self.passed == Passed::Waits && self.state.open().len() >= OPEN_MAX => {
+                Identity::New if self.passed == Passed::Waits && self.state.open_inside() >= OPEN_MAX => {
                     let refusal =
                         Refusal::new(Code::Overloaded, format!("{OPEN_MAX} executions wait for `writ serve`"));
                     self.refuse(source, refusal, &raw, None, batch)?
@@ -382,9 +387,14 @@ impl<S: Storage + Clone> Sequencer<S> {
     fn admit(&mut self, admitted: std::result::Result<Option<Event>, Refusal>, batch: &mut Batch) -> Result<Answer> {
         match admitted {
             Ok(Some(event)) => {
+                let output = match self.keep_output(&event) {
+                    Ok(output) => output,
+                    Err(refusal) => return Ok(Answer::Refused(refusal)),
+                };
                 let seq = self.state.next();
                 self.record(batch, event)?;
                 self.judge_again(batch)?;
+                self.conclude_told(output, batch)?;
                 Ok(Answer::Recorded(seq))
             }
             Ok(None) => Ok(Answer::Already),

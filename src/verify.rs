@@ -399,7 +399,7 @@ impl Audit {
                 return Err(Broken { code: Code::LogTail, seq: None, what }.into());
             }
         }
-        check_content(&self.folder.content())?;
+        ContentStore::at(self.folder.content()).check()?;
         if let Some((_, latest)) = self.wanted.first()
             && latest.size < size
         {
@@ -517,8 +517,11 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
         Event::LedgerOpened(document) => any_signature(document),
         Event::IntentAdmitted(admitted) => any_signature(&admitted.intent),
         Event::EvidenceRegistered(evidence) => any_signature(evidence),
-        // By an approver, whom replay judges: trust is in the state, not in genesis.
+        // By an approver or a reporter, whom replay judges: trust is in the state, not in genesis.
         Event::ApprovalRecorded(act) => any_signature(act),
+        Event::OutcomeReconciled(act) if matches!(act.value().statement, Statement::Report { .. }) => {
+            any_signature(act)
+        }
         Event::DecisionMade(decision) => any_signature(decision),
         Event::ReceiptIssued(issued) => {
             match (&issued.receipt.value().output, &issued.output) {
@@ -571,30 +574,4 @@ fn quorum(act: &Signed<Act>, genesis: &Genesis) -> Result<u64> {
         return Err(unsigned("not signed by a quorum of operators"));
     }
     any_signature(act)
-}
-
-/// Every file of the content store is what its name says, also one that no receipt names.
-fn check_content(content: &Path) -> Result<()> {
-    let io = |e: std::io::Error| Failure::io(content, &e);
-    let folders = match std::fs::read_dir(content) {
-        Ok(folders) => folders,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(io(e)),
-    };
-    for folder in folders {
-        let folder = folder.map_err(io)?;
-        if !folder.file_type().map_err(io)?.is_dir() {
-            continue;
-        }
-        let prefix = folder.file_name().to_string_lossy().into_owned();
-        let mut files: Vec<_> =
-            std::fs::read_dir(folder.path()).map_err(io)?.collect::<std::io::Result<_>>().map_err(io)?;
-        files.sort_by_key(std::fs::DirEntry::file_name);
-        for file in files {
-            let name = format!("{prefix}{}", file.file_name().to_string_lossy());
-            let Some(digest) = writ_schemas::ids::unhex(&name).map(Digest) else { continue };
-            ContentStore::at(content.to_owned()).get(&digest)?;
-        }
-    }
-    Ok(())
 }

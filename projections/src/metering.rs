@@ -2,11 +2,12 @@
 //!
 //! A `PASS` opens an execution, and the receipt that ends it is counted, once, on the day of its signed `ended_at`; a receipt
 //! of an execution that is not open was counted before. `sum` is what receipts charge. An `UNCERTAIN` receipt charges nothing
-//! until operators reconcile it: then it counts on its own line, as what really became of it, with the amount that its
+//! until operators reconcile it, or its outcome is reported late: then it counts on its own line, as what really became of it, with the amount that its
 //! decision had reserved. What spends several units is counted on a line of each; what several budgets count in one unit is
 //! counted once.
 //!
-//! Keys: `d/` decision seq (an open execution) - `r/` digest of an uncertain receipt - `u/` line - `s/` line, block (its
+//! Keys: `d/` decision seq (an open execution) - `r/` digest of an uncertain receipt - `m/` digest of a decision whose outcome was
+//! not reported in time (its receipt) - `u/` line - `s/` line, block (its
 //! receipts among a few consecutive entries).
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use bincode::{Decode, Encode};
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::{Amount, Decision};
 use writ_schemas::dsse::Signed;
+use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
 use writ_schemas::ids::{Digest, Name, Seq};
 use writ_schemas::receipt::{Receipt, Status};
@@ -212,6 +214,10 @@ fn decision_key(seq: Seq) -> Vec<u8> {
     [b"d/".as_slice(), &seq.0.to_be_bytes()].concat()
 }
 
+fn missing_key(decision: &Digest) -> Vec<u8> {
+    [b"m/".as_slice(), &decision.0].concat()
+}
+
 fn receipt_key(digest: &Digest) -> Vec<u8> {
     [b"r/".as_slice(), &digest.0].concat()
 }
@@ -273,6 +279,9 @@ fn count(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Result<(), 
         set_share(&line, seq, share, view)?;
         lines.push((line, reserved));
     }
+    if receipt.code == Code::OutcomeMissing {
+        view.write(missing_key(&receipt.decision_digest), &signed.digest())?;
+    }
     match receipt.status {
         Status::Uncertain => view.write(receipt_key(&signed.digest()), &Uncertain { seq, lines, settled: false }),
         Status::Succeeded | Status::Failed | Status::Expired => Ok(()),
@@ -292,17 +301,23 @@ fn change(
 
 /// Only the first reconciliation of a receipt counts; the kernel lets no second one in, and this view does not depend on it.
 fn reconcile(by: Seq, act: &Signed<Act>, view: &mut View<'_>) -> Result<(), FoldError> {
-    let Statement::Reconcile { receipt, applied } = &act.value().statement else {
-        return Ok(());
+    let known = if let Statement::Report { decision, applied, .. } = &act.value().statement {
+        view.read(&missing_key(decision))?.map(|receipt: Digest| (receipt, *applied))
+    } else if let Statement::Reconcile { receipt, applied } = &act.value().statement {
+        Some((*receipt, *applied))
+    } else {
+        None
     };
-    let key = receipt_key(receipt);
-    let uncertain: Uncertain = view.read(&key)?.ok_or(FoldError::UnknownDocument(*receipt))?;
+    // A report in time is followed by its receipt, which is what counts.
+    let Some((receipt, applied)) = known else { return Ok(()) };
+    let key = receipt_key(&receipt);
+    let uncertain: Uncertain = view.read(&key)?.ok_or(FoldError::UnknownDocument(receipt))?;
     if uncertain.settled {
         return Ok(());
     }
     let Uncertain { seq, lines, .. } = &uncertain;
     for (line, reserved) in lines {
-        let (status, amount) = if *applied { (Status::Succeeded, *reserved) } else { (Status::Failed, 0) };
+        let (status, amount) = if applied { (Status::Succeeded, *reserved) } else { (Status::Failed, 0) };
         change(line, view, |counters| {
             counters.lower(Status::Uncertain)?;
             counters.raise(status)?;

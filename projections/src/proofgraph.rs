@@ -7,15 +7,19 @@
 //! Keys: `n/` block (the nodes of a few consecutive entries, each with its first children) - `c/` parent, run (its further
 //! children) - `i/` tenant, id but for its last letter (cases) - `k/` key (seq of its trust) - `q/` tenant, principal
 //! (sequence) - `e/` digest of an intent that waits for approval - `s/` tenant, session (its last receipt) - `u/` digest (a receipt that waits for its reconciliation) -
-//! `x/policy`, `x/freeze`, `x/checkpoint` (seq of the last one).
+//! `o/` decision seq (what was dispatched, in a ledger with external connectors, and has no receipt) - `x/policy`, `x/freeze`,
+//! `x/checkpoint` (seq of the last one) - `x/external` (seq of the first policy with an external connector) - `x/outcome` (seq of the
+//! last report, or deadline for one).
 
 use bincode::{Decode, Encode};
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::{Answer, Decision, Gate, Verdict};
 use writ_schemas::dsse::Signed;
+use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
-use writ_schemas::ids::{Digest, KeyId, Name, Seq};
+use writ_schemas::ids::{Digest, KeyId, Name, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
+use writ_schemas::policy::ConnectorKind;
 use writ_schemas::receipt::{Receipt, Status};
 
 use crate::projection::{FoldError, Place, Projection, View};
@@ -48,6 +52,11 @@ const FREEZE: &[u8] = b"x/freeze";
 /// The seq of the last checkpoint in the log.
 const CHECKPOINT: &[u8] = b"x/checkpoint";
 
+/// The seq of the first policy that has a connector outside. Without one nothing is kept of dispatches.
+const EXTERNAL: &[u8] = b"x/external";
+/// The seq of the last report of what was open, or deadline for one: a receipt right after it relies on it.
+const OUTCOME: &[u8] = b"x/outcome";
+
 /// Entry 0, which every trust event goes back to.
 const GENESIS: Seq = Seq(0);
 
@@ -62,10 +71,12 @@ impl Projection for ProofGraph {
             Event::IntentAdmitted(admitted) => intent_node(seq, admitted.intent.value(), view),
             Event::DecisionMade(decision) => decision_node(seq, decision.value(), view),
             Event::ReceiptIssued(issued) => receipt_node(seq, &issued.receipt, view),
-            Event::OutcomeReconciled(act) => reconciliation_node(seq, act.value(), view),
+            Event::OutcomeReconciled(act) => reconciliation_node(seq, act, view),
             Event::EvidenceRegistered(evidence) => evidence_node(seq, evidence.signer(), view),
             Event::ApprovalRecorded(act) => approval_node(seq, act, view),
-            Event::DeadlinePassed(intent) => deadline_node(seq, intent, view),
+            Event::DeadlinePassed(of) => deadline_node(seq, of, view),
+            Event::DispatchStarted(decision) => dispatched(*decision, place, view),
+            Event::DispatchRetried(retried) => not_dispatched(retried.decision, view),
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
@@ -76,8 +87,6 @@ impl Projection for ProofGraph {
             Event::CheckpointSigned(_) => checkpoint_node(seq, view),
             Event::RecordRefused(_)
             | Event::SourceAdvanced(_)
-            | Event::DispatchStarted(_)
-            | Event::DispatchRetried(_)
             | Event::StateHashed(_)
             | Event::TailCut(_)
             | Event::SourceGap(_) => Ok(()),
@@ -202,10 +211,43 @@ fn approval_node(seq: Seq, act: &Signed<Act>, view: &mut View<'_>) -> Result<(),
     draft.parent(Relation::SignedBy, trust_of(act.signer(), view)?).place(seq, view)
 }
 
-fn deadline_node(seq: Seq, intent: &Digest, view: &mut View<'_>) -> Result<(), FoldError> {
-    let key = node::waiting_key(intent);
+/// A dispatch that has no receipt. Whether it is outside is in the log: the policy, and the connector of the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Dispatched {
+    /// Its entry.
+    pub dispatch: Seq,
+    /// When that was recorded.
+    pub at: UnixMicros,
+    /// The entry of the policy then in force.
+    pub policy: Seq,
+}
+
+fn dispatched(decision: Seq, place: &Place, view: &mut View<'_>) -> Result<(), FoldError> {
+    if view.get(EXTERNAL)?.is_none() {
+        return Ok(());
+    }
+    match view.read(POLICY)? {
+        Some(policy) => {
+            let dispatched = Dispatched { dispatch: place.seq, at: place.at, policy };
+            view.write(node::dispatched_key(decision), &dispatched)
+        }
+        None => Ok(()),
+    }
+}
+
+fn not_dispatched(decision: Seq, view: &mut View<'_>) -> Result<(), FoldError> {
+    if view.get(EXTERNAL)?.is_some() { view.delete(node::dispatched_key(decision)) } else { Ok(()) }
+}
+
+fn deadline_node(seq: Seq, of: &Digest, view: &mut View<'_>) -> Result<(), FoldError> {
+    let key = node::waiting_key(of);
     let waits: Option<Waits> = view.read(&key)?;
-    let waits = waits.ok_or(FoldError::UnknownDocument(*intent))?;
+    // A decision's outcome was due, unless an intent's approval was: what follows is its receipt.
+    if waits.is_none() && view.get(EXTERNAL)?.is_some() {
+        Draft::new(NodeKind::Attestation).parent(Relation::RootedIn, Some(GENESIS)).place(seq, view)?;
+        return view.write(OUTCOME.to_vec(), &seq);
+    }
+    let waits = waits.ok_or(FoldError::UnknownDocument(*of))?;
     Draft::new(NodeKind::Attestation).parent(Relation::Ends, Some(waits.decision)).place(seq, view)?;
     view.write(key, &Waits { deadline: Some(seq), ..waits })
 }
@@ -277,31 +319,52 @@ fn receipt_node(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Resu
         (Some(previous), None) => return Err(FoldError::UnknownDocument(*previous)),
         (None, _) => None,
     };
+    let told: Option<Seq> = view.read(OUTCOME)?;
     Draft::new(NodeKind::Effect)
         .parent(Relation::AuthorisedBy, Some(receipt.decision_seq))
+        .parent(Relation::ReliesOn, told.filter(|told| told.next() == seq))
         .parent(Relation::Follows, follows)
         .place(seq, view)?;
+    not_dispatched(receipt.decision_seq, view)?;
     if let Some(session) = session {
         view.write(session, &Last { receipt: digest, seq })?;
     }
     if receipt.status == Status::Uncertain {
         let (tenant, id) = (receipt.tenant.clone(), receipt.id.clone());
-        view.write(node::uncertain_key(&digest), &Uncertain { seq, tenant, id })?;
+        let uncertain = Uncertain { seq, tenant, id };
+        view.write(node::uncertain_key(&digest), &uncertain)?;
+        if receipt.code == Code::OutcomeMissing {
+            // A late report names the decision.
+            view.write(node::uncertain_key(&receipt.decision_digest), &uncertain)?;
+        }
     }
     let id = (&receipt.tenant, &receipt.id);
     change_case(id, view, |case| case.decision == receipt.decision_seq, |case| case.receipts.push(seq))
 }
 
-fn reconciliation_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), FoldError> {
+fn reconciliation_node(seq: Seq, act: &Signed<Act>, view: &mut View<'_>) -> Result<(), FoldError> {
     let mut draft = Draft::new(NodeKind::Attestation);
-    if let Statement::Reconcile { receipt: digest, .. } = &act.statement {
-        let uncertain: Option<Uncertain> = view.read(&node::uncertain_key(digest))?;
-        let Uncertain { seq: receipt, tenant, id } = uncertain.ok_or(FoldError::UnknownDocument(*digest))?;
-        draft = draft.parent(Relation::Reconciles, Some(receipt));
-        let of = |case: &Case| case.receipts.contains(&receipt);
-        change_case((&tenant, &id), view, of, |case| case.reconciled = Some(seq))?;
+    if let Statement::Reconcile { receipt, .. } = &act.value().statement {
+        let uncertain: Option<Uncertain> = view.read(&node::uncertain_key(receipt))?;
+        draft = settle(draft, seq, &uncertain.ok_or(FoldError::UnknownDocument(*receipt))?, view)?;
+    }
+    if let Statement::Report { decision, .. } = &act.value().statement {
+        match view.read(&node::uncertain_key(decision))? {
+            Some(late) => draft = settle(draft, seq, &late, view)?,
+            None => view.write(OUTCOME.to_vec(), &seq)?,
+        }
+        let trust = trust_of(act.signer(), view)?;
+        return draft.parent(Relation::SignedBy, trust).place(seq, view);
     }
     draft.parent(Relation::RootedIn, Some(GENESIS)).place(seq, view)
+}
+
+/// What became of an uncertain receipt: a node that says so, and its case.
+fn settle(draft: Draft, seq: Seq, uncertain: &Uncertain, view: &mut View<'_>) -> Result<Draft, FoldError> {
+    let Uncertain { seq: receipt, tenant, id } = uncertain;
+    let of = |case: &Case| case.receipts.contains(receipt);
+    change_case((tenant, id), view, of, |case| case.reconciled = Some(seq))?;
+    Ok(draft.parent(Relation::Reconciles, Some(*receipt)))
 }
 
 fn evidence_node(seq: Seq, signer: Option<KeyId>, view: &mut View<'_>) -> Result<(), FoldError> {
@@ -319,10 +382,17 @@ fn trust_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), FoldError>
         Statement::Freeze { tenant, principal, .. } => (None, Some(freeze_key(tenant.as_ref(), principal.as_ref()))),
         Statement::Thaw { tenant, principal } => (view.read(&freeze_key(tenant.as_ref(), principal.as_ref()))?, None),
         Statement::Reconcile { .. }
+        | Statement::Report { .. }
         | Statement::Approve { .. }
         | Statement::RotateDecisionKey { .. }
         | Statement::BindPartitions { .. } => (None, None),
     };
+    if let Statement::ActivatePolicy { bundle } = &act.statement
+        && bundle.connectors.values().any(|it| matches!(it.kind, ConnectorKind::External { .. }))
+        && view.get(EXTERNAL)?.is_none()
+    {
+        view.write(EXTERNAL.to_vec(), &seq)?;
+    }
     let draft = Draft::new(NodeKind::TrustEvent);
     draft.parent(Relation::Ends, ended).parent(Relation::RootedIn, Some(GENESIS)).place(seq, view)?;
     match found_by {

@@ -1,7 +1,9 @@
 //! Administrative acts: statements by which operators change a ledger's rules. An API key alone never administers.
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::dsse::Document;
 use crate::ids::{Digest, KeyId, LedgerId, Name, UnixMicros};
@@ -90,6 +92,19 @@ pub enum Statement {
     RotateDecisionKey {
         /// The new key.
         key: KeyId,
+    },
+    /// Says what became of an effect that is carried out outside; signed by who carried it out, not by operators.
+    Report {
+        /// Whether the effect happened.
+        applied: bool,
+        /// Why it did not happen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<String>,
+        /// The digest of the decision's signed bytes.
+        decision: Digest,
+        /// What came of it, where it happened. Left out: null.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
     },
     /// Binds the partitions of one Kafka topic to this ledger.
     BindPartitions {

@@ -189,6 +189,8 @@ registry! {
         "the connector's answer did not come or says nothing certain" "find out by the idempotency key, then writ reconcile";
     Interrupted "ERR_INTERRUPTED" Execution Indeterminate 504 1
         "the process ended between dispatch and receipt" "find out by the idempotency key, then writ reconcile";
+    OutcomeMissing "ERR_OUTCOME_MISSING" Execution Indeterminate 504 1
+        "the outcome was not reported in time" "have it reported late, or find out by the idempotency key, then writ reconcile";
     ConnectorContractDrift "ERR_CONNECTOR_CONTRACT_DRIFT" Execution Indeterminate 502 1
         "the connector's output does not have its pinned shape" "compare the output with the schema in the policy bundle";
     OutputNotCanonical "ERR_OUTPUT_NOT_CANONICAL" Execution Indeterminate 502 1
@@ -204,6 +206,10 @@ registry! {
         "no intent with this digest waits for approval" "writ approvals list shows what waits";
     ApproverInvalid "ERR_APPROVER_INVALID" Trust Final 403 1
         "the signer may not answer for this intent, or has answered" "sign with a key in the role that the policy asks, of somebody else than the one who asks";
+    OutcomeUnknown "ERR_OUTCOME_UNKNOWN" Trust Final 404 1
+        "no outcome is awaited of this decision" "writ outcome list shows what is; an outcome is told once";
+    ReporterInvalid "ERR_REPORTER_INVALID" Trust Final 403 1
+        "the signer may not report this outcome" "sign with a key in the role that the connector names";
     ActSigned "ERR_ACT_SIGNED" Trust Final 409 1
         "this key has signed the act already" "hand the file to another operator, or submit it: writ act submit";
     EvidenceInvalid "ERR_EVIDENCE_INVALID" Trust Final 403 1

@@ -66,13 +66,13 @@ kinds! {
     DispatchStarted = 6,
     /// An execution ended.
     ReceiptIssued = 7,
-    /// It became known what became of an uncertain one.
+    /// It became known what became of an uncertain one, or of one that is carried out outside.
     OutcomeReconciled = 8,
     /// Evidence was registered.
     EvidenceRegistered = 9,
     /// An approver answered.
     ApprovalRecorded = 10,
-    /// Nobody may approve an intent any more.
+    /// Nobody may approve an intent any more, or an outcome was not reported in time.
     DeadlinePassed = 11,
     /// A policy bundle came in force.
     PolicyActivated = 12,
@@ -312,13 +312,13 @@ events! {
     DispatchStarted(Seq),
     /// An ending.
     ReceiptIssued(ReceiptIssued),
-    /// What became of an uncertain one, by operators.
+    /// What became of one, by operators or by who carried it out.
     OutcomeReconciled(Signed<Act>),
     /// A statement of evidence.
     EvidenceRegistered(Signed<Evidence>),
     /// What an approver said of an intent that waits.
     ApprovalRecorded(Signed<Act>),
-    /// The digest of an intent that nobody may approve any more.
+    /// The digest of an intent that nobody may approve any more, or of a decision whose outcome was not reported in time.
     DeadlinePassed(Digest),
     /// By operators.
     PolicyActivated(Signed<Act>),

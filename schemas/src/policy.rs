@@ -245,4 +245,11 @@ pub enum ConnectorKind {
         /// How long to wait for the whole answer, in microseconds.
         timeout_us: u64,
     },
+    /// Calls nobody: somebody outside carries the effect out, and reports its outcome.
+    External {
+        /// The role in which a key is trusted that reports.
+        role: Name,
+        /// How long after the dispatch the outcome may be reported, in microseconds.
+        within_us: u64,
+    },
 }

@@ -102,7 +102,13 @@ fn gist(event: &Event) -> String {
             }
             _ => String::new(),
         },
-        Event::DeadlinePassed(intent) => intent.to_string(),
+        Event::OutcomeReconciled(act) => match &act.value().statement {
+            Statement::Report { decision, applied, .. } => {
+                format!("reported: {} {decision}", if *applied { "applied" } else { "not applied" })
+            }
+            _ => format!("act {}", act.digest()),
+        },
+        Event::DeadlinePassed(of) => of.to_string(),
         Event::StateHashed(hash) => hash.to_string(),
         Event::CheckpointSigned(note) => format!("size {}", note.lines().nth(1).unwrap_or_default()),
         Event::SourceAdvanced(positions) => format!("{} partitions", positions.len()),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use writ_log::replace;
 use writ_schemas::errors::Code;
-use writ_schemas::ids::{Digest, hex};
+use writ_schemas::ids::{Digest, hex, unhex};
 
 use crate::error::{Failure, Result};
 
@@ -59,5 +59,35 @@ impl ContentStore {
             _ => Failure::io(&path, &e),
         })?;
         if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(damaged("not what its name says".to_owned())) }
+    }
+
+    /// Holds every file against its name, also one that no receipt names.
+    ///
+    /// # Errors
+    /// As [`ContentStore::get`].
+    pub fn check(&self) -> Result<()> {
+        let root = &self.root;
+        let io = |e: std::io::Error| Failure::io(root, &e);
+        let folders = match std::fs::read_dir(root) {
+            Ok(folders) => folders,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(io(e)),
+        };
+        for folder in folders {
+            let folder = folder.map_err(io)?;
+            if !folder.file_type().map_err(io)?.is_dir() {
+                continue;
+            }
+            let prefix = folder.file_name().to_string_lossy().into_owned();
+            let mut files: Vec<_> =
+                std::fs::read_dir(folder.path()).map_err(io)?.collect::<std::io::Result<_>>().map_err(io)?;
+            files.sort_by_key(std::fs::DirEntry::file_name);
+            for file in files {
+                let name = format!("{prefix}{}", file.file_name().to_string_lossy());
+                let Some(digest) = unhex(&name).map(Digest) else { continue };
+                self.get(&digest)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ use writ_schemas::ids::{Digest, KeyId, UnixMicros};
 use writ_schemas::strict::Refusal;
 
 use crate::escalation;
+use crate::outcome;
 use crate::policy::Policy;
 use crate::state::State;
 
@@ -45,7 +46,7 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
     if *expires_at > now.plus(EXPIRY_AHEAD_MAX) {
         return refuse("the act expires more than 7 days ahead".to_owned());
     }
-    if !matches!(statement, Statement::Approve { .. }) {
+    if !matches!(statement, Statement::Approve { .. } | Statement::Report { .. }) {
         quorum(genesis, act)?;
     }
     let act = act.clone();
@@ -96,6 +97,10 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
             if !state.uncertain.contains_key(receipt) {
                 return Err(Refusal::new(Code::ReceiptUnknown, format!("{receipt} is not an uncertain receipt")));
             }
+            Event::OutcomeReconciled(act)
+        }
+        Statement::Report { .. } => {
+            outcome::admit(state, &act)?;
             Event::OutcomeReconciled(act)
         }
         Statement::BindPartitions { .. } => Event::PartitionsBound(act),

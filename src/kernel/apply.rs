@@ -41,6 +41,9 @@ pub enum Fault {
     /// A `PASS` that authorises nothing, or another verdict that does.
     #[error("a PASS has an execution intent, and nothing else has one")]
     ExecutionIntent,
+    /// What is carried out outside has no receipt that says what was reported, where it must be; or one that nothing asks for.
+    #[error("a report, or a deadline for one, and its receipt are not a pair")]
+    Outcome,
     /// An approval or a deadline without an intent that waits for it.
     #[error("no such intent waits for approval")]
     Approval,
@@ -65,6 +68,7 @@ impl Fault {
             Fault::Place
             | Fault::Genesis
             | Fault::Pair
+            | Fault::Outcome
             | Fault::Approval
             | Fault::Account
             | Fault::Statement
@@ -88,6 +92,9 @@ impl State {
         if self.admitted.is_some() != matches!(event, Event::DecisionMade(_)) {
             return Err(Fault::Pair);
         }
+        if self.ending.is_some() && !matches!(event, Event::ReceiptIssued(_)) {
+            return Err(Fault::Outcome);
+        }
         self.next = seq.next();
         self.last_at = at;
         self.forget(at);
@@ -105,6 +112,7 @@ impl State {
             Event::DispatchStarted(decision) => {
                 let open = self.open.get_mut(decision).filter(|open| open.dispatched_at.is_none());
                 open.ok_or(Fault::Execution)?.dispatched_at = Some(at);
+                self.let_out(*decision, at)?;
             }
             Event::DispatchRetried(retried) => self.retried(at, retried)?,
             Event::ReceiptIssued(issued) => self.concluded(seq, &issued.receipt)?,
@@ -125,7 +133,7 @@ impl State {
                 self.evidence.insert((digest, signer), registered);
             }
             Event::ApprovalRecorded(act) => self.approved(seq, at, act)?,
-            Event::DeadlinePassed(intent) => self.timed_out(at, *intent)?,
+            Event::DeadlinePassed(of) => self.timed_out(at, *of)?,
             Event::PolicyActivated(act)
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
@@ -304,11 +312,15 @@ impl State {
         Ok(())
     }
 
-    fn timed_out(&mut self, at: UnixMicros, intent: Digest) -> Result<(), Fault> {
-        let first = self.deadlines.first().filter(|first| first.0 <= at && first.3 == intent).ok_or(Fault::Approval)?;
+    /// The deadline of an outcome, or of the answer to an intent.
+    fn timed_out(&mut self, at: UnixMicros, of: Digest) -> Result<(), Fault> {
+        let first = self.deadlines.first().filter(|first| first.0 <= at && first.3 == of).ok_or(Fault::Approval)?;
         let first = first.clone();
         self.deadlines.remove(&first);
-        let key = (first.2, intent);
+        if self.not_reported(of).is_some() {
+            return Ok(());
+        }
+        let key = (first.2, of);
         self.escalated.get_mut(&key).ok_or(Fault::Approval)?.passed = true;
         self.await_again(key)
     }
@@ -335,6 +347,9 @@ impl State {
 
     /// An attempt that certainly did nothing: it waits to be dispatched again.
     fn retried(&mut self, at: UnixMicros, retried: &DispatchRetried) -> Result<(), Fault> {
+        if self.is_outside(retried.decision) {
+            return Err(Fault::Outcome);
+        }
         let open = self.open.get_mut(&retried.decision).filter(|open| open.dispatched_at.is_some());
         let open = open.ok_or(Fault::Execution)?;
         let first = open.attempts == 0;
@@ -371,6 +386,7 @@ impl State {
                 self.loads.remove(&open.connector);
             }
         }
+        let missing = self.came_back(&open, receipt, digest)?;
         if let Some(well) = execution::answered_well(receipt.code) {
             self.answered(&open.connector, well, self.last_at);
         }
@@ -380,7 +396,7 @@ impl State {
                 open.reservation.iter().try_for_each(|amount| self.settle(&open.tenant, amount, how))?;
             }
             Status::Uncertain => {
-                let held = Held { tenant: open.tenant.clone(), reservation: open.reservation };
+                let held = Held { tenant: open.tenant.clone(), reservation: open.reservation, missing };
                 self.uncertain.insert(digest, held);
             }
         }
@@ -401,11 +417,21 @@ impl State {
     }
 
     fn reconciled(&mut self, act: &Signed<Act>) -> Result<(), Fault> {
-        let Statement::Reconcile { receipt, applied } = &act.value().statement else { return Err(Fault::Statement) };
-        let held = self.uncertain.remove(receipt).ok_or(Fault::Execution)?;
-        let settlement = if *applied { Settlement::Commit } else { Settlement::Release };
-        held.reservation.iter().try_for_each(|amount| self.settle(&held.tenant, amount, settlement))?;
+        if let Statement::Reconcile { receipt, applied } = &act.value().statement {
+            self.settled(*receipt, *applied)?;
+        } else {
+            self.reported(&act.value().statement)?;
+        }
         self.remember(act);
+        Ok(())
+    }
+
+    /// It became known what became of an uncertain receipt.
+    pub(crate) fn settled(&mut self, receipt: Digest, applied: bool) -> Result<(), Fault> {
+        let held = self.uncertain.remove(&receipt).ok_or(Fault::Execution)?;
+        let settlement = if applied { Settlement::Commit } else { Settlement::Release };
+        held.reservation.iter().try_for_each(|amount| self.settle(&held.tenant, amount, settlement))?;
+        held.missing.map(|decision| self.missing.remove(&decision));
         Ok(())
     }
 

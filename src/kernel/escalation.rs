@@ -139,10 +139,11 @@ impl State {
         self.escalated.range(first..=last).map(|_| 1).sum()
     }
 
-    /// The intent whose deadline must be recorded next, if one has passed by `now`. In the order of (deadline, seq).
+    /// The intent, or the decision of what is outside, whose deadline must be recorded next, if one has passed by `now`. In the order
+    /// of (deadline, seq).
     #[must_use]
     pub fn due(&self, now: UnixMicros) -> Option<Digest> {
-        self.deadlines.first().filter(|(deadline, ..)| *deadline <= now).map(|(.., intent)| *intent)
+        self.deadlines.first().filter(|(deadline, ..)| *deadline <= now).map(|(.., of)| *of)
     }
 
     /// The intents that wait for approval.

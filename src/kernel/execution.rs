@@ -40,6 +40,7 @@ pub fn dispatch(state: &State, decision: Seq, now: UnixMicros) -> Result<Dispatc
         Dispatch::Expire(Code::WindowClosed)
     } else {
         let until = state.failing.get(&open.connector).map_or(UnixMicros(0), |failing| failing.until).max(open.due);
+        let until = until.max(state.room_outside(open, now));
         if until > now { Dispatch::Wait(until.min(open.not_after)) } else { Dispatch::Start }
     })
 }
@@ -49,6 +50,9 @@ pub fn dispatch(state: &State, decision: Seq, now: UnixMicros) -> Result<Dispatc
 #[must_use]
 pub fn retry(state: &State, decision: Seq, because: &str, now: UnixMicros) -> Option<DispatchRetried> {
     let open = state.open.get(&decision).filter(|open| open.dispatched_at.is_some())?;
+    if state.is_outside(decision) {
+        return None;
+    }
     let retry = state.policy.as_ref()?.connector(&open.connector)?.retry.as_ref()?;
     let attempts = open.attempts.saturating_add(1);
     let due = now.plus(backoff(retry, open.decision, attempts));
@@ -70,12 +74,12 @@ fn backoff(retry: &Retry, decision: Digest, attempts: u32) -> u64 {
 /// What an ending says of its connector: that it answers, that it does not, or nothing.
 pub(crate) fn answered_well(code: Code) -> Option<bool> {
     let well = [Code::Ok, Code::ConnectorContractDrift, Code::ConnectorRefused, Code::OutputNotCanonical];
-    let ill = [Code::ConnectorUnavailable, Code::ConnectorUncertain];
+    let ill = [Code::ConnectorUnavailable, Code::ConnectorUncertain, Code::OutcomeMissing];
     if well.contains(&code) { Some(true) } else { ill.contains(&code).then_some(false) }
 }
 
 /// A text for people, as short and tame as all that is kept of others.
-fn bounded(because: &str) -> String {
+pub(crate) fn bounded(because: &str) -> String {
     Refusal::new(Code::Ok, because).detail
 }
 
@@ -97,7 +101,7 @@ pub struct Ending {
 /// Every way in which an execution ends, and whether it has an output: what the executor may report, and what replay takes
 /// for possible.
 #[rustfmt::skip] // A table is read by columns.
-const ENDINGS: [(Status, Code, bool); 13] = [
+const ENDINGS: [(Status, Code, bool); 14] = [
     (Status::Succeeded, Code::Ok,                     true),
     (Status::Failed,    Code::ConnectorContractDrift, true),
     (Status::Failed,    Code::ConnectorRefused,       false),
@@ -108,12 +112,20 @@ const ENDINGS: [(Status, Code, bool); 13] = [
     (Status::Uncertain, Code::OutputNotCanonical,     false),
     (Status::Uncertain, Code::ContentIntegrity,       false),
     (Status::Uncertain, Code::Interrupted,            false),
+    (Status::Uncertain, Code::OutcomeMissing,         false),
     (Status::Expired,   Code::Frozen,                 false),
     (Status::Expired,   Code::KeyRevoked,             false),
     (Status::Expired,   Code::WindowClosed,           false),
 ];
 
 impl Ending {
+    /// What a receipt says of it.
+    #[must_use]
+    pub fn of(receipt: &Receipt) -> Ending {
+        let Receipt { decision_seq: decision, status, code, output, because, .. } = receipt;
+        Ending { decision: *decision, status: *status, code: *code, output: *output, because: because.clone() }
+    }
+
     /// Whether an execution can end like this.
     #[must_use]
     pub fn is_possible(&self) -> bool {
@@ -138,6 +150,13 @@ pub fn conclude(state: &State, ledger: LedgerId, ending: &Ending, now: UnixMicro
         let with = if ending.output.is_some() { "with" } else { "without" };
         let what = format!("nothing ends {} {} {with} an output", ending.status.as_str(), ending.code);
         return Err(Refusal::new(Code::DispatchRefused, what));
+    }
+    let told = state.ending();
+    if (told.is_some() || state.is_outside(ending.decision)) && told != Some(ending) {
+        return Err(Refusal::new(
+            Code::DispatchRefused,
+            "what is carried out outside ends as its report says, or its deadline",
+        ));
     }
     let session = open.session.clone();
     let before = session.as_ref().and_then(|session| state.sessions.get(&(open.tenant.clone(), session.clone())));

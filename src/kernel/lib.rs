@@ -11,6 +11,7 @@
 //! - [`soundness`]: what is wrong with a requirement before anything is shown
 //! - [`temporal`], [`budget`], [`escalation`]: the gates that remember: when and how often, how much, who was asked
 //! - [`execution`]: whether a decision may be dispatched, and the receipt of an ending
+//! - [`outcome`]: what is carried out outside, and who reports what became of it
 //! - [`admission`]: whether an administrative act or a piece of evidence becomes an event
 //! - [`apply`]: the only place where state changes
 //!
@@ -30,5 +31,6 @@ pub mod temporal;
 pub mod budget;
 pub mod escalation;
 pub mod execution;
+pub mod outcome;
 pub mod admission;
 pub mod apply;

@@ -17,6 +17,7 @@ use writ_schemas::strict::Refusal;
 use crate::budget;
 use crate::escalation;
 use crate::expression::{Expression, Expressions};
+use crate::outcome;
 use crate::requirement::{self, Asks};
 use crate::shape::{Shape, Shapes};
 use crate::soundness;
@@ -177,6 +178,7 @@ fn check_connector(connector: &Connector) -> Result<(), &'static str> {
             }
             Ok(())
         }
+        ConnectorKind::External { within_us, .. } => outcome::check(connector, *within_us),
     }
 }
 

@@ -20,6 +20,8 @@ use writ_schemas::intent::Intent;
 use writ_schemas::several::Several;
 
 use crate::budget::{AccountKey, Accounts};
+use crate::execution::Ending;
+use crate::outcome::{Missing, Outside};
 use crate::policy::Policy;
 use crate::temporal::Pace;
 
@@ -46,10 +48,17 @@ pub struct State {
     pub(crate) paces: BTreeMap<(Name, Name, Name), Pace>,
     /// By tenant and the digest of the intent.
     pub(crate) escalated: BTreeMap<(Name, Digest), Escalated>,
-    /// When what waits was to be answered: (deadline, seq of the intent, tenant, intent). Says nothing that `escalated` does not.
+    /// When what waits was to be answered: (deadline, seq of the intent, tenant, intent); and what is outside, reported: (due, seq of
+    /// the decision, tenant, decision). Says nothing that `escalated` and `outside` do not.
     pub(crate) deadlines: BTreeSet<(UnixMicros, Seq, Name, Digest)>,
     pub(crate) open: BTreeMap<Seq, Open>,
+    /// What of it was dispatched to the outside, by the digest of the decision.
+    pub(crate) outside: BTreeMap<Digest, Outside>,
     pub(crate) uncertain: BTreeMap<Digest, Held>,
+    /// What of it can still be reported, by the digest of the decision.
+    pub(crate) missing: BTreeMap<Digest, Missing>,
+    /// How the execution ends whose receipt must come next. Not hashed: no hash can come between.
+    pub(crate) ending: Option<Ending>,
     /// Connectors that have been failing, by name.
     pub(crate) failing: BTreeMap<Name, Failing>,
     /// What is open, by connector. Says nothing that `open` does not.
@@ -180,6 +189,8 @@ impl Encode for Open {
 pub(crate) struct Held {
     pub(crate) tenant: Name,
     pub(crate) reservation: Several<Amount>,
+    /// The decision, if its outcome can still be reported: `missing` says so, and its hash.
+    pub(crate) missing: Option<Digest>,
 }
 
 impl Encode for Held {
@@ -437,6 +448,8 @@ impl State {
             4_u8 self.escalated;
             5_u8 self.failing;
             6_u8 self.decision_key.as_slice();
+            7_u8 self.outside;
+            8_u8 self.missing;
         }
         Digest(*hasher.finalize().as_bytes())
     }

@@ -112,7 +112,7 @@ fn silence_is_a_refusal_when_the_deadline_passes() {
     let log = writ(["log", "show", "--json", "--data", desk.0.data()]).ended(0).lines();
     let passed: Vec<&Value> = log.iter().filter(|entry| entry["kind"] == "DeadlinePassed").collect();
     assert_eq!(passed.len(), 2);
-    assert_eq!(passed[0]["event"]["intent"], desk.decision("1")["intent_digest"], "in the order of their intents");
+    assert_eq!(passed[0]["event"]["of"], desk.decision("1")["intent_digest"], "in the order of their intents");
     desk.holds();
 }
 

@@ -74,8 +74,8 @@ impl Forger {
                 let mut mended = act.value().clone();
                 if let Statement::Reconcile { receipt, .. } = &mut mended.statement {
                     *receipt = self.now(*receipt);
+                    *act = sign(mended, &self.operator);
                 }
-                *act = sign(mended, &self.operator);
             }
             Event::StateHashed(hash) if !self.faulted => *hash = self.state.hash(),
             Event::CheckpointSigned(note) => {
@@ -207,7 +207,7 @@ fn digest_of(event: &Event) -> Option<Digest> {
 }
 
 /// A forgery that sets fields of one document, and by which fields replay must name it.
-struct Forgery {
+pub(crate) struct Forgery {
     story: &'static str,
     kind: EventKind,
     id: &'static str,
@@ -216,7 +216,7 @@ struct Forgery {
     named: Option<&'static [&'static str]>,
 }
 
-fn forgery(
+pub(crate) fn forgery(
     story: &'static str,
     kind: EventKind,
     id: &'static str,
@@ -336,7 +336,7 @@ fn execution_of(kept: &Kept, id: &str) -> Value {
     decisions.find(|decision| decision["id"] == id).expect("a decision")["execution"].clone()
 }
 
-fn check(closed: &Kept, it: &Forgery) {
+pub(crate) fn check(closed: &Kept, it: &Forgery) {
     let story = it.story;
     let (forged, seq) = forge(closed, it.kind, it.id, &it.fields);
     let mut expected: Vec<&str> = match it.named {

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use writ::checkpoint::NoteSlot;
 use writ::clock::Clock;
 use writ::error::Failure;
+use writ::executor::content::ContentStore;
 use writ::progress::Progress;
 use writ::queue::Queue;
 use writ::sequencer::{Answer, Effect, Input, Passed, Sequencer, Submission, Submitted};
@@ -301,6 +302,7 @@ fn write<S: Storage + Clone>(
             since_hash: 32,
             job_bytes: Arc::default(),
             passed: Passed::CarriedOut,
+            content: ContentStore::at("nowhere".into()),
         };
         sequencer.run()
     });

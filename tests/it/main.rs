@@ -25,6 +25,8 @@ mod escalation;
 mod shop;
 mod execution;
 mod killed;
+mod external;
+mod misreported;
 mod rotation;
 mod planted;
 mod service;

@@ -108,6 +108,7 @@ impl Model {
             // It asks nobody.
             Statement::ActivatePolicy { .. }
             | Statement::Approve { .. }
+            | Statement::Report { .. }
             | Statement::RotateDecisionKey { .. }
             | Statement::BindPartitions { .. } => {}
         }

@@ -19,7 +19,7 @@ use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{Digest, Lamport, LedgerId, Name, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
-use writ_schemas::policy::{Bundle, GateModes, Mode};
+use writ_schemas::policy::{Bundle, Connector, ConnectorKind, GateModes, Mode};
 use writ_schemas::receipt::{Receipt, Status};
 use writ_schemas::strict::Refusal;
 
@@ -164,6 +164,13 @@ impl Writer {
     }
 
     pub(crate) fn activate(&mut self, policy: &str) -> Seq {
+        self.activate_with(policy, None)
+    }
+
+    /// Puts a policy in force, under which the one connector is what it says.
+    fn activate_with(&mut self, policy: &str, echo: Option<ConnectorKind>) -> Seq {
+        let connector =
+            |kind| Connector { kind, input_schema: None, output_schema: json!({}), retry: None, breaker: None };
         let gates = GateModes {
             temporal: Mode::Enforced,
             proof: Mode::Enforced,
@@ -176,7 +183,7 @@ impl Writer {
             rules: Vec::new(),
             requirements: Default::default(),
             budgets: Default::default(),
-            connectors: Default::default(),
+            connectors: echo.into_iter().map(|kind| (name("echo"), connector(kind))).collect(),
         };
         self.policy = Digest::of(policy.as_bytes());
         let act = self.act(Statement::ActivatePolicy { bundle });
@@ -325,6 +332,59 @@ impl Writer {
             self.append(Event::DispatchStarted(decision_seq));
         }
         self.wait(1_000);
+        let code = match run.status {
+            Status::Succeeded => Code::Ok,
+            Status::Expired => Code::WindowClosed,
+            Status::Failed | Status::Uncertain => Code::ContentIntegrity,
+        };
+        self.receipt(run, &intent, (decision_seq, decision.digest()), dispatched_at, code)
+    }
+
+    /// An execution that is carried out outside, where the policy in force says so. What `run` says of it is reported in time, as
+    /// happened or not; or it is missed, and may be reported `late`.
+    pub(crate) fn outside(&mut self, run: &Run<'_>, late: Option<bool>) -> (Seq, Digest) {
+        let (intent_seq, intent) = self.intent(run.agent, run.action, run.evidence);
+        let decision = self.decision(intent_seq, &intent, Code::Ok, Facts::default(), &run.spends);
+        let (digest, decision_seq) = (decision.digest(), self.append(Event::DecisionMade(decision)));
+        self.append(Event::DispatchStarted(decision_seq));
+        let dispatched_at = Some(self.now);
+        self.wait(HOUR);
+        let report = |writer: &mut Writer, applied: bool| {
+            let because = (!applied).then(|| "no".to_owned());
+            let act = writer.act(Statement::Report { applied, because, decision: digest, output: None });
+            let act = sign(act.value().clone(), &writer.agents[2].key);
+            writer.append(Event::OutcomeReconciled(act));
+        };
+        let code = match run.status {
+            Status::Succeeded => Code::Ok,
+            Status::Failed => Code::ConnectorRefused,
+            Status::Uncertain | Status::Expired => Code::OutcomeMissing,
+        };
+        match code {
+            Code::OutcomeMissing => drop(self.append(Event::DeadlinePassed(digest))),
+            _ => report(self, code == Code::Ok),
+        }
+        let receipt = self.receipt(run, &intent, (decision_seq, digest), dispatched_at, code);
+        if let Some(applied) = late.filter(|_| code == Code::OutcomeMissing) {
+            self.wait(1_000);
+            report(self, applied);
+        }
+        (decision_seq, receipt)
+    }
+
+    /// Puts a policy in force that has the connector outside.
+    pub(crate) fn activate_outside(&mut self) -> Seq {
+        self.activate_with("outside", Some(ConnectorKind::External { role: name("approver"), within_us: HOUR }))
+    }
+
+    fn receipt(
+        &mut self,
+        run: &Run<'_>,
+        intent: &Signed<Intent>,
+        (decision_seq, decision_digest): (Seq, Digest),
+        dispatched_at: Option<UnixMicros>,
+        code: Code,
+    ) -> Digest {
         let (value, agent) = (intent.value(), &mut self.agents[run.agent]);
         agent.lamport += 1;
         let receipt = Receipt {
@@ -335,15 +395,11 @@ impl Writer {
             action: value.action.clone(),
             because: None,
             decision_seq,
-            decision_digest: decision.digest(),
+            decision_digest,
             effect_digest: Digest::of(&value.effect().expect("effect")),
             connector: name("echo"),
             status: run.status,
-            code: match run.status {
-                Status::Succeeded => Code::Ok,
-                Status::Expired => Code::WindowClosed,
-                Status::Failed | Status::Uncertain => Code::ContentIntegrity,
-            },
+            code,
             output: None,
             usage: run.spends.iter().filter(|_| run.status == Status::Succeeded).cloned().collect(),
             session: value.session.clone(),
@@ -431,6 +487,18 @@ pub(crate) fn random(seed: u64, steps: usize) -> Vec<Entry> {
                 writer.trust(agent);
             }
             8 => drop(writer.activate(&format!("policy-{step}"))),
+            11 => {
+                writer.activate_outside();
+                let statuses = [Status::Succeeded, Status::Failed, Status::Uncertain, Status::Uncertain];
+                let status = statuses[usize::try_from(dice.roll(4)).expect("small")];
+                let late = [None, Some(true), Some(false)][usize::try_from(dice.roll(3)).expect("small")];
+                let run =
+                    Run { agent: 0, action: "refund", spends: vec![cents(dice.roll(500))], status, evidence: &[] };
+                let (_, receipt) = writer.outside(&run, late);
+                if status == Status::Uncertain && late.is_none() {
+                    open.push(receipt);
+                }
+            }
             9 => {
                 let next = Position { partition: partition.clone(), next: dice.roll(99) };
                 writer.append(Event::SourceAdvanced(vec![next]));

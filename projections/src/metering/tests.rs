@@ -163,12 +163,14 @@ fn lines_as_json() {
 /// Counts the receipts of a log without the view: the auditor's way.
 fn recount(log: &[Entry]) -> BTreeMap<(String, String), (u64, u64, u64, u64)> {
     let events: Vec<Event> = log.iter().map(|entry| entry.event().expect("event")).collect();
+    // By the digest of a receipt, or by that of the decision of a receipt for want of a report.
     let mut outcome = BTreeMap::new();
     for event in &events {
-        if let Event::OutcomeReconciled(act) = event
-            && let Statement::Reconcile { receipt, applied } = act.value().statement
-        {
-            outcome.insert(receipt, applied);
+        let Event::OutcomeReconciled(act) = event else { continue };
+        match &act.value().statement {
+            Statement::Reconcile { receipt, applied } => drop(outcome.insert(*receipt, *applied)),
+            Statement::Report { decision, applied, .. } => drop(outcome.insert(*decision, *applied)),
+            other => panic!("{other:?}"),
         }
     }
     let mut totals = BTreeMap::new();
@@ -183,7 +185,8 @@ fn recount(log: &[Entry]) -> BTreeMap<(String, String), (u64, u64, u64, u64)> {
             };
             decision.value().execution.as_ref()?.reservation.first().map(|amount| amount.amount)
         };
-        match (receipt.status, outcome.get(&issued.receipt.digest())) {
+        let told = outcome.get(&issued.receipt.digest()).or(outcome.get(&receipt.decision_digest));
+        match (receipt.status, told) {
             (Status::Succeeded, _) => {
                 *count += 1;
                 *sum += receipt.usage.first().map_or(0, |amount| amount.amount);

@@ -85,6 +85,7 @@ impl Words {
                     | Statement::Approve { .. }
                     | Statement::RotateDecisionKey { .. }
                     | Statement::Reconcile { .. }
+                    | Statement::Report { .. }
                     | Statement::BindPartitions { .. } => None,
                 };
                 Words { tenant, ..only(act(value)) }
@@ -155,6 +156,10 @@ fn act(act: &Act) -> String {
         Statement::Approve { granted: false, reason, .. } => format!("refused: {}", free_text(reason)),
         Statement::Reconcile { applied: true, .. } => "reconciled: applied".to_owned(),
         Statement::Reconcile { applied: false, .. } => "reconciled: not applied".to_owned(),
+        Statement::Report { applied: true, .. } => "reported: applied".to_owned(),
+        Statement::Report { applied: false, because, .. } => {
+            format!("reported: not applied: {}", free_text(because.as_deref().unwrap_or_default()))
+        }
         Statement::BindPartitions { topic, partitions, .. } => {
             format!("{partitions} partitions of {} bound", free_text(topic))
         }

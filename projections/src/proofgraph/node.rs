@@ -171,6 +171,20 @@ pub(crate) fn uncertain_key(receipt: &Digest) -> Vec<u8> {
     [b"u/".as_slice(), &receipt.0].concat()
 }
 
+/// Where dispatches without a receipt lie.
+pub(crate) const DISPATCHED: &[u8] = b"o/";
+
+/// Where the dispatch of a decision lies.
+pub(crate) fn dispatched_key(decision: Seq) -> Vec<u8> {
+    [DISPATCHED, &decision.0.to_be_bytes()].concat()
+}
+
+/// The decision of such a key.
+pub(crate) fn decision_of(key: &[u8]) -> Option<Seq> {
+    let (seq, rest) = key.strip_prefix(DISPATCHED)?.split_first_chunk::<8>()?;
+    rest.is_empty().then(|| Seq(u64::from_be_bytes(*seq)))
+}
+
 /// Where intents lie that wait for approval.
 pub(crate) const WAITING: &[u8] = b"e/";
 

@@ -7,12 +7,12 @@ use writ_schemas::event::Event;
 use writ_schemas::ids::{Name, Seq};
 use writ_schemas::strict::Refusal;
 
-use super::Waits;
 use super::block::{self, Block};
 use super::case::{Case, Cases};
 use super::label::Words;
 use super::node::{self, Node, NodeKind, Parent, Placed, Relation};
 use super::tree::Tree;
+use super::{Dispatched, Waits};
 use crate::store::Store;
 use crate::value::{self, ReadError};
 
@@ -136,6 +136,21 @@ impl<'a> Graph<'a> {
             }
         }
         Ok(answers)
+    }
+
+    /// What was dispatched and has no receipt, by the decision, beyond `after`: all of it that may be outside.
+    ///
+    /// # Errors
+    /// The view did not answer.
+    pub fn dispatched(&self, after: Option<Seq>) -> Result<Vec<(Seq, Dispatched)>, ReadError> {
+        let mut found = Vec::new();
+        for pair in self.store.scan(node::DISPATCHED) {
+            let (key, bytes) = pair?;
+            if let Some(seq) = node::decision_of(&key).filter(|seq| after.is_none_or(|after| *seq > after)) {
+                found.push((seq, value::from_bytes(&bytes)?));
+            }
+        }
+        Ok(found)
     }
 
     /// The node and everything that it stands on; `None` if the entry is no node.

@@ -9,7 +9,7 @@ use writ_schemas::ids::{Digest, Seq};
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
 
-use super::{Graph, Limits, NodeKind, ProofGraph, Relation, Standing};
+use super::{Graph, Limits, NodeKind, Parent, ProofGraph, Relation, Standing};
 use crate::conformance::ledger::{self, Run, Writer, cents, name};
 use crate::follower::Follower;
 use crate::store::MemoryStore;
@@ -241,4 +241,47 @@ proptest! {
             }
         }
     }
+}
+
+fn stands(graph: &Graph<'_>, node: Seq, on: Seq, relation: Relation) -> bool {
+    graph.node(node).expect("reads").expect("a node").parents.contains(&Parent { seq: on, relation })
+}
+
+/// What is dispatched in a ledger with a connector outside is found until it has its receipt; the receipt stands on what was
+/// reported, and a late report on the receipt.
+#[test]
+fn a_receipt_stands_on_the_report_before_it() {
+    let mut writer = Writer::new(7);
+    let run = |status| Run { agent: 0, action: "mail", spends: vec![], status, evidence: &[] };
+    writer.run(&run(Status::Succeeded));
+    let dispatched = |writer: &Writer, at: usize| {
+        let log = &writer.entries[..at];
+        let (store, events) = (graph_of(log), events(log));
+        Graph::new(&store, &events).dispatched(None).expect("reads")
+    };
+    let all = |writer: &Writer| (1..=writer.entries.len()).map(|at| dispatched(writer, at).len()).max();
+    assert_eq!(all(&writer), Some(0), "nothing is outside");
+    let policy = writer.activate_outside();
+    let (decision, _) = writer.outside(&run(Status::Succeeded), None);
+    let dispatch = decision.next();
+    let found = dispatched(&writer, usize::try_from(dispatch.0).expect("small") + 1);
+    let [(seq, found)] = found[..] else { panic!("{found:?}") };
+    assert_eq!((seq, found.dispatch, found.policy), (decision, dispatch, policy));
+    let log = writer.entries.clone();
+    let (store, all) = (graph_of(&log), events(&log));
+    let graph = Graph::new(&store, &all);
+    assert_eq!(graph.dispatched(None).expect("reads"), []);
+    let (report, receipt) = (dispatch.next(), dispatch.next().next());
+    assert!(stands(&graph, receipt, report, Relation::ReliesOn));
+
+    let (missed, _) = writer.outside(&run(Status::Uncertain), Some(true));
+    let log = writer.entries.clone();
+    let (store, all) = (graph_of(&log), events(&log));
+    let graph = Graph::new(&store, &all);
+    let deadline = missed.next().next();
+    let (receipt, late) = (deadline.next(), deadline.next().next());
+    assert!(stands(&graph, receipt, deadline, Relation::ReliesOn));
+    assert!(stands(&graph, late, receipt, Relation::Reconciles));
+    assert!(!stands(&graph, receipt, report, Relation::ReliesOn), "only on the one before it");
+    assert_eq!(graph.dispatched(None).expect("reads"), []);
 }

@@ -234,6 +234,7 @@ fn difference(kind: &str, mutant: &Mutant, schema_accepts: bool) -> Option<Diffe
             "policy" | "act" if place.contains("/output_schema") || place.contains("/input_schema") => {
                 Some(Difference::FreeNumber)
             }
+            "act" if place.starts_with("/statement/output") => Some(Difference::FreeNumber),
             "decision" | "receipt" if place == "/code" => Some(Difference::CodeList),
             "decision" | "act" if place.contains("/roles") => Some(Difference::SortedSet),
             _ => None,

@@ -64,6 +64,11 @@ fn words(statement: &Statement) -> String {
             let said = if *granted { "is granted" } else { "is refused" };
             format!("what the intent {intent} asks {said}, because {reason:?}")
         }
+        Statement::Report { applied, because, decision, .. } => {
+            let applied = if *applied { "did happen" } else { "did not happen" };
+            let because = because.as_ref().map(|why| format!(", because {why:?}")).unwrap_or_default();
+            format!("the effect of the decision {decision} {applied}{because}")
+        }
         Statement::Reconcile { receipt, applied } => {
             let applied = if *applied { "did happen" } else { "did not happen" };
             format!("the effect of the uncertain receipt {receipt} {applied}")
