@@ -60,7 +60,7 @@ const REACHED: &[(Code, &str)] = &[
     (Code::ConnectorUnavailable,   "execution.rs: attempts_end_and_what_never_happened_costs_nothing"),
     (Code::ConnectorUncertain,     "what_is_uncertain_and_happened.txt"),
     (Code::Interrupted,            "a_kill_between_call_and_answer.txt"),
-    (Code::OutcomeMissing,         "external.rs: what_is_not_reported_in_time_is_uncertain_until_somebody_says"),
+    (Code::OutcomeMissing,         "external.rs: a_deadline_passes_while_nobody_serves"),
     (Code::ConnectorContractDrift, "drift_is_charged.txt"),
     (Code::OutputNotCanonical,     "audit.rs: an_output_without_a_canonical_form_is_uncertain_and_has_a_signed_receipt"),
     (Code::ContentIntegrity,       "audit.rs: a_violation_of_the_content_store_is_an_error"),

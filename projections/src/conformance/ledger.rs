@@ -360,9 +360,10 @@ impl Writer {
             Status::Failed => Code::ConnectorRefused,
             Status::Uncertain | Status::Expired => Code::OutcomeMissing,
         };
-        match code {
-            Code::OutcomeMissing => drop(self.append(Event::DeadlinePassed(digest))),
-            _ => report(self, code == Code::Ok),
+        if code == Code::OutcomeMissing {
+            self.append(Event::DeadlinePassed(digest));
+        } else {
+            report(self, code == Code::Ok);
         }
         let receipt = self.receipt(run, &intent, (decision_seq, digest), dispatched_at, code);
         if let Some(applied) = late.filter(|_| code == Code::OutcomeMissing) {
@@ -484,6 +485,8 @@ pub(crate) fn random(seed: u64, steps: usize) -> Vec<Entry> {
             7 => {
                 let agent = usize::try_from(dice.roll(3)).expect("small");
                 writer.revoke(agent);
+                let rotate = writer.act(Statement::RotateDecisionKey { key: writer.agents[agent].key.id() });
+                writer.append(Event::LedgerKeyRotated(rotate));
                 writer.trust(agent);
             }
             8 => drop(writer.activate(&format!("policy-{step}"))),
