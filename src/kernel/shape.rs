@@ -111,7 +111,7 @@ mod tests {
             (json!({"properties": {"a": {"$ref": "#"}}}), "references are not taken"),
             (json!({"anyOf": [{"$dynamicRef": "#x"}]}), "references are not taken"),
             (json!({"type": "objekt"}), "objekt"),
-            (json!({"pattern": "(a"}), "pattern"),
+            (json!({"pattern": "(a"}), "regex"),
         ] {
             let refused = Shape::compile(&schema).expect_err("no schema");
             assert!(refused.contains(why), "{schema}: {refused}");

@@ -333,7 +333,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut refuse = |now: u64| {
             climb(&mut pace, &ladder, UnixMicros(now));
-            (pace.cooling_until.0, pace.ends_at.0)
+            (pace.cooling_until.0, pace.in_a_row_until.0)
         };
         assert_eq!(refuse(1000), (0, 1100), "one is none; forgotten after the longest pause");
         assert_eq!(refuse(1001), (1011, 1111), "the second begins the first pause");
