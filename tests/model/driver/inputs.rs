@@ -19,8 +19,9 @@ const WEEK: u64 = 7 * DAY;
 /// The farthest that evidence may.
 const MONTH: u64 = 30 * DAY;
 
-/// How a run begins: some time before a month ends, so that all windows end soon.
-const START: u64 = 1_769_903_000_000_000;
+/// How a run begins: some time before a month ends, so that all windows end soon; or just after that, so that for an hour all
+/// windows begin together.
+const STARTS: [u64; 2] = [1_769_903_000_000_000, 1_769_904_000_000_000];
 
 /// A run with the dice of a seed, and what producers and people remember of what they sent, whatever the ledger lost.
 pub(crate) struct Run {
@@ -36,7 +37,7 @@ impl Run {
     /// A ledger with keys, and mostly with a policy.
     pub(crate) fn begin(seed: u64) -> Result<Run> {
         let mut dice = Dice::new(seed);
-        let start = START + dice.below(900) * SECOND;
+        let start = dice.of(&STARTS) + dice.below(900) * SECOND;
         let play = Play::opened(start)?;
         let mut run = Run { play, dice, intents: Vec::new(), evidence: Vec::new(), acts: Vec::new(), made: 0 };
         run.play.begin(start + 1)?;
