@@ -1,9 +1,7 @@
 //! What went wrong once and must not again: ledgers whose `http` connector is a service of the test, which counts its calls
 //! and answers when it is told to.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::{Map, json};
@@ -19,6 +17,7 @@ use writ_schemas::intent::Intent;
 use writ_schemas::policy::{Bundle, ConnectorKind};
 
 use crate::ledgers::{HOUR, Kept, Who, bundle, name, sign};
+use crate::service::{Manner, Service};
 
 mod folders;
 mod outputs;
@@ -43,97 +42,19 @@ fn ends<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static
     }
 }
 
-/// The other side of the `http` connector.
-#[derive(Clone)]
-struct Far {
-    port: u16,
-    service: Arc<Service>,
+/// A service that answers nothing until it is told to, and then with so many letters.
+fn silent(letters: usize) -> Service {
+    Service::new(Manner::Waits(json!({ "text": "x".repeat(letters) }).to_string().into_bytes()))
 }
 
-#[derive(Default)]
-struct Service {
-    body: String,
-    seen: Mutex<Seen>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Seen {
-    calls: usize,
-    answers: bool,
-}
-
-impl Far {
-    /// A service that answers nothing until it is told to, and then with so many letters.
-    fn silent(letters: usize) -> Far {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        let body = json!({ "text": "x".repeat(letters) }).to_string();
-        let service = Arc::new(Service { body, ..Service::default() });
-        let there = Arc::clone(&service);
-        // It ends with the process of the test.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let service = Arc::clone(&there);
-                std::thread::spawn(move || service.serve(stream));
-            }
-        });
-        Far { port, service }
-    }
-
-    fn calls(&self) -> usize {
-        self.service.seen.lock().expect("nobody panics with it").calls
-    }
-
-    /// Waits until it was called so often.
-    fn called(&self, calls: usize) {
-        let seen = self.service.seen.lock().expect("nobody panics with it");
-        let waited = self.service.changed.wait_timeout_while(seen, PATIENCE, |seen| seen.calls < calls);
-        let (seen, _) = waited.expect("nobody panics with it");
-        assert_eq!(seen.calls, calls, "calls came");
-    }
-
-    /// Waits until it is called once more.
-    fn called_more_than(&self, calls: usize) {
-        let seen = self.service.seen.lock().expect("nobody panics with it");
-        let waited = self.service.changed.wait_timeout_while(seen, PATIENCE, |seen| seen.calls <= calls);
-        assert!(!waited.expect("nobody panics with it").1.timed_out(), "no call comes");
-    }
-
-    /// Answers everything that waits, and whatever comes.
-    fn answer(&self) {
-        self.service.seen.lock().expect("nobody panics with it").answers = true;
-        self.service.changed.notify_all();
-    }
-}
-
-impl Service {
-    fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream.try_clone()?);
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            if reader.read_line(&mut header)? == 0 || header == "\r\n" {
-                break;
-            }
-            if let Some((name, value)) = header.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().unwrap_or(0);
-            }
-        }
-        reader.take(length).read_to_end(&mut Vec::new())?;
-        let mut seen = self.seen.lock().expect("nobody panics with it");
-        seen.calls += 1;
-        self.changed.notify_all();
-        drop(self.changed.wait_while(seen, |seen| !seen.answers).expect("nobody panics with it"));
-        let Service { body, .. } = self;
-        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-    }
+/// Waits until `far` was called so often, and no more.
+fn called(far: &Service, calls: usize) {
+    far.was_called(calls);
+    assert_eq!(far.calls(), calls, "calls came");
 }
 
 /// A policy whose connector calls `far`, and waits `timeout_us` for its answer.
-fn policy(far: &Far, timeout_us: u64) -> Bundle {
+fn policy(far: &Service, timeout_us: u64) -> Bundle {
     let mut bundle = bundle(far.port);
     // Nothing expires because a machine is slow.
     bundle.rules.iter_mut().for_each(|rule| rule.window_us = HOUR);
@@ -146,7 +67,7 @@ fn policy(far: &Far, timeout_us: u64) -> Bundle {
 }
 
 /// A closed ledger that trusts the agent; its connector calls `far`, at most `calls_max` at a time, and waits `timeout_us`.
-fn founded(far: &Far, calls_max: usize, timeout_us: u64) -> Kept {
+fn founded(far: &Service, calls_max: usize, timeout_us: u64) -> Kept {
     let kept = Kept::empty();
     ledger::create(&kept.folder, None, &Clock::Wall).expect("creates");
     let config = format!("checkpoint_interval_ms = 1\nconnector_calls_max = {calls_max}\n");

@@ -16,7 +16,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, EventKind};
 use writ_schemas::ids::UnixMicros;
 
-use super::{Far, TIMEOUT_MAX_US, call, ends, founded, open, pass, sealed};
+use super::{TIMEOUT_MAX_US, call, called, ends, founded, open, pass, sealed, silent};
 use crate::ledgers::{Kept, Who, sign};
 use crate::planted::appended;
 
@@ -35,11 +35,11 @@ fn serve(kept: &Kept, kafka: Option<&str>) -> Result<Service, Failure> {
 
 #[test]
 fn a_rewound_folder_whose_outputs_were_published_serves_nobody_and_dispatches_nothing() {
-    let (kafka, far) = (kafka(), Far::silent(1));
+    let (kafka, far) = (kafka(), silent(1));
     let kept = founded(&far, 1, TIMEOUT_MAX_US);
     let ledger = open(&kept);
     pass(&ledger.handle(), "called");
-    far.called(1);
+    called(&far, 1);
     pass(&ledger.handle(), "waits");
     sealed(&kept, &ledger.handle());
     let older = kept.copy();
@@ -78,7 +78,7 @@ fn one_call(closed: &Kept) -> (Vec<Event>, UnixMicros) {
 #[test]
 fn what_no_checkpoint_covers_is_refused_unless_those_signed_it_who_must() {
     use Event::{DecisionMade, Frozen, IntentAdmitted, KeyTrusted, ReceiptIssued};
-    let far = Far::silent(1);
+    let far = silent(1);
     far.answer();
     let closed = founded(&far, 1, TIMEOUT_MAX_US);
     let (genuine, at) = one_call(&closed);

@@ -4,18 +4,18 @@ use writ::sequencer::Submitted;
 use writ_schemas::event::{Event, INLINE_OUTPUT_MAX};
 use writ_schemas::receipt::Status;
 
-use super::{Far, TIMEOUT_MAX_US, call, founded, open};
+use super::{TIMEOUT_MAX_US, call, called, founded, open, silent};
 use crate::ledgers::files;
 
 #[test]
 fn calls_that_end_at_the_same_moment_with_the_same_long_output_all_succeed() {
     const CALLS: usize = 64;
-    let far = Far::silent(INLINE_OUTPUT_MAX + 1);
+    let far = silent(INLINE_OUTPUT_MAX + 1);
     let kept = founded(&far, CALLS, TIMEOUT_MAX_US);
     let ledger = open(&kept);
     let intents = (0..CALLS).map(|at| (Submitted::Intent(Box::new(call(&format!("call-{at}")))), 1)).collect();
     ledger.handle().submit_all(intents).expect("answers");
-    far.called(CALLS);
+    called(&far, CALLS);
     far.answer();
     ledger.finish().expect("finishes");
     let ended: Vec<Status> = kept
