@@ -95,6 +95,8 @@ enum Command {
     Freeze(act::Freeze),
     /// End a freeze
     Thaw(act::Thaw),
+    /// Say that this machine's clock is right, where the ledger does not believe it
+    Clock(act::ClockIsRight),
     /// List every error code, with what to do about it
     Errors(errors::Args),
 }
@@ -173,6 +175,7 @@ fn run(command: Command) -> Result<Found> {
         Command::Reconcile(args) => act::reconcile(&args),
         Command::Freeze(args) => act::freeze(&args),
         Command::Thaw(args) => act::thaw(&args),
+        Command::Clock(args) => act::clock_is_right(&args),
         Command::Errors(args) => errors::run(&args),
     }
 }

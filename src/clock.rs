@@ -1,9 +1,11 @@
 //! The only reader of time.
 #![allow(clippy::disallowed_methods, reason = "this is the module that may")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
 
 use writ_schemas::ids::UnixMicros;
 
@@ -34,6 +36,46 @@ impl Clock {
             Clock::Manual(at) => UnixMicros(at.load(Ordering::SeqCst)),
         }
     }
+
+    /// The time now beside the time since boot; nothing for a clock that is set by hand anyway, or where the operating system
+    /// does not tell.
+    #[must_use]
+    pub fn reading(&self) -> Option<Reading> {
+        match self {
+            Clock::Wall => Some(Reading { since_boot_us: since_boot()?, wall: self.now() }),
+            Clock::Manual(_) => None,
+        }
+    }
+}
+
+/// What two clocks showed at one time: the wall clock, which can be set, and one that cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// Microseconds since the machine booted, those that it slept among them.
+    pub since_boot_us: u64,
+    /// The wall clock.
+    pub wall: UnixMicros,
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> Option<u64> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec).ok()?, u64::try_from(time.tv_nsec).ok()?);
+    seconds.checked_mul(1_000_000)?.checked_add(nanos / 1_000)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Option<u64> {
+    None
+}
+
+/// What names the time since the machine booted last; nothing where the operating system does not tell.
+#[must_use]
+pub fn boot() -> Option<&'static str> {
+    static BOOT: OnceLock<Option<String>> = OnceLock::new();
+    let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned());
+    BOOT.get_or_init(read).as_deref()
 }
 
 /// A moment on the monotonic clock, for measuring how long things take.

@@ -219,6 +219,7 @@ impl Derivation {
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
             | Event::LedgerKeyRotated(act)
+            | Event::ClockAdjusted(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => admitted(admission::act(&self.state, act, at)),
@@ -249,6 +250,7 @@ impl Derivation {
             EventKind::StateHashed,
             EventKind::CheckpointSigned,
             EventKind::TailCut,
+            EventKind::ClockAdjusted,
         ];
         // What must come next is not held up, and the fold lets nothing else come.
         match self.state.due(at).filter(|_| self.state.ending().is_none()) {

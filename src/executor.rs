@@ -24,12 +24,12 @@ use writ_log::Reader;
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, INLINE_OUTPUT_MAX};
-use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
+use writ_schemas::ids::{Digest, Name, Seq};
 use writ_schemas::intent::Intent;
 use writ_schemas::policy::ConnectorKind;
 use writ_schemas::receipt::Status;
 
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::queue::Queue;
 use crate::sequencer::{Carried, Effect, Input, JOB_BYTES_MAX, Job};
@@ -46,11 +46,8 @@ use stage::{Stage, reached};
 /// How many `echo` executions are under way at once: a batch and the next.
 const ECHO_MAX: usize = 2048;
 
-/// How long a process that is to finish waits for what is tried again: a minute, in microseconds.
-const FINISH_US: u64 = 60_000_000;
-
-/// The longest sleep: a clock that is set back must not hold a job for as long.
-const NAP: Duration = Duration::from_secs(1);
+/// How long a process that is to finish waits for what is tried again.
+const FINISH: Duration = Duration::from_secs(60);
 
 /// What a connector answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,15 +71,16 @@ pub struct Executor {
     content: ContentStore,
     /// In force.
     policy: Option<Arc<Policy>>,
-    clock: Clock,
+    /// Times here are counted from its start: no wall clock can hold up a job, or hurry it.
+    since: Stopwatch,
     echo: Lane,
     http: Lane,
     /// Jobs for the outside, until they are dispatched: nobody is called, and nothing is under way here.
     external: Lane,
     /// Jobs that are asked for again at a time.
-    later: BTreeMap<(UnixMicros, Seq), Job>,
+    later: BTreeMap<(Duration, Seq), Job>,
     /// How it is to end, and until when it waits for what is tried again.
-    ending: Option<(Effect, UnixMicros)>,
+    ending: Option<(Effect, Duration)>,
 }
 
 /// The jobs of one kind of connector.
@@ -101,16 +99,10 @@ impl Lane {
 impl Executor {
     /// An executor under the policy in force, for a log in this folder.
     #[must_use]
-    pub fn new(
-        queue: Arc<Queue<Input>>,
-        log: PathBuf,
-        content: ContentStore,
-        policy: Option<Arc<Policy>>,
-        clock: Clock,
-    ) -> Executor {
+    pub fn new(queue: Arc<Queue<Input>>, log: PathBuf, content: ContentStore, policy: Option<Arc<Policy>>) -> Executor {
         let (echo, http, external) = (Lane::new(ECHO_MAX), Lane::new(1), Lane::new(ECHO_MAX));
-        let later = BTreeMap::new();
-        Executor { queue, log, reader: None, content, policy, clock, echo, http, external, later, ending: None }
+        let (later, since) = (BTreeMap::new(), Stopwatch::start());
+        Executor { queue, log, reader: None, content, policy, since, echo, http, external, later, ending: None }
     }
 
     /// The same with so many calls over HTTP under way at once.
@@ -132,14 +124,15 @@ impl Executor {
                     self.lane(&job.open.connector).waiting.push_back(*job);
                 }
                 Ok(Effect::Call(decision)) => self.call(decision)?,
-                Ok(Effect::Later(decision, until)) => {
+                Ok(Effect::Later(decision, wait)) => {
+                    let until = self.since.elapsed().saturating_add(wait);
                     let job = self.release(decision);
                     self.later.extend(job.map(|job| ((until, decision), Job { carried: None, ..job })));
                 }
                 Ok(Effect::Closed(decision)) => drop(self.release(decision)),
                 Ok(Effect::Policy(policy)) => self.policy = Some(policy),
                 Ok(end @ (Effect::Drain | Effect::Finish)) => {
-                    self.ending = Some((end, self.clock.now().plus(FINISH_US)));
+                    self.ending = Some((end, self.since.elapsed().saturating_add(FINISH)));
                 }
                 Ok(Effect::Abandon) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -157,17 +150,14 @@ impl Executor {
     fn next(&self, effects: &Receiver<Effect>) -> std::result::Result<Effect, RecvTimeoutError> {
         match self.later.first_key_value() {
             None => effects.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(((until, _), _)) => {
-                let wait = until.0.saturating_sub(self.clock.now().0);
-                effects.recv_timeout(Duration::from_micros(wait).min(NAP))
-            }
+            Some(((until, _), _)) => effects.recv_timeout(until.saturating_sub(self.since.elapsed())),
         }
     }
 
     /// Lets those whose time has come wait for their turn.
     fn wake(&mut self) {
         while let Some(first) = self.later.first_entry() {
-            if first.key().0 > self.clock.now() {
+            if first.key().0 > self.since.elapsed() {
                 return;
             }
             let job = first.remove();
@@ -191,7 +181,7 @@ impl Executor {
         let idle = self.lanes().iter().all(|lane| lane.under_way.is_empty());
         let empty = self.lanes().iter().all(|lane| lane.waiting.is_empty());
         // What comes again much later is left to the next opening.
-        let soon = |end: &UnixMicros| self.later.keys().any(|(until, _)| until <= end);
+        let soon = |end: &Duration| self.later.keys().any(|(until, _)| until <= end);
         match &self.ending {
             Some((Effect::Finish, end)) => idle && empty && !soon(end),
             Some(_) => idle,

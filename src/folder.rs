@@ -9,6 +9,7 @@
 //! DIR/policy/        policy.json          the example bundle; what is in force is in the log
 //! DIR/writ.toml      configuration
 //! DIR/writ.sock      while it is served
+//! DIR/clock          how the clock went   machine-local; may be deleted
 //! DIR/lock           held by the one writer
 //! ```
 
@@ -23,6 +24,9 @@ use writ_schemas::keys::SecretKey;
 use crate::config::{self, Config};
 use crate::error::{Failure, Result};
 use crate::keyfile;
+
+/// The name of the file of [`Folder::clock`].
+pub const CLOCK: &str = "clock";
 
 /// A ledger's folder, by its path.
 #[derive(Clone, Debug)]
@@ -104,6 +108,11 @@ impl Folder {
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")
+    }
+    /// What the clocks of the machine showed last.
+    #[must_use]
+    pub fn clock(&self) -> PathBuf {
+        self.root.join(CLOCK)
     }
     /// The keys.
     #[must_use]

@@ -34,7 +34,7 @@ use crate::executor::content::ContentStore;
 use crate::folder::{Folder, KeyRole};
 use crate::progress::Progress;
 use crate::queue::Queue;
-use crate::sequencer::{Carried, Effect, Input, Job, Passed, Sequencer, chain_up};
+use crate::sequencer::{Carried, Effect, Input, Job, Passed, Sequencer, Timekeeper, chain_up};
 use crate::signer::Signer;
 use crate::verify::{DecisionKey, check_event};
 
@@ -69,6 +69,7 @@ pub struct Opened {
     since_hash: u64,
     genesis: Genesis,
     clock: Clock,
+    time: Timekeeper,
     queue: Arc<Queue<Input>>,
     waiting: Waiting,
 }
@@ -123,9 +124,13 @@ impl Opened {
             &mut visit,
         )?;
         derivation.check_end().map_err(diverged)?;
+        let time = Timekeeper::of(folder, clock.clone());
         // Once it is cut nothing shows it any more, so it is recorded before anything else can refuse.
         if let Some(cut) = cut {
-            let (event, now) = (Event::TailCut(cut), clock.now().max(derivation.state().last_at().plus(1)));
+            let state = derivation.state();
+            let plausible = time.check(state).is_ok();
+            let now = if plausible { time.peek(state) } else { state.last_at().plus(1) };
+            let event = Event::TailCut(cut);
             for entry in append(&mut log, now, &event)? {
                 derivation.believe(&entry, &event)?;
                 head.push(&entry.header);
@@ -142,6 +147,7 @@ impl Opened {
             since_hash,
             genesis,
             clock,
+            time,
             queue: Arc::default(),
             waiting,
         })
@@ -186,7 +192,11 @@ impl Opened {
     /// # Errors
     /// As [`Opened::start`].
     pub fn start_with(self, passed: Passed, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
-        let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, queue, mut waiting } = self;
+        let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, time, queue, mut waiting } =
+            self;
+        if passed == Passed::CarriedOut {
+            time.check(&state)?;
+        }
         let config = folder.config()?;
         let signer = Signer::of(&folder, KeyRole::Decision, state.decision_key().as_slice())?.proven()?;
         let checkpoint_signer = Signer::of(&folder, KeyRole::Checkpoint, &[genesis.checkpoint_key])?.proven()?;
@@ -220,7 +230,7 @@ impl Opened {
 
         let content = ContentStore::at(folder.content());
         let policy = state.policy().map(Arc::clone);
-        let executor = Executor::new(Arc::clone(&queue), folder.log(), content.clone(), policy, clock.clone());
+        let executor = Executor::new(Arc::clone(&queue), folder.log(), content.clone(), policy);
         let executor = executor.calling(config.connector_calls_max);
         let checkpointer = Checkpointer {
             origin: genesis.origin.clone(),
@@ -236,7 +246,7 @@ impl Opened {
             folder: folder.clone(),
             log,
             signer,
-            clock: clock.clone(),
+            time,
             queue: Arc::clone(&queue),
             effects: effects.clone(),
             headers,

@@ -36,7 +36,7 @@ use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
 
 use crate::checkpoint::NoteSlot;
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
 use crate::executor::stage::{Stage, reached};
@@ -49,10 +49,13 @@ use crate::telemetry;
 mod batch;
 mod message;
 mod outside;
+mod timekeeper;
 
 pub use batch::chain_up;
 use batch::{Batch, Reply, approximate_len, sign_and_encode};
+use message::is_timeless;
 pub use message::{Answer, Carried, Effect, Input, Job, Passed, Submission, Submitted};
+pub use timekeeper::{CLOCK_OFF_MAX, Timekeeper};
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
 pub const BATCH_INPUTS_MAX: usize = 1024;
@@ -70,10 +73,6 @@ pub const STUCK_MAX: u64 = 1024;
 
 /// 64 MiB: the largest batch many times over.
 pub const JOB_BYTES_MAX: usize = 64 << 20;
-
-/// How far the clock may lie behind the last entry before the writer stops: a step of NTP, not a wrong year. 10 s in
-/// microseconds.
-pub const CLOCK_BEHIND_MAX: u64 = 10_000_000;
 
 /// At least this many entries lie between two `StateHashed` events; more when the state is heavy, so that hashing stays a
 /// constant share of the work.
@@ -99,7 +98,7 @@ pub struct Sequencer<S> {
     /// Signs decisions and receipts.
     pub signer: Signer,
     /// Gives each batch its time.
-    pub clock: Clock,
+    pub time: Timekeeper,
     /// What is to be done.
     pub queue: Arc<Queue<Input>>,
     /// To the executor.
@@ -153,12 +152,33 @@ impl<S: Storage + Clone> Sequencer<S> {
                 }
                 backlog.inputs.extend(taken.inputs);
             }
-            let due = || backlog.passed_is_due() || self.state.due(self.clock.now()).is_some();
+            let due = || backlog.passed_is_due() || self.state.due(self.time.peek(&self.state)).is_some();
             if backlog.inputs.is_empty() && !due() {
                 continue;
             }
-            self.batch(&mut backlog)?;
+            if backlog.inputs.front().is_some_and(is_timeless) {
+                self.timeless(&mut backlog)?;
+            } else {
+                self.batch(&mut backlog)?;
+            }
         }
+    }
+
+    /// What operators say of the clock, in a batch of its own: the only one whose time is not checked before.
+    fn timeless(&mut self, backlog: &mut Backlog) -> Result<()> {
+        let mut batch = Batch::at(self.time.peek(&self.state));
+        if let Some(input) = backlog.inputs.pop_front() {
+            self.decide(input, &mut batch, backlog)?;
+        }
+        let believed = !batch.events.is_empty();
+        if believed {
+            self.time.believe();
+        }
+        self.commit(batch)?;
+        if believed {
+            self.time.keep();
+        }
+        Ok(())
     }
 
     fn takes_from_outside(&self) -> bool {
@@ -170,7 +190,16 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
     }
 
-    fn close(mut self, mut backlog: Backlog) -> Result<()> {
+    fn close(mut self, backlog: Backlog) -> Result<()> {
+        // Nothing is recorded at a time that nobody believes. Who asked was told, and what was passed is read again.
+        if self.time.check(&self.state).is_ok() {
+            self.last_batch(backlog)?;
+        }
+        self.progress.close();
+        Ok(())
+    }
+
+    fn last_batch(&mut self, mut backlog: Backlog) -> Result<()> {
         let mut batch = self.begin()?;
         self.flush_passed(&mut backlog, &mut batch)?;
         if self.since_hash + count(batch.events.len()) >= STATE_HASH_AT_CLOSE {
@@ -178,21 +207,13 @@ impl<S: Storage + Clone> Sequencer<S> {
             self.record(&mut batch, Event::StateHashed(hash))?;
         }
         self.commit(batch)?;
-        self.progress.close();
+        self.time.keep();
         Ok(())
     }
 
     /// A batch at its time. What has come due is in it first: as many deadlines as it holds.
     fn begin(&mut self) -> Result<Batch> {
-        let (wall, last) = (self.clock.now(), self.state.last_at());
-        if wall.plus(CLOCK_BEHIND_MAX) < last {
-            let behind = last.0 - wall.0;
-            return Err(Failure::new(
-                Code::ClockBehind,
-                format!("{behind} us behind entry {}", self.state.next().0.saturating_sub(1)),
-            ));
-        }
-        let now = wall.max(last.plus(1));
+        let now = self.time.next(&self.state)?;
         let mut batch = Batch::at(now);
         while let Some(of) = self.state.due(now).filter(|_| batch.bytes < BATCH_BYTES) {
             self.record(&mut batch, Event::DeadlinePassed(of))?;
@@ -207,7 +228,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let mut batch = self.begin()?;
         let decided = Stopwatch::start();
         while batch.bytes < BATCH_BYTES && !batch.hands_on {
-            let Some(input) = backlog.inputs.pop_front() else { break };
+            let Some(input) = backlog.inputs.pop_front_if(|input| !is_timeless(input)) else { break };
             self.decide(input, &mut batch, backlog)?;
         }
         if backlog.passed_is_due() {
@@ -262,7 +283,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         match execution::dispatch(&self.state, decision, batch.now) {
             Ok(Dispatch::Start) => self.record(batch, Event::DispatchStarted(decision)),
             Ok(Dispatch::Wait(until)) => {
-                batch.later.push((decision, until));
+                batch.wait(decision, until);
                 Ok(())
             }
             Ok(Dispatch::Expire(code)) => self.conclude(
@@ -315,7 +336,8 @@ impl<S: Storage + Clone> Sequencer<S> {
             },
             Submitted::Unreadable(refusal, bytes) => self.refuse(source, refusal, &bytes, None, batch)?,
             Submitted::Act(act) => {
-                let admitted = admission::act(&self.state, &act, batch.now);
+                let agrees = self.time.agrees(&act);
+                let admitted = agrees.and_then(|()| admission::act(&self.state, &act, batch.now));
                 self.admit(admitted, batch)?
             }
             Submitted::Evidence(evidence) => {
@@ -427,6 +449,9 @@ impl<S: Storage + Clone> Sequencer<S> {
         if matches!(event, Event::PolicyActivated(_)) {
             batch.policies.extend(self.state.policy().map(Arc::clone));
         }
+        if let Event::DispatchRetried(retried) = &event {
+            batch.wait(retried.decision, retried.due);
+        }
         batch.hands_on |= matches!(event, Event::LedgerKeyRotated(_));
         batch.bytes += approximate_len(&event);
         batch.events.push(event);
@@ -477,8 +502,8 @@ impl<S: Storage + Clone> Sequencer<S> {
             self.signer = Signer::of(&self.folder, KeyRole::Decision, expected.as_slice())?.proven()?;
         }
         self.progress.advance(self.log.chain().next);
-        for (decision, until) in later {
-            let _ = self.effects.send(Effect::Later(decision, until)); // the executor may have ended before
+        for (decision, wait) in later {
+            let _ = self.effects.send(Effect::Later(decision, wait)); // the executor may have ended before
         }
         self.tell(first, events, replies, again, policies);
         Ok(())
@@ -540,7 +565,6 @@ impl<S: Storage + Clone> Sequencer<S> {
                 Some(Effect::Ready(Box::new(Job { decision: seq, open, carried })))
             }
             Event::DispatchStarted(decision) => Some(Effect::Call(decision)),
-            Event::DispatchRetried(retried) => Some(Effect::Later(retried.decision, retried.due)),
             Event::ReceiptIssued(issued) => Some(Effect::Closed(issued.receipt.value().decision_seq)),
             Event::PolicyActivated(_) => policies.pop_front().map(Effect::Policy),
             _ => None,

@@ -55,6 +55,7 @@ impl Projection for Metering {
             | Event::KeyTrusted(_)
             | Event::KeyRevoked(_)
             | Event::LedgerKeyRotated(_)
+            | Event::ClockAdjusted(_)
             | Event::Frozen(_)
             | Event::Thawed(_)
             | Event::StateHashed(_)

@@ -81,6 +81,7 @@ impl Projection for ProofGraph {
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
             | Event::LedgerKeyRotated(act)
+            | Event::ClockAdjusted(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => trust_node(seq, act.value(), view),
@@ -385,6 +386,7 @@ fn trust_node(seq: Seq, act: &Act, view: &mut View<'_>) -> Result<(), FoldError>
         | Statement::Report { .. }
         | Statement::Approve { .. }
         | Statement::RotateDecisionKey { .. }
+        | Statement::AdjustClock { .. }
         | Statement::BindPartitions { .. } => (None, None),
     };
     if let Statement::ActivatePolicy { bundle } = &act.statement

@@ -93,6 +93,11 @@ pub enum Statement {
         /// The new key.
         key: KeyId,
     },
+    /// Says that the machine's clock is right, although it does not show what the ledger expects: it is about this late now.
+    AdjustClock {
+        /// What the operators' own clocks show.
+        now: UnixMicros,
+    },
     /// Says what became of an effect that is carried out outside; signed by who carried it out, not by operators.
     Report {
         /// Whether the effect happened.

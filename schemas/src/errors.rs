@@ -234,7 +234,9 @@ registry! {
     SignerFailed "ERR_SIGNER_FAILED" Log Stop 500 2
         "the signing command gave no signature that can be used" "mend the command that writ.toml names, then start again; nothing unsigned was written";
     ClockBehind "ERR_CLOCK_BEHIND" Log Stop 503 2
-        "the clock is behind the last entry by more than the limit" "mend the machine's clock, then start again";
+        "the clock is behind the last entry by more than the limit" "mend the machine's clock, then start again; if the clock is right: writ clock";
+    ClockJumped "ERR_CLOCK_JUMPED" Log Stop 503 2
+        "the clock was set while the machine ran" "mend the machine's clock, then start again; if the clock is right: writ clock";
     ReplayDiverged "ERR_REPLAY_DIVERGED" Derived Stop 500 1
         "replay decided otherwise than the log says" "the entry named is forged, or was decided by other software: keep the folder as evidence";
     ViewDamaged "ERR_VIEW_DAMAGED" Derived Stop 500 2

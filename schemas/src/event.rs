@@ -98,7 +98,7 @@ kinds! {
     StateHashed = 22,
     /// An earlier checkpoint.
     CheckpointSigned = 23,
-    /// Reserved: the clock was set by operators.
+    /// Operators said what time it is.
     ClockAdjusted = 24,
     /// An incomplete batch was cut at opening.
     TailCut = 25,
@@ -329,6 +329,8 @@ events! {
     /// By operators, the old key and the new one.
     LedgerKeyRotated(Signed<Act>),
     /// By operators.
+    ClockAdjusted(Signed<Act>),
+    /// By operators.
     Frozen(Signed<Act>),
     /// By operators.
     Thawed(Signed<Act>),
@@ -360,6 +362,7 @@ impl Event {
             | Event::LedgerKeyRotated(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
+            | Event::ClockAdjusted(act)
             | Event::PartitionsBound(act) => Some(act),
             Event::LedgerOpened(_)
             | Event::IntentAdmitted(_)

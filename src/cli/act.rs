@@ -90,6 +90,18 @@ pub(super) struct Thaw {
     extent: Extent,
 }
 
+/// Arguments of `writ clock`.
+#[derive(clap::Args)]
+#[command(after_help = "Example:  date && writ clock --data ./ledger")]
+pub(super) struct ClockIsRight {
+    #[command(flatten)]
+    data: Data,
+}
+
+pub(super) fn clock_is_right(args: &ClockIsRight) -> Result<Found> {
+    submit(&args.data, Statement::AdjustClock { now: Clock::Wall.now() })
+}
+
 pub(super) fn reconcile(args: &Reconcile) -> Result<Found> {
     submit(&args.data, applied(&args.outcome)?)
 }

@@ -18,7 +18,7 @@ use crate::escalation;
 use crate::execution;
 use crate::policy::Policy;
 use crate::state::{
-    Admitted, Binding, Escalated, Expiring, Held, Known, Open, Registered, Session, State, TrustedKey, Vote,
+    Adjusted, Admitted, Binding, Escalated, Expiring, Held, Known, Open, Registered, Session, State, TrustedKey, Vote,
 };
 use crate::temporal;
 
@@ -138,6 +138,7 @@ impl State {
             | Event::KeyTrusted(act)
             | Event::KeyRevoked(act)
             | Event::LedgerKeyRotated(act)
+            | Event::ClockAdjusted(act)
             | Event::Frozen(act)
             | Event::Thawed(act)
             | Event::PartitionsBound(act) => self.administer(seq, event, act)?,
@@ -453,6 +454,9 @@ impl State {
                 self.keys.get_mut(key).ok_or(Fault::Statement)?.revoked = Some(seq);
             }
             (Statement::RotateDecisionKey { key }, Event::LedgerKeyRotated(_)) => self.decision_key = Some(*key),
+            (Statement::AdjustClock { now }, Event::ClockAdjusted(_)) => {
+                self.adjusted = Some(Adjusted { now: *now, at: self.last_at });
+            }
             (Statement::Freeze { tenant, principal, .. }, Event::Frozen(_)) => match tenant {
                 None => self.frozen = true,
                 Some(tenant) => _ = self.frozen_parts.insert((tenant.clone(), principal.clone())),

@@ -66,6 +66,8 @@ pub struct State {
     pub(crate) sessions: BTreeMap<(Name, Name), Session>,
     pub(crate) positions: BTreeMap<Partition, u64>,
     pub(crate) bindings: BTreeMap<String, Binding>,
+    /// What operators said last of the clock.
+    pub(crate) adjusted: Option<Adjusted>,
     /// The intent of the entry just applied; its decision must come next.
     pub(crate) admitted: Option<Admitted>,
     /// What ends when; says nothing that the maps above do not say.
@@ -269,6 +271,15 @@ pub struct Binding {
     pub partitions: u32,
 }
 
+/// What operators said of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode)]
+pub struct Adjusted {
+    /// How late it was.
+    pub now: UnixMicros,
+    /// The time of the entry that says so: not before the entries until then, whatever they were stamped with.
+    pub at: UnixMicros,
+}
+
 /// An intent that waits for the decision of the next entry.
 #[derive(Clone, Debug, PartialEq, Encode)]
 pub(crate) struct Admitted {
@@ -334,6 +345,12 @@ impl State {
     #[must_use]
     pub fn decision_key(&self) -> Option<KeyId> {
         self.decision_key.or(self.genesis.as_ref().map(|genesis| genesis.decision_key))
+    }
+
+    /// What operators said last of the clock, if they ever had to.
+    #[must_use]
+    pub fn adjusted(&self) -> Option<Adjusted> {
+        self.adjusted
     }
 
     /// Whether the last entry is an intent, whose decision must come next.
@@ -450,6 +467,7 @@ impl State {
             6_u8 self.decision_key.as_slice();
             7_u8 self.outside;
             8_u8 self.missing;
+            9_u8 self.adjusted.as_slice();
         }
         Digest(*hasher.finalize().as_bytes())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use tokio::sync::oneshot;
@@ -28,8 +29,8 @@ pub(super) struct Batch {
     pub(super) replies: Vec<(oneshot::Sender<Answer>, Reply)>,
     /// The intents that were decided again, by the place of their decision.
     pub(super) again: BTreeMap<usize, Box<Signed<Intent>>>,
-    /// Dispatches that were asked for too early, and until when they wait.
-    pub(super) later: Vec<(Seq, UnixMicros)>,
+    /// Dispatches that come again later, and how long they wait.
+    pub(super) later: Vec<(Seq, Duration)>,
     /// The policies that came in force, in their order: later ones do not speak for what was dispatched before them.
     pub(super) policies: VecDeque<Arc<Policy>>,
     /// Whether another key signs what comes after it.
@@ -40,6 +41,11 @@ impl Batch {
     /// An empty one.
     pub(super) fn at(now: UnixMicros) -> Batch {
         Batch { now, ..Batch::default() }
+    }
+
+    /// A dispatch is to be asked for again at `until`.
+    pub(super) fn wait(&mut self, decision: Seq, until: UnixMicros) {
+        self.later.push((decision, Duration::from_micros(until.0.saturating_sub(self.now.0))));
     }
 }
 

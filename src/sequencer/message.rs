@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use writ_kernel::execution::Ending;
 use writ_kernel::policy::Policy;
 use writ_kernel::state::Open;
-use writ_schemas::act::Act;
+use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::Signed;
 use writ_schemas::event::{Source, SourceGap, TraceParent};
 use writ_schemas::evidence::Evidence;
-use writ_schemas::ids::{Seq, UnixMicros};
+use writ_schemas::ids::Seq;
 use writ_schemas::intent::Intent;
 use writ_schemas::strict::Refusal;
 
@@ -48,6 +49,17 @@ pub struct Submission {
     pub trace: TraceParent,
     /// Who waits for the answer.
     pub reply: Option<oneshot::Sender<Answer>>,
+}
+
+/// Whether it is taken while nobody believes the clock: what operators say of it, and what adds nothing.
+pub(super) fn is_timeless(input: &Input) -> bool {
+    match input {
+        Input::Barrier(_) => true,
+        Input::Submit(Submission { what: Submitted::Act(act), .. }) => {
+            matches!(act.value().statement, Statement::AdjustClock { .. })
+        }
+        Input::Submit(_) | Input::Dispatch(_) | Input::DidNothing(..) | Input::Ended(..) | Input::Gap(_) => false,
+    }
 }
 
 /// What was submitted, its signatures checked as mathematics.
@@ -85,8 +97,8 @@ pub enum Effect {
     Ready(Box<Job>),
     /// It is recorded as dispatched: call the connector.
     Call(Seq),
-    /// It is to be asked for again, not before this time.
-    Later(Seq, UnixMicros),
+    /// It is to be asked for again, not before so long has passed.
+    Later(Seq, Duration),
     /// It has its receipt.
     Closed(Seq),
     /// Another policy is in force.

@@ -82,6 +82,7 @@ const REACHED: &[(Code, &str)] = &[
     (Code::KeyFile,                "audit/keys.rs: no_signing_key_is_an_error_at_start_and_at_export"),
     (Code::SignerFailed,           "audit/keys.rs: a_receipt_that_cannot_be_signed_is_an_error_and_nothing_goes_on_as_if_it_were"),
     (Code::ClockBehind,            "audit/clock.rs: a_clock_that_went_back_stops_the_writer"),
+    (Code::ClockJumped,            "audit/clock/shifted.rs: a_jump_forward_stops_the_writer_until_it_is_corrected"),
     (Code::ReplayDiverged,         "audit/dispatch.rs: a_missing_decision_is_an_error"),
     (Code::ViewDamaged,            "codes/views.rs: a_view_with_other_content_is_told_and_comes_back_when_it_is_deleted"),
     (Code::NotFound,               "bad_input/arguments.rs: an unknown intent"),

@@ -19,7 +19,7 @@ use writ::error::Failure;
 use writ::executor::content::ContentStore;
 use writ::progress::Progress;
 use writ::queue::Queue;
-use writ::sequencer::{Answer, Effect, Input, Passed, Sequencer, Submission, Submitted};
+use writ::sequencer::{Answer, Effect, Input, Passed, Sequencer, Submission, Submitted, Timekeeper};
 use writ::signer::Signer;
 use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
@@ -292,7 +292,7 @@ fn write<S: Storage + Clone>(
             state,
             log,
             signer: Signer::Held(Box::new(key(12))),
-            clock: Clock::manual(NOW),
+            time: Timekeeper::of(&writ::folder::Folder::at("nowhere"), Clock::manual(NOW)),
             queue,
             effects,
             headers,

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -257,12 +257,13 @@ impl Served {
 
     /// Serves the ledger in this folder, on a free port.
     pub(crate) fn at(folder: &Path) -> Served {
-        let mut child = Command::new(WRIT)
-            .args(["serve", "--http", "127.0.0.1:0", "--data"])
-            .arg(folder)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        Served::by(Command::new(WRIT), folder)
+    }
+
+    /// The same by this command.
+    pub(crate) fn by(mut command: Command, folder: &Path) -> Served {
+        command.args(["serve", "--http", "127.0.0.1:0", "--data"]).arg(folder).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("a pipe")));
         let http = lines.find_map(|line| line.ok()?.strip_prefix("writ: and on http://").map(str::to_owned));
         std::thread::spawn(move || lines.for_each(drop));
@@ -314,18 +315,23 @@ impl Served {
     }
 
     /// Ends it politely.
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(self) {
         let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
         assert!(told.success(), "{told}");
+        let status = self.ended();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn ended(mut self) -> ExitStatus {
         let watch = Stopwatch::start();
-        let status = loop {
+        loop {
             match self.child.try_wait().expect("a child") {
-                Some(status) => break status,
+                Some(status) => return status,
                 None => assert!(watch.elapsed() < PATIENCE, "hangs: writ serve"),
             }
             std::thread::sleep(Duration::from_millis(3));
-        };
-        assert!(status.success(), "{status}");
+        }
     }
 }
 

@@ -110,6 +110,7 @@ impl Model {
             | Statement::Approve { .. }
             | Statement::Report { .. }
             | Statement::RotateDecisionKey { .. }
+            | Statement::AdjustClock { .. }
             | Statement::BindPartitions { .. } => {}
         }
     }

@@ -177,6 +177,7 @@ fn recount(log: &[Entry]) -> BTreeMap<(String, String), (u64, u64, u64, u64)> {
             | Statement::Thaw { .. }
             | Statement::Approve { .. }
             | Statement::RotateDecisionKey { .. }
+            | Statement::AdjustClock { .. }
             | Statement::BindPartitions { .. } => panic!("not an outcome: {act:?}"),
         }
     }

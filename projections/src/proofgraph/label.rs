@@ -73,6 +73,7 @@ impl Words {
             | Event::PolicyActivated(signed)
             | Event::KeyRevoked(signed)
             | Event::LedgerKeyRotated(signed)
+            | Event::ClockAdjusted(signed)
             | Event::Frozen(signed)
             | Event::Thawed(signed)
             | Event::PartitionsBound(signed) => {
@@ -84,6 +85,7 @@ impl Words {
                     | Statement::RevokeKey { .. }
                     | Statement::Approve { .. }
                     | Statement::RotateDecisionKey { .. }
+                    | Statement::AdjustClock { .. }
                     | Statement::Reconcile { .. }
                     | Statement::Report { .. }
                     | Statement::BindPartitions { .. } => None,
@@ -148,6 +150,7 @@ fn act(act: &Act) -> String {
         }
         Statement::RevokeKey { key } => format!("key {} revoked", short(key)),
         Statement::RotateDecisionKey { key } => format!("decisions are signed by key {} from here on", short(key)),
+        Statement::AdjustClock { .. } => "the clock is right, operators say".to_owned(),
         Statement::Freeze { reason, tenant, principal } => {
             format!("{} frozen: {}", extent(tenant.as_ref(), principal.as_ref()), free_text(reason))
         }

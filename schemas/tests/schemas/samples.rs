@@ -384,6 +384,7 @@ pub(crate) fn acts() -> Vec<Act> {
             decision: Digest::of(b"decision"),
             output: None,
         },
+        Statement::AdjustClock { now: at(40) },
     ]
     .into_iter()
     .enumerate()
@@ -457,6 +458,7 @@ pub(crate) fn events() -> Vec<Event> {
             because: "answered 429".into(),
         }),
         Event::LedgerKeyRotated(act(13)),
+        Event::ClockAdjusted(act(16)),
     ]);
     out
 }

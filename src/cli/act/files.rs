@@ -104,6 +104,12 @@ pub(in crate::cli) enum New {
         #[command(flatten)]
         to: To,
     },
+    /// Say that the clock of the ledger's machine is right, if it shows what this one's does; within the hour
+    #[command(after_help = "Example:  date && writ act new clock --data ./ledger --out act.json")]
+    Clock {
+        #[command(flatten)]
+        to: To,
+    },
     /// Trust a public key for one tenant and principal
     #[command(
         after_help = "Example:  writ act new trust-key ed25519:8a88... --tenant acme --principal agent-2 --role agent --data ./ledger --out act.json"
@@ -168,6 +174,7 @@ fn write_down(new: &New) -> Result<Found> {
         New::Freeze { reason, extent, to } => (extent.freeze(reason)?, to),
         New::Thaw { extent, to } => (extent.thaw()?, to),
         New::TrustKey { trust, to } => (trust.statement()?, to),
+        New::Clock { to } => (Statement::AdjustClock { now: Clock::Wall.now() }, to),
         New::RevokeKey { key, to } => (Statement::RevokeKey { key: key::parse(key)? }, to),
         New::ActivatePolicy { bundle, to } => (Statement::ActivatePolicy { bundle: policy::read(bundle)? }, to),
         New::Reconcile { outcome, to } => (applied(outcome)?, to),

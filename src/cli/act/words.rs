@@ -1,10 +1,12 @@
 //! An act in words, for whoever is to sign it. Texts of others are quoted: none can move the cursor or hide what follows.
 
+use jiff::Timestamp;
+
 use writ_kernel::policy::Policy;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::dsse::Signed;
 use writ_schemas::genesis::Genesis;
-use writ_schemas::ids::Name;
+use writ_schemas::ids::{Name, UnixMicros};
 
 use crate::cli::output;
 use crate::clock::Clock;
@@ -52,6 +54,9 @@ fn words(statement: &Statement) -> String {
                 "{key} signs decisions and receipts from the next entry on; the old key and the new one have to sign this, too"
             )
         }
+        Statement::AdjustClock { now } => {
+            format!("the clock of the ledger's machine is right where it shows about {}", time(*now))
+        }
         Statement::Freeze { reason, tenant, principal } => {
             let of = extent(tenant.as_ref(), principal.as_ref());
             format!("every intent and every dispatch{of} is refused, because {reason:?}")
@@ -79,6 +84,11 @@ fn words(statement: &Statement) -> String {
             )
         }
     }
+}
+
+fn time(at: UnixMicros) -> String {
+    let moment = i64::try_from(at.0).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    moment.map_or_else(|| format!("{} microseconds of Unix time", at.0), |moment| moment.to_string())
 }
 
 /// Of what a freeze is, where it is not of all.

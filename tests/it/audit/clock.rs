@@ -12,7 +12,10 @@ use writ_schemas::ids::UnixMicros;
 
 use super::{entries, told};
 use crate::ledgers::HOUR;
-use crate::scene::{Scene, hours_ahead, note, writ};
+use crate::scene::{Scene, hours_ahead, note, with, writ};
+
+#[cfg(target_os = "linux")]
+mod shifted;
 
 /// A ledger that was written last when the clock showed this; and what an intent that was decided long before, `n-1`, was
 /// answered when it came again then.
@@ -57,16 +60,14 @@ fn a_clock_that_went_back_a_little_is_waited_out() {
     assert!(matches!(again, Answer::Known(_)), "{again:?}");
     let ahead = entries(&scene).last().expect("entries").entry.header.recorded_at;
     scene.submit(note("soon").to_string().as_bytes(), &["--json"]).ended(0);
-    let times: Vec<UnixMicros> = entries(&scene).iter().map(|it| it.entry.header.recorded_at).collect();
-    assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "{times:?}");
-    assert!(*times.last().expect("entries") > ahead);
-    writ(["replay", "--data", scene.data()]).ended(0);
+    assert!(entries(&scene).last().expect("entries").entry.header.recorded_at > ahead);
+    rises_and_replays(&scene);
 }
 
-/// A jump forward is believed, whatever its size: an id is forgotten early, and its intent has expired. When the clock is set right
-/// again the writer stops, and no command lets it go on before wall time has caught up: there is no `ClockAdjusted` yet.
+/// From one opening to the next a jump forward is believed, whatever its size, if the machine was off in between: an id is
+/// forgotten early, and its intent has expired. When the clock is set right again the writer stops.
 #[test]
-fn a_jump_forward_is_believed_and_its_correction_stops_the_writer() {
+fn a_wrong_clock_at_the_start_is_believed_and_its_correction_stops_the_writer() {
     let clock_shows = UnixMicros(hours_ahead(0).0 + 400 * 24 * HOUR);
     let (scene, again) = written_at(clock_shows);
     let Answer::Decided(_, decision) = again else { panic!("{again:?}") };
@@ -80,4 +81,21 @@ fn a_jump_forward_is_believed_and_its_correction_stops_the_writer() {
     assert!(why.contains("us behind entry"), "{why}");
     let verified = writ(["verify", "--json", "--data", scene.data()]).ended(0).json();
     assert_eq!(verified["ok"], json!(true));
+
+    // Operators let it go on; what was over stays over, and what lasts long enough is decided.
+    writ(["clock", "--data", scene.data()]).ended(0);
+    let over = scene.submit(note("n-1").to_string().as_bytes(), &["--json"]).ended(1).json();
+    assert_eq!(over["decision"]["payload"]["code"], json!("ERR_INTENT_EXPIRED"));
+    let long = with(note("long"), "expires_at", json!(clock_shows.0 + 24 * HOUR));
+    let passed = scene.submit(long.to_string().as_bytes(), &["--json"]).ended(0).json();
+    assert_eq!(passed["decision"]["payload"]["verdict"], json!("PASS"));
+    rises_and_replays(&scene);
+}
+
+#[track_caller]
+fn rises_and_replays(scene: &Scene) {
+    let times: Vec<UnixMicros> = entries(scene).iter().map(|it| it.entry.header.recorded_at).collect();
+    assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "{times:?}");
+    writ(["verify", "--data", scene.data()]).ended(0);
+    writ(["replay", "--data", scene.data()]).ended(0);
 }

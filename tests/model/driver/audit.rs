@@ -67,6 +67,7 @@ impl Audit {
             | Event::KeyTrusted(_)
             | Event::KeyRevoked(_)
             | Event::LedgerKeyRotated(_)
+            | Event::ClockAdjusted(_)
             | Event::Frozen(_)
             | Event::Thawed(_)
             | Event::StateHashed(_)
