@@ -2,8 +2,8 @@
 //! many rules, each with a budget of its own.
 //!
 //! `cargo bench --bench decide`. An act holds at most 1 MiB, which is some 3000 such rules, so the largest policies are asked
-//! with facts in hand: all gates, but no look into a state. Medians of rounds; the last column is against the smallest policy
-//! of the same run.
+//! with facts in hand: all gates, but no look into a state. Budgets are many where each principal has its own. Medians of
+//! rounds; the last column is against the smallest of the same run.
 #![allow(clippy::print_stdout, reason = "a benchmark is its own command line")]
 #![allow(clippy::expect_used, reason = "a benchmark stops at the first surprise")]
 
@@ -19,7 +19,7 @@ use writ_kernel::state::State;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{Document, Signed};
-use writ_schemas::event::Event;
+use writ_schemas::event::{Event, IntentAdmitted, Source};
 use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{Digest, LedgerId, UnixMicros};
@@ -40,6 +40,13 @@ fn key() -> SecretKey {
     SecretKey::from_seed(&[1; 32])
 }
 
+/// A key of another principal.
+fn another(number: usize) -> SecretKey {
+    let mut seed = [2; 32];
+    seed[..8].copy_from_slice(&number.to_le_bytes());
+    SecretKey::from_seed(&seed)
+}
+
 fn sign<T: Document>(value: T) -> Signed<T> {
     Signed::unsigned(value).expect("JSON").sign(&key())
 }
@@ -54,8 +61,9 @@ fn bundle(rules: usize) -> Bundle {
     let evidence = |kind: &str| json!({"evidence": {"kind": kind, "role": "approver", "about_effect": false}});
     let off = json!({"disabled": "not measured"});
     let mut budgets: serde_json::Map<String, Value> =
-        (0..rules).map(|it| (format!("b-{it}"), json!({"unit": "cents", "limit": 1_000_000}))).collect();
-    let day = json!({"unit": "cents", "limit": 1_000_000, "window": {"day": "Europe/Berlin"}});
+        (0..rules).map(|it| (format!("b-{it}"), json!({"unit": "cents", "limit": 1_000_000_000}))).collect();
+    let day =
+        json!({"unit": "cents", "limit": 1_000_000_000, "window": {"day": "Europe/Berlin"}, "per": ["principal"]});
     budgets.insert("day".to_owned(), day);
     let bundle = json!({
         "name": "bench", "rules": (0..rules).map(rule).collect::<Vec<Value>>(),
@@ -112,10 +120,40 @@ fn scene(bundle: Bundle) -> (State, Signed<Intent>) {
     ] {
         state.apply(state.next(), NOW, &event).expect("it follows");
     }
-    let intent = json!({"tenant": "acme", "id": "i-1", "principal": "agent-1", "action": "pay-0", "session": "s",
-                        "args": {"amount_cents": 4200, "currency": "EUR", "to": "DE00"}, "evidence": shown,
+    (state, intent("agent-1", &shown, &key()))
+}
+
+/// An intent that passes.
+fn intent(principal: &str, shown: &[Digest], key: &SecretKey) -> Signed<Intent> {
+    let intent = json!({"tenant": "acme", "id": format!("i-{principal}"), "principal": principal, "action": "pay-0", "session": "s",
+                        "args": {"amount_cents": 1, "currency": "EUR", "to": "DE00"}, "evidence": shown,
                         "expires_at": NOW.plus(HOUR)});
-    (state, sign(serde_json::from_value(intent).expect("an intent")))
+    let intent: Intent = serde_json::from_value(intent).expect("an intent");
+    Signed::unsigned(intent).expect("JSON").sign(key)
+}
+
+/// The same ledger after so many principals have spent of a budget of their own each.
+fn spent((state, first): &(State, Signed<Intent>), principals: usize) -> (State, Signed<Intent>) {
+    let mut state = state.clone();
+    for number in 0..principals {
+        let (principal, key) = (format!("p-{number}"), another(number));
+        let trust = Statement::TrustKey {
+            key: key.id(),
+            tenant: "acme".parse().expect("a name"),
+            principal: principal.parse().expect("a name"),
+            roles: [].into(),
+        };
+        let nonce = principal.parse().expect("a name");
+        let trust = sign(Act { ledger: LEDGER, nonce, expires_at: NOW.plus(HOUR), statement: trust });
+        state.apply(state.next(), NOW, &Event::KeyTrusted(trust)).expect("it follows");
+        let intent = intent(&principal, &first.value().evidence, &key);
+        let decision = decide(&state, LEDGER, &intent, key.id(), state.next(), NOW);
+        assert_eq!(decision.verdict, Verdict::Pass, "{}", decision.because);
+        let admitted = Event::IntentAdmitted(IntentAdmitted { intent, source: Source::Local, trace: None });
+        state.apply(state.next(), NOW, &admitted).expect("it follows");
+        state.apply(state.next(), NOW, &Event::DecisionMade(sign(decision))).expect("it follows");
+    }
+    (state, first.clone())
 }
 
 /// What is measured.
@@ -135,8 +173,8 @@ fn measure(mut whats: Vec<Asked<'_>>) -> Vec<f64> {
     rounds.iter().map(|rounds| rounds.get(ROUNDS / 2).copied().unwrap_or_default()).collect()
 }
 
-fn table(what: &str, sizes: &[usize], medians: &[f64]) {
-    println!("{:>8}  {what:>12}  {:>8}", "rules", "ratio");
+fn table(of: &str, what: &str, sizes: &[usize], medians: &[f64]) {
+    println!("{of:>8}  {what:>12}  {:>8}", "ratio");
     for (size, median) in sizes.iter().zip(medians) {
         println!("{size:>8}  {median:>12.0}  {:>8.2}", median / medians.first().unwrap_or(median));
     }
@@ -152,9 +190,15 @@ fn main() {
         assert_eq!((decision.verdict, decision.execution.is_some()), (Verdict::Pass, true), "{}", decision.because);
     }
     let decide_all = scenes.iter().map(|scene| -> Asked<'_> { Box::new(|| drop(black_box(decided(scene)))) });
-    table("decide, ns", &sizes, &measure(decide_all.collect()));
+    table("rules", "decide, ns", &sizes, &measure(decide_all.collect()));
 
-    let Some((state, intent)) = scenes.first() else { return };
+    let Some(few @ (state, intent)) = scenes.first() else { return };
+    let sizes = [10, 1000, 100_000];
+    let spenders: Vec<_> = sizes.iter().map(|principals| spent(few, *principals)).collect();
+    let decide_all = spenders.iter().map(|scene| -> Asked<'_> { Box::new(|| drop(black_box(decided(scene)))) });
+    table("budgets", "decide, ns", &sizes, &measure(decide_all.collect()));
+    drop(spenders);
+
     let facts = decide(state, LEDGER, intent, key_id(), state.next(), NOW).facts;
     let expression = Expression::compile(EXPRESSION).expect("an expression");
     let effect = Digest::of(&intent.value().effect().expect("JSON"));
@@ -167,7 +211,7 @@ fn main() {
     let judged = |policy| judge(Some(policy), intent.value(), key_id(), &facts, NOW);
     assert!(policies.iter().all(|policy| judged(policy).verdict == Verdict::Pass));
     let judge_all = policies.iter().map(|policy| -> Asked<'_> { Box::new(|| drop(black_box(judged(policy)))) });
-    table("judge, ns", &sizes, &measure(judge_all.collect()));
+    table("rules", "judge, ns", &sizes, &measure(judge_all.collect()));
 }
 
 fn key_id() -> writ_schemas::ids::KeyId {

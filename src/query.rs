@@ -227,7 +227,11 @@ impl Library {
         let graph = Graph::new(&self.views.graph, &log);
         let (mut dispatches, mut bytes, mut complete) = (Vec::new(), 0_usize, true);
         let mut policies: BTreeMap<Seq, Option<u64>> = BTreeMap::new();
+        let elsewhere = |(of_tenant, of_connector): &(Name, Name)| of_tenant != tenant || of_connector != connector;
         for (seq, dispatched) in graph.dispatched(after).map_err(view)? {
+            if dispatched.of.as_ref().is_some_and(elsewhere) {
+                continue; // before anything is read of the log
+            }
             let Event::DecisionMade(decision) = self.event(seq)? else { continue };
             let of = |it: &Decision| it.execution.as_ref().is_some_and(|execution| execution.connector == *connector);
             if decision.value().tenant != *tenant || !of(decision.value()) {

@@ -1,7 +1,8 @@
 //! The bounded queue in front of the one writer: the back-pressure of the whole system.
 //!
-//! Two lanes. What comes from outside is bounded in number and bytes, and waits while too many executions are open. What
-//! the executor reports is bounded by the calls under way, and never waits: otherwise the two could wait for each other.
+//! Three lanes. What comes from outside is bounded in number and bytes, and waits while too many executions are open. What people
+//! and executors outside answer is bounded alike, but is not held back: it is what ends such executions. What the executor reports
+//! is bounded by the calls under way, and never waits: otherwise the two could wait for each other.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,9 @@ pub const OUTSIDE_MAX: usize = 8192;
 
 /// The most bytes from outside that wait: 32 MiB, so that large intents cannot fill the memory.
 pub const OUTSIDE_BYTES_MAX: usize = 32 << 20;
+
+/// The most answers that wait; as many bytes as from outside.
+pub const ANSWERS_MAX: usize = 1024;
 
 /// Why an input was not taken; it is given back.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,15 +39,15 @@ impl<T> NotTaken<T> {
 /// What the writer takes in one go.
 #[derive(Debug)]
 pub struct Taken<T> {
-    /// In order: inside first.
+    /// In order: inside first, then answers.
     pub inputs: Vec<T>,
     /// Whether nothing will come any more.
     pub closed: bool,
 }
 
 struct Lanes<T> {
-    outside: VecDeque<(T, usize)>,
-    outside_bytes: usize,
+    outside: Lane<T>,
+    answers: Lane<T>,
     inside: VecDeque<T>,
     outside_closed: bool,
     closed: bool,
@@ -59,8 +63,8 @@ pub struct Queue<T> {
 impl<T> Default for Queue<T> {
     fn default() -> Queue<T> {
         let lanes = Lanes {
-            outside: VecDeque::new(),
-            outside_bytes: 0,
+            outside: Lane::of(OUTSIDE_MAX),
+            answers: Lane::of(ANSWERS_MAX),
             inside: VecDeque::new(),
             outside_closed: false,
             closed: false,
@@ -80,15 +84,32 @@ impl<T> Queue<T> {
     /// # Errors
     /// Gives it back if the lane is full or closed.
     pub fn offer(&self, input: T, bytes: usize) -> Result<(), NotTaken<T>> {
+        self.offer_to(|lanes| &mut lanes.outside, input, bytes)
+    }
+
+    /// Puts an answer of `bytes` into the lane of answers if there is room.
+    ///
+    /// # Errors
+    /// Gives it back if the lane is full or closed.
+    pub fn answer(&self, input: T, bytes: usize) -> Result<(), NotTaken<T>> {
+        self.offer_to(|lanes| &mut lanes.answers, input, bytes)
+    }
+
+    fn offer_to(
+        &self,
+        lane: impl FnOnce(&mut Lanes<T>) -> &mut Lane<T>,
+        input: T,
+        bytes: usize,
+    ) -> Result<(), NotTaken<T>> {
         let mut lanes = self.lanes();
         if lanes.outside_closed {
             return Err(NotTaken::Closed(input));
         }
-        if lanes.outside_is_full(bytes) {
+        let lane = lane(&mut lanes);
+        if lane.is_full(bytes) {
             return Err(NotTaken::Full(input));
         }
-        lanes.outside_bytes += bytes;
-        lanes.outside.push_back((input, bytes));
+        lane.push(input, bytes);
         self.filled.notify_one();
         Ok(())
     }
@@ -99,14 +120,13 @@ impl<T> Queue<T> {
     /// Gives it back if the lane is closed.
     pub fn put(&self, input: T, bytes: usize) -> Result<(), NotTaken<T>> {
         let mut lanes = self.lanes();
-        while !lanes.outside_closed && lanes.outside_is_full(bytes) {
+        while !lanes.outside_closed && lanes.outside.is_full(bytes) {
             lanes = self.emptied.wait(lanes).unwrap_or_else(PoisonError::into_inner);
         }
         if lanes.outside_closed {
             return Err(NotTaken::Closed(input));
         }
-        lanes.outside_bytes += bytes;
-        lanes.outside.push_back((input, bytes));
+        lanes.outside.push(input, bytes);
         self.filled.notify_one();
         Ok(())
     }
@@ -138,7 +158,7 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Takes what waits, at most `count_max` inputs and about `bytes_max` bytes from outside; waits at most `patience` for
+    /// Takes what waits, at most `count_max` inputs and about `bytes_max` bytes of answers and from outside; waits at most `patience` for
     /// the first. `outside` says whether inputs from outside may be taken now.
     pub fn take(&self, count_max: usize, bytes_max: usize, outside: bool, patience: Duration) -> Taken<T> {
         let mut lanes = self.lanes();
@@ -150,13 +170,11 @@ impl<T> Queue<T> {
         let inside = lanes.inside.len().min(count_max);
         let mut inputs: Vec<T> = lanes.inside.drain(..inside).collect();
         let mut bytes = 0;
-        while outside && inputs.len() < count_max && bytes < bytes_max {
-            let Some((input, size)) = lanes.outside.pop_front() else { break };
-            lanes.outside_bytes -= size;
-            bytes += size;
-            inputs.push(input);
+        lanes.answers.take(&mut inputs, count_max, &mut bytes, bytes_max);
+        if outside {
+            lanes.outside.take(&mut inputs, count_max, &mut bytes, bytes_max);
         }
-        let closed = lanes.closed && lanes.inside.is_empty() && lanes.outside.is_empty();
+        let closed = lanes.closed && lanes.nothing_for(true);
         self.emptied.notify_all();
         Taken { inputs, closed }
     }
@@ -182,8 +200,8 @@ impl<T> Queue<T> {
         let mut lanes = self.lanes();
         lanes.outside_closed = true;
         lanes.closed = true;
-        lanes.outside_bytes = 0;
-        let waiting = (std::mem::take(&mut lanes.outside), std::mem::take(&mut lanes.inside));
+        let (outside, answers) = (lanes.outside.clear(), lanes.answers.clear());
+        let waiting = (outside, answers, std::mem::take(&mut lanes.inside));
         self.filled.notify_all();
         self.emptied.notify_all();
         drop(lanes);
@@ -193,7 +211,7 @@ impl<T> Queue<T> {
     /// How many inputs wait.
     pub fn len(&self) -> usize {
         let lanes = self.lanes();
-        lanes.outside.len() + lanes.inside.len()
+        lanes.outside.inputs.len() + lanes.answers.inputs.len() + lanes.inside.len()
     }
 
     /// Whether nothing waits.
@@ -203,14 +221,47 @@ impl<T> Queue<T> {
 }
 
 impl<T> Lanes<T> {
-    /// A single input larger than the limit passes when the lane is empty, so that nothing waits forever.
-    fn outside_is_full(&self, bytes: usize) -> bool {
-        self.outside.len() >= OUTSIDE_MAX
-            || (!self.outside.is_empty() && self.outside_bytes + bytes > OUTSIDE_BYTES_MAX)
+    fn nothing_for(&self, outside: bool) -> bool {
+        let held = !outside || self.outside.inputs.is_empty();
+        self.inside.is_empty() && self.answers.inputs.is_empty() && held
+    }
+}
+
+/// Inputs with their bytes, bounded in both.
+struct Lane<T> {
+    inputs: VecDeque<(T, usize)>,
+    bytes: usize,
+    count_max: usize,
+}
+
+impl<T> Lane<T> {
+    fn of(count_max: usize) -> Lane<T> {
+        Lane { inputs: VecDeque::new(), bytes: 0, count_max }
     }
 
-    fn nothing_for(&self, outside: bool) -> bool {
-        self.inside.is_empty() && (!outside || self.outside.is_empty())
+    /// A single input larger than the limit passes when the lane is empty, so that nothing waits forever.
+    fn is_full(&self, bytes: usize) -> bool {
+        self.inputs.len() >= self.count_max || (!self.inputs.is_empty() && self.bytes + bytes > OUTSIDE_BYTES_MAX)
+    }
+
+    fn push(&mut self, input: T, bytes: usize) {
+        self.bytes += bytes;
+        self.inputs.push_back((input, bytes));
+    }
+
+    /// Moves what fits into a batch that has so many bytes already.
+    fn take(&mut self, batch: &mut Vec<T>, count_max: usize, bytes: &mut usize, bytes_max: usize) {
+        while batch.len() < count_max && *bytes < bytes_max {
+            let Some((input, size)) = self.inputs.pop_front() else { return };
+            self.bytes -= size;
+            *bytes += size;
+            batch.push(input);
+        }
+    }
+
+    fn clear(&mut self) -> VecDeque<(T, usize)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.inputs)
     }
 }
 
@@ -255,6 +306,21 @@ mod tests {
         });
         assert_eq!(std::sync::Arc::strong_count(&witness), 1);
         assert!(queue.is_empty() && queue.take(10, 10, true, NOW).closed);
+    }
+
+    #[test]
+    fn answers_are_bounded_and_not_held_back() {
+        let queue = Queue::default();
+        assert_eq!(queue.offer(0, 1), Ok(()));
+        for n in 1..=ANSWERS_MAX {
+            assert_eq!(queue.answer(n, 1), Ok(()));
+        }
+        assert_eq!(queue.answer(7, 1), Err(NotTaken::Full(7)));
+        queue.report(5000);
+        assert_eq!(queue.take(3, 10, false, NOW).inputs, [5000, 1, 2]);
+        assert_eq!(queue.take(2000, 2000, false, NOW).inputs.len(), ANSWERS_MAX - 2);
+        assert!(queue.take(10, 10, false, NOW).inputs.is_empty(), "what is held back waits");
+        assert_eq!(queue.len(), 1);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use writ_kernel::execution::{self, Dispatch, Ending, conclude};
 use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
 use writ_log::{Log, Storage};
+use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::Signed;
 use writ_schemas::entry::Header;
@@ -227,7 +228,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let _span = debug_span!("batch", inputs = backlog.inputs.len()).entered();
         let mut batch = self.begin()?;
         let decided = Stopwatch::start();
-        while batch.bytes < BATCH_BYTES && !batch.hands_on {
+        while batch.bytes < BATCH_BYTES && batch.next_signer.is_none() {
             let Some(input) = backlog.inputs.pop_front_if(|input| !is_timeless(input)) else { break };
             self.decide(input, &mut batch, backlog)?;
         }
@@ -305,7 +306,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let answer = match what {
             Submitted::Intent(intent) => match identify(&self.state, &intent, batch.now) {
                 Identity::New if self.is_stuck(&intent) => {
-                    let why = format!("{STUCK_MAX} executions wait for the connector of {}", intent.value().action);
+                    let why = format!("too many executions wait for the connector of {}", intent.value().action);
                     self.refuse(source, Refusal::new(Code::Overloaded, why), &raw, None, batch)?
                 }
                 Identity::New if self.passed == Passed::Waits && self.state.open_inside() >= OPEN_MAX => {
@@ -386,8 +387,10 @@ impl<S: Storage + Clone> Sequencer<S> {
     /// Whether the connector that would carry it out is down, and enough waits for it already. Others are not held up by it.
     fn is_stuck(&self, intent: &Signed<Intent>) -> bool {
         let policy = self.state.policy();
-        let rule = policy.and_then(|policy| policy.rule(&intent.value().action));
-        rule.is_some_and(|rule| self.state.stuck(&rule.connector) >= STUCK_MAX)
+        let Intent { tenant, action, .. } = intent.value();
+        policy.and_then(|policy| policy.rule(action)).is_some_and(|rule| {
+            self.state.stuck(&rule.connector) >= STUCK_MAX || self.state.is_full_outside(tenant, &rule.connector)
+        })
     }
 
     /// A refused record is recorded where its producer cannot be told otherwise; elsewhere it costs the ledger nothing.
@@ -413,6 +416,12 @@ impl<S: Storage + Clone> Sequencer<S> {
                     Ok(output) => output,
                     Err(refusal) => return Ok(Answer::Refused(refusal)),
                 };
+                if let Event::LedgerKeyRotated(act) = &event {
+                    match self.next_signer(act) {
+                        Ok(signer) => batch.next_signer = Some(signer),
+                        Err(failure) => return Ok(Answer::Refused(Refusal::new(failure.code, failure.detail))),
+                    }
+                }
                 let seq = self.state.next();
                 self.record(batch, event)?;
                 self.judge_again(batch)?;
@@ -422,6 +431,14 @@ impl<S: Storage + Clone> Sequencer<S> {
             Ok(None) => Ok(Answer::Already),
             Err(refusal) => Ok(Answer::Refused(refusal)),
         }
+    }
+
+    /// Whoever signs once this act is recorded: an act after which nobody could sign is not recorded.
+    fn next_signer(&self, act: &Signed<Act>) -> Result<Signer> {
+        let Statement::RotateDecisionKey { key } = act.value().statement else {
+            return Err(Failure::new(Code::Schema, "a rotation without a key"));
+        };
+        Signer::of(&self.folder, KeyRole::Decision, &[key])?.proven()
     }
 
     fn conclude(&mut self, ending: Ending, output: Option<Vec<u8>>, batch: &mut Batch) -> Result<()> {
@@ -452,7 +469,6 @@ impl<S: Storage + Clone> Sequencer<S> {
         if let Event::DispatchRetried(retried) = &event {
             batch.wait(retried.decision, retried.due);
         }
-        batch.hands_on |= matches!(event, Event::LedgerKeyRotated(_));
         batch.bytes += approximate_len(&event);
         batch.events.push(event);
         Ok(())
@@ -464,7 +480,7 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     /// Signs and encodes the batch, writes it once, and only then hands out what follows from it.
     fn commit(&mut self, batch: Batch) -> Result<()> {
-        let Batch { now, mut events, replies, again, later, policies, hands_on, .. } = batch;
+        let Batch { now, mut events, replies, again, later, policies, next_signer, .. } = batch;
         let first = self.log.chain().next;
         if !events.is_empty() {
             let signed = Stopwatch::start();
@@ -497,9 +513,8 @@ impl<S: Storage + Clone> Sequencer<S> {
             passes(EventKind::ReceiptIssued, Stage::ReceiptDurable);
             let _ = self.headers.send(entries.iter().map(|entry| entry.header).collect());
         }
-        if hands_on {
-            let expected = self.state.decision_key();
-            self.signer = Signer::of(&self.folder, KeyRole::Decision, expected.as_slice())?.proven()?;
+        if let Some(signer) = next_signer {
+            self.signer = signer;
         }
         self.progress.advance(self.log.chain().next);
         for (decision, wait) in later {

@@ -189,6 +189,11 @@ fn decision_node(seq: Seq, decision: &Decision, view: &mut View<'_>) -> Result<(
         view.delete(waits)?;
     }
     draft.parent(Relation::SignedBy, trust).parent(Relation::Under, policy).place(seq, view)?;
+    if let Some(execution) = &decision.execution
+        && view.get(EXTERNAL)?.is_some()
+    {
+        view.write(node::authorised_key(seq), &(&decision.tenant, &execution.connector))?;
+    }
     open_case(seq, decision, view)
 }
 
@@ -213,7 +218,7 @@ fn approval_node(seq: Seq, act: &Signed<Act>, view: &mut View<'_>) -> Result<(),
 }
 
 /// A dispatch that has no receipt. Whether it is outside is in the log: the policy, and the connector of the decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Dispatched {
     /// Its entry.
     pub dispatch: Seq,
@@ -221,6 +226,8 @@ pub struct Dispatched {
     pub at: UnixMicros,
     /// The entry of the policy then in force.
     pub policy: Seq,
+    /// Tenant and connector; nothing if the decision is older than the first connector outside.
+    pub of: Option<(Name, Name)>,
 }
 
 fn dispatched(decision: Seq, place: &Place, view: &mut View<'_>) -> Result<(), FoldError> {
@@ -229,7 +236,8 @@ fn dispatched(decision: Seq, place: &Place, view: &mut View<'_>) -> Result<(), F
     }
     match view.read(POLICY)? {
         Some(policy) => {
-            let dispatched = Dispatched { dispatch: place.seq, at: place.at, policy };
+            let of = view.read(&node::authorised_key(decision))?;
+            let dispatched = Dispatched { dispatch: place.seq, at: place.at, policy, of };
             view.write(node::dispatched_key(decision), &dispatched)
         }
         None => Ok(()),
@@ -238,6 +246,14 @@ fn dispatched(decision: Seq, place: &Place, view: &mut View<'_>) -> Result<(), F
 
 fn not_dispatched(decision: Seq, view: &mut View<'_>) -> Result<(), FoldError> {
     if view.get(EXTERNAL)?.is_some() { view.delete(node::dispatched_key(decision)) } else { Ok(()) }
+}
+
+/// Its receipt is there.
+fn closed(decision: Seq, view: &mut View<'_>) -> Result<(), FoldError> {
+    if view.get(EXTERNAL)?.is_some() {
+        view.delete(node::authorised_key(decision))?;
+    }
+    not_dispatched(decision, view)
 }
 
 fn deadline_node(seq: Seq, of: &Digest, view: &mut View<'_>) -> Result<(), FoldError> {
@@ -326,7 +342,7 @@ fn receipt_node(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Resu
         .parent(Relation::ReliesOn, told.filter(|told| told.next() == seq))
         .parent(Relation::Follows, follows)
         .place(seq, view)?;
-    not_dispatched(receipt.decision_seq, view)?;
+    closed(receipt.decision_seq, view)?;
     if let Some(session) = session {
         view.write(session, &Last { receipt: digest, seq })?;
     }

@@ -70,7 +70,10 @@ fn in_any_order<T: DeserializeOwned + Serialize>(text: &str) -> Result<T, Refusa
     walk(text)?;
     let schema = |e: serde_json::Error| Refusal::new(Code::Schema, e);
     let value: Value = serde_json::from_str(text).map_err(schema)?;
-    let parsed = T::deserialize(&value).map_err(schema)?;
+    let parsed: T = serde_path_to_error::deserialize(&value).map_err(|e| match e.path().iter().next() {
+        Some(_) => Refusal::new(Code::Schema, format!("{}: {}", e.path(), e.inner())),
+        None => Refusal::new(Code::Schema, e.inner()),
+    })?;
     // The derived readers take more shapes than the derived writers make: structs by position, missing fields as null,
     // unknown fields of variants. Only what is written again is what was read.
     match first_difference(&value, &serde_json::to_value(&parsed).map_err(schema)?) {
@@ -288,6 +291,26 @@ mod tests {
     #[track_caller]
     fn verdict(json: &str) -> Option<Code> {
         check(json.as_bytes()).err().map(|r| r.code)
+    }
+
+    #[test]
+    fn what_is_no_bundle_is_told_by_its_place() {
+        let told = |json: &str| parse::<crate::policy::Bundle>(json.as_bytes(), 1000).map_err(|it| it.detail).err();
+        let gates = r#""gates":{"temporal":"enforced","proof":"enforced","budget":"enforced","escalation":"enforced"}"#;
+        for (json, place) in [
+            (
+                format!(r#"{{"name":"n",{gates},"rules":[],"budgets":{{"b":{{"unit":"u","limit":"9"}}}}}}"#),
+                "budgets.b.limit: ",
+            ),
+            (format!(r#"{{"name":"n",{gates},"rules":[{{"acton":"a"}}]}}"#), "rules[0].acton: "),
+            (
+                gates.replace("enforced", "enforce").replacen('"', r#"{"name":"n","rules":[],""#, 1) + "}",
+                "gates.budget: ",
+            ),
+        ] {
+            let told = told(&json).unwrap_or_default();
+            assert!(told.starts_with(place), "{json}: {told}");
+        }
     }
 
     #[test]

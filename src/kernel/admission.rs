@@ -15,7 +15,7 @@ use writ_schemas::strict::Refusal;
 use crate::escalation;
 use crate::outcome;
 use crate::policy::Policy;
-use crate::state::State;
+use crate::state::{State, TrustedKey};
 
 /// The most roles of a key: they stand in every decision that its evidence touches.
 const ROLES_MAX: usize = 32;
@@ -57,9 +57,19 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
             Policy::compile(bundle)?;
             Event::PolicyActivated(act)
         }
-        Statement::TrustKey { roles, .. } => {
+        Statement::TrustKey { key, tenant, principal, roles } => {
             if roles.len() > ROLES_MAX {
                 return Err(Refusal::new(Code::Schema, format!("more than {ROLES_MAX} roles")));
+            }
+            if state.signs_ledger(*key) {
+                return refuse("the key signs for the ledger itself, or did".to_owned());
+            }
+            // What it said counts as said by whom it was trusted: another may get other roles, not another's words.
+            let is_other = |it: &TrustedKey| it.revoked.is_some() || (&it.tenant, &it.principal) != (tenant, principal);
+            if state.keys.get(key).is_some_and(is_other) {
+                return refuse(
+                    "the key was trusted before, as somebody else, or was revoked: make a new one".to_owned(),
+                );
             }
             Event::KeyTrusted(act)
         }
@@ -74,10 +84,8 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
             if !signed_by(*key) || !state.decision_key().is_some_and(signed_by) {
                 return refuse("the old key and the new one have to sign it, too".to_owned());
             }
-            let used = [genesis.decision_key, genesis.checkpoint_key];
-            let used = used.iter().chain(&genesis.operators).chain(state.keys.keys()).chain(&state.decision_key);
-            if used.into_iter().any(|used| used == key) {
-                return refuse("the new key is in use already".to_owned());
+            if state.signs_ledger(*key) || genesis.operators.contains(key) || state.keys.contains_key(key) {
+                return refuse("the new key is in use already, or was".to_owned());
             }
             Event::LedgerKeyRotated(act)
         }

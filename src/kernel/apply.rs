@@ -160,7 +160,11 @@ impl State {
             let Some((when, what)) = self.expiries.pop_first() else { return };
             match what {
                 Expiring::Id(tenant, id) => {
-                    self.ids.remove(&(tenant, id));
+                    let id = (tenant, id);
+                    // As long as its execution is open, the next one of this id could be taken for it.
+                    if self.ids.get(&id).is_some_and(|known| !self.open.contains_key(&known.decision)) {
+                        self.ids.remove(&id);
+                    }
                 }
                 Expiring::Evidence(digest, signer) => {
                     self.evidence.remove(&(digest, signer));
@@ -380,8 +384,14 @@ impl State {
         let receipt = signed.value();
         let open = self.open.remove(&receipt.decision_seq).ok_or(Fault::Execution)?;
         let digest = signed.digest();
+        // An id that its intent's expiry could not free yet.
+        let id = (open.tenant.clone(), open.id.clone());
+        if self.ids.get(&id).is_some_and(|it| it.decision == receipt.decision_seq && it.expires_at <= self.last_at) {
+            self.ids.remove(&id);
+        }
         if let Some(load) = self.loads.get_mut(&open.connector) {
             load.open = load.open.saturating_sub(1);
+            load.outside = load.outside.saturating_sub(u64::from(self.outside.contains_key(&open.decision)));
             load.again = load.again.saturating_sub(u64::from(open.attempts > 0));
             if load.open == 0 {
                 self.loads.remove(&open.connector);
@@ -453,7 +463,9 @@ impl State {
             (Statement::RevokeKey { key }, Event::KeyRevoked(_)) => {
                 self.keys.get_mut(key).ok_or(Fault::Statement)?.revoked = Some(seq);
             }
-            (Statement::RotateDecisionKey { key }, Event::LedgerKeyRotated(_)) => self.decision_key = Some(*key),
+            (Statement::RotateDecisionKey { key }, Event::LedgerKeyRotated(_)) => {
+                self.retired.extend(self.decision_key.replace(*key));
+            }
             (Statement::AdjustClock { now }, Event::ClockAdjusted(_)) => {
                 self.adjusted = Some(Adjusted { now: *now, at: self.last_at });
             }

@@ -238,7 +238,8 @@ impl State {
 
     pub(crate) fn settle(&mut self, tenant: &Name, amount: &Amount, how: Settlement) -> Result<(), Fault> {
         let key = AccountKey::of(tenant, amount);
-        let Some(account) = self.accounts.get_mut(&key) else {
+        let account = self.accounts.get_mut(&key).or_else(|| self.past.get_mut(&key));
+        let Some(account) = account else {
             // An amount of nothing keeps no account alive whose window is over.
             return if amount.amount == 0 { Ok(()) } else { Err(Fault::Account) };
         };
@@ -250,10 +251,14 @@ impl State {
         Ok(())
     }
 
-    /// Forgets an account that counts no more; one from which something is reserved is asked again when that is settled.
+    /// Forgets an account that counts no more; one from which something is reserved is put away until that is settled.
     pub(crate) fn forget_account(&mut self, key: &AccountKey) {
-        if key.is_over(self.last_at) && self.accounts.get(key).is_some_and(|it| it.reserved == 0) {
-            self.accounts.remove(key);
+        if !key.is_over(self.last_at) {
+            return;
+        }
+        let account = self.accounts.remove(key).or_else(|| self.past.remove(key));
+        if let Some(account) = account.filter(|account| account.reserved > 0) {
+            self.past.insert(key.clone(), account);
         }
     }
 }

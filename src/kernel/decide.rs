@@ -23,7 +23,7 @@ use crate::escalation;
 use crate::expression::Found;
 use crate::policy::Policy;
 use crate::requirement::{self, Asks, Outcome};
-use crate::state::State;
+use crate::state::{Known, State};
 use crate::temporal;
 
 /// The largest action and args that are held against a pinned shape, in bytes: it is done for every decision, on one thread.
@@ -40,15 +40,21 @@ pub enum Identity {
     Reused,
 }
 
-/// Looks an intent up by tenant, id and content. An id that has expired by `now` is not known any more, also where no entry
-/// has come since that would have made the state forget it.
+/// Looks an intent up by tenant, id and content. An id that has expired by `now` is not known any more, unless its execution is
+/// still open; also where no entry has come since that would have made the state forget it.
 #[must_use]
 pub fn identify(state: &State, intent: &Signed<Intent>, now: UnixMicros) -> Identity {
     let Intent { tenant, id, .. } = intent.value();
-    match state.ids.get(&(tenant.clone(), id.clone())).filter(|known| known.expires_at > now) {
+    match state.ids.get(&(tenant.clone(), id.clone())).filter(|known| state.is_taken(known, now)) {
         None => Identity::New,
         Some(known) if known.intent == intent.digest() => Identity::Known(known.decision),
         Some(_) => Identity::Reused,
+    }
+}
+
+impl State {
+    fn is_taken(&self, known: &Known, now: UnixMicros) -> bool {
+        known.expires_at > now || self.open.contains_key(&known.decision)
     }
 }
 

@@ -34,9 +34,8 @@ const WITHIN_MAX_US: u64 = 7 * 24 * 3_600 * 1_000_000;
 /// The gate. `ERR_APPROVAL_NEEDED` is no refusal: it asks.
 pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let (policy, rule) = case.rules()?;
-    let late = facts.approval.as_ref().filter(|fact| fact.passed);
-    if let Some(fact) = late.filter(|_| approvers(rule).is_none_or(|it| granted(case, facts, it) < it.quorum)) {
-        // Also where nobody would be asked any more: a deadline lets nothing pass that people have not granted.
+    if let Some(fact) = facts.approval.as_ref().filter(|fact| fact.passed) {
+        // Also where nobody would be asked any more, or fewer: a deadline lets nothing pass.
         return Err(Refusal::new(Code::ApprovalTimedOut, format!("nobody may answer after {}", fact.deadline.0)));
     }
     if let Mode::Disabled(why) = &policy.bundle().gates.escalation {

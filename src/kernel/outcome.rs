@@ -24,7 +24,8 @@ use crate::execution::{Ending, bounded};
 use crate::policy::Policy;
 use crate::state::{Open, State};
 
-/// The most executions that are outside at once: what more passes waits for its dispatch, as long as its window holds.
+/// The most executions of a tenant that are outside at once: what more passes waits for its dispatch, as long as its window
+/// holds.
 pub const OUTSIDE_MAX: usize = 8192;
 
 /// The largest report, in bytes of its act: 256 KiB.
@@ -84,10 +85,23 @@ impl State {
         self.open.get(&decision).is_some_and(|open| self.outside.contains_key(&open.decision))
     }
 
-    /// Executions that this process, or one after it, carries out itself.
+    /// Executions that this process, or one after it, carries out itself: not those that are outside, nor those that wait for
+    /// room there.
     #[must_use]
     pub fn open_inside(&self) -> usize {
-        self.open.len().saturating_sub(self.outside.len())
+        let (mut inside, policy) = (0_u64, self.policy.as_ref());
+        for (connector, load) in &self.loads {
+            let waits = load.open.saturating_sub(load.outside);
+            inside = inside.saturating_add(if external(policy, connector).is_some() { 0 } else { waits });
+        }
+        usize::try_from(inside).unwrap_or(usize::MAX)
+    }
+
+    /// Whether what this tenant has outside by this connector leaves no room for more.
+    #[must_use]
+    pub fn is_full_outside(&self, tenant: &Name, connector: &Name) -> bool {
+        self.places.get(tenant).is_some_and(|places| *places >= OUTSIDE_MAX)
+            && external(self.policy.as_ref(), connector).is_some()
     }
 
     /// How the execution ends whose receipt must be the next entry, if one must.
@@ -98,16 +112,19 @@ impl State {
 
     /// When a dispatch to the outside that finds no room there may ask again.
     pub(crate) fn room_outside(&self, open: &Open, now: UnixMicros) -> UnixMicros {
-        let full = self.outside.len() >= OUTSIDE_MAX;
-        if full && external(self.policy.as_ref(), open).is_some() { now.plus(NO_ROOM_US) } else { UnixMicros(0) }
+        if self.is_full_outside(&open.tenant, &open.connector) { now.plus(NO_ROOM_US) } else { UnixMicros(0) }
     }
 
     /// A dispatch, where the policy in force has its connector outside.
     pub(crate) fn let_out(&mut self, decision: Seq, at: UnixMicros) -> Result<(), Fault> {
         let open = self.open.get(&decision).ok_or(Fault::Execution)?;
-        let Some((policy, role, within_us)) = external(self.policy.as_ref(), open) else { return Ok(()) };
+        let Some((policy, role, within_us)) = external(self.policy.as_ref(), &open.connector) else {
+            return Ok(());
+        };
         let outside = Outside { decision, due: at.plus(within_us), role: role.clone(), policy: Arc::clone(policy) };
         self.deadlines.insert((outside.due, decision, open.tenant.clone(), open.decision));
+        self.loads.entry(open.connector.clone()).or_default().outside += 1;
+        *self.places.entry(open.tenant.clone()).or_default() += 1;
         self.outside.insert(open.decision, outside);
         Ok(())
     }
@@ -144,6 +161,12 @@ impl State {
             (Some(_), _) | (None, Some(_)) => return Err(Fault::Outcome),
         };
         self.deadlines.remove(&(outside.due, outside.decision, open.tenant.clone(), open.decision));
+        if let Some(places) = self.places.get_mut(&open.tenant) {
+            *places = places.saturating_sub(1);
+            if *places == 0 {
+                self.places.remove(&open.tenant);
+            }
+        }
         if ending.status != Status::Uncertain {
             return Ok(None);
         }
@@ -161,10 +184,10 @@ impl State {
     }
 }
 
-/// What the policy says of the connector of an execution, if it is outside.
-fn external<'a>(policy: Option<&'a Arc<Policy>>, open: &Open) -> Option<(&'a Arc<Policy>, &'a Name, u64)> {
+/// What the policy says of a connector, if it is outside.
+fn external<'a>(policy: Option<&'a Arc<Policy>>, connector: &Name) -> Option<(&'a Arc<Policy>, &'a Name, u64)> {
     let policy = policy?;
-    match &policy.connector(&open.connector)?.kind {
+    match &policy.connector(connector)?.kind {
         ConnectorKind::External { role, within_us } => Some((policy, role, *within_us)),
         ConnectorKind::Echo | ConnectorKind::Http { .. } => None,
     }

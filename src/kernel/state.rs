@@ -1,8 +1,9 @@
 //! What deciding needs to remember, and for how long.
 //!
 //! Every map here is bounded by something that ends: ids, evidence, acts and sessions expire at times that are in the log;
-//! so do what was counted of a principal and what a window of a budget holds; open executions and uncertain receipts end by
-//! events, what waits for approval by a deadline. Keys, budgets, connectors and bindings are as many as operators make.
+//! so do what was counted of a principal and what a window of a budget holds; open executions end by events, what waits for
+//! approval by a deadline. Uncertain receipts, and what they hold reserved, are as many as nobody has reconciled. Keys,
+//! budgets, connectors and bindings are as many as operators make.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +26,9 @@ use crate::outcome::{Missing, Outside};
 use crate::policy::Policy;
 use crate::temporal::Pace;
 
+/// A connector for which so many wait that it refused before is taken to be down, as a few in a busy one are not.
+const TRIED_MAX: u64 = 16;
+
 /// The state after some entry: a fold of the log, nothing else.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
@@ -33,6 +37,8 @@ pub struct State {
     pub(crate) genesis: Option<Genesis>,
     /// The key that signs decisions and receipts, where it is not the one of genesis any more.
     pub(crate) decision_key: Option<KeyId>,
+    /// Those that it was before, but for genesis': none comes back.
+    pub(crate) retired: BTreeSet<KeyId>,
     /// The whole ledger.
     pub(crate) frozen: bool,
     /// Tenants, and principals of tenants.
@@ -44,6 +50,8 @@ pub struct State {
     pub(crate) evidence: BTreeMap<(Digest, KeyId), Registered>,
     pub(crate) acts: BTreeMap<Digest, UnixMicros>,
     pub(crate) accounts: Accounts,
+    /// Those whose window is over and from which something is still reserved: nobody has found out. Deciding does not pass over them.
+    pub(crate) past: Accounts,
     /// By tenant, principal and action.
     pub(crate) paces: BTreeMap<(Name, Name, Name), Pace>,
     /// By tenant and the digest of the intent.
@@ -61,8 +69,10 @@ pub struct State {
     pub(crate) ending: Option<Ending>,
     /// Connectors that have been failing, by name.
     pub(crate) failing: BTreeMap<Name, Failing>,
-    /// What is open, by connector. Says nothing that `open` does not.
+    /// What is open, by connector. Says nothing that `open` and `outside` do not.
     pub(crate) loads: BTreeMap<Name, Load>,
+    /// How much is outside, by tenant. Says nothing that `outside` does not.
+    pub(crate) places: BTreeMap<Name, usize>,
     pub(crate) sessions: BTreeMap<(Name, Name), Session>,
     pub(crate) positions: BTreeMap<Partition, u64>,
     pub(crate) bindings: BTreeMap<String, Binding>,
@@ -240,6 +250,8 @@ pub(crate) struct Load {
     pub(crate) open: u64,
     /// Those of which an attempt has failed.
     pub(crate) again: u64,
+    /// Those that are outside.
+    pub(crate) outside: u64,
 }
 
 /// A session: the end of its chain of receipts, and what succeeded in it.
@@ -347,6 +359,12 @@ impl State {
         self.decision_key.or(self.genesis.as_ref().map(|genesis| genesis.decision_key))
     }
 
+    /// Whether a key signs decisions or checkpoints of this ledger, or did.
+    pub(crate) fn signs_ledger(&self, key: KeyId) -> bool {
+        let first = self.genesis.as_ref().is_some_and(|it| [it.decision_key, it.checkpoint_key].contains(&key));
+        first || self.decision_key == Some(key) || self.retired.contains(&key)
+    }
+
     /// What operators said last of the clock, if they ever had to.
     #[must_use]
     pub fn adjusted(&self) -> Option<Adjusted> {
@@ -371,12 +389,13 @@ impl State {
         &self.open
     }
 
-    /// How many executions wait for a connector that has been failing; nothing while it is tried.
+    /// How many executions wait for a connector that is down: it is left alone, or [`TRIED_MAX`] were tried in vain; else those that
+    /// were.
     #[must_use]
     pub fn stuck(&self, connector: &Name) -> u64 {
         let down = self.failing.get(connector).is_some_and(|failing| failing.until > self.last_at);
         let load = self.loads.get(connector).copied().unwrap_or_default();
-        if down || load.again > 0 { load.open } else { 0 }
+        if down || load.again >= TRIED_MAX { load.open.saturating_sub(load.outside) } else { load.again }
     }
 
     /// The offset that is read next in each partition that anything was read of.
@@ -400,7 +419,8 @@ impl State {
     /// What each tenant has reserved and committed of each budget, a line a share and a window: (tenant, budget, reserved,
     /// committed).
     pub fn budgets(&self) -> impl Iterator<Item = (&Name, &Name, u64, u64)> {
-        self.accounts.iter().map(|(key, account)| (&key.tenant, &key.budget, account.reserved, account.committed))
+        let all = self.accounts.iter().chain(&self.past);
+        all.map(|(key, account)| (&key.tenant, &key.budget, account.reserved, account.committed))
     }
 
     /// About how many things the state remembers; hashing it takes time in proportion.
@@ -411,6 +431,7 @@ impl State {
             + self.sessions.len()
             + self.open.len()
             + self.accounts.len()
+            + self.past.len()
             + self.paces.len()
             + self.escalated.len()
             + self.uncertain.len()
@@ -457,7 +478,8 @@ impl State {
         macro_rules! later {
             ($($number:literal $field:expr;)*) => { $(if !$field.is_empty() { fields![$number, $field]; })* };
         }
-        let windows: Vec<_> = self.accounts.iter().filter(|(key, _)| !key.is_plain()).collect();
+        let mut windows: Vec<_> = self.accounts.iter().chain(&self.past).filter(|(key, _)| !key.is_plain()).collect();
+        windows.sort_unstable_by_key(|(key, _)| *key);
         later! {
             1_u8 self.frozen_parts;
             2_u8 windows;
@@ -468,6 +490,7 @@ impl State {
             7_u8 self.outside;
             8_u8 self.missing;
             9_u8 self.adjusted.as_slice();
+            10_u8 self.retired;
         }
         Digest(*hasher.finalize().as_bytes())
     }

@@ -39,11 +39,15 @@ impl Handle {
     /// `ERR_OVERLOADED` if the queue is full, `ERR_STOPPING` if the ledger ends first: asking again gives the same answer.
     pub async fn submit(&self, what: Submitted, source: Source, trace: Option<String>, bytes: usize) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
-        // What stops the ledger goes first; what approvers and reporters say is what producers asked for.
-        let urgent = matches!(&what, Submitted::Act(act)
-            if !matches!(act.value().statement, Statement::Approve { .. } | Statement::Report { .. }));
+        // What stops the ledger goes first; what approvers and reporters say ends what producers wait for.
+        let act = if let Submitted::Act(act) = &what { Some(&act.value().statement) } else { None };
+        let is_answer = act.map(|it| matches!(it, Statement::Approve { .. } | Statement::Report { .. }));
         let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
-        let taken = if urgent { self.queue.urge(input) } else { self.queue.offer(input, bytes) };
+        let taken = match is_answer {
+            Some(false) => self.queue.urge(input),
+            Some(true) => self.queue.answer(input, bytes),
+            None => self.queue.offer(input, bytes),
+        };
         taken.map_err(|refused| match refused {
             NotTaken::Full(_) => Failure::new(Code::Overloaded, "the writer's queue"),
             NotTaken::Closed(_) => Failure::new(Code::Stopping, "submitted too late"),

@@ -33,8 +33,8 @@ pub(super) struct Batch {
     pub(super) later: Vec<(Seq, Duration)>,
     /// The policies that came in force, in their order: later ones do not speak for what was dispatched before them.
     pub(super) policies: VecDeque<Arc<Policy>>,
-    /// Whether another key signs what comes after it.
-    pub(super) hands_on: bool,
+    /// Who signs what comes after it, where that is another.
+    pub(super) next_signer: Option<Signer>,
 }
 
 impl Batch {

@@ -486,3 +486,28 @@ fn a_policy_says_who_reports_and_until_when() {
     longest.desk.submit(&ship("1"), &[]);
     assert_eq!(longest.listed(), ["1"]);
 }
+
+/// What is reported of a name is what was dispatched under it: the next intent of this name waits for that.
+#[test]
+fn an_id_stays_taken_while_its_execution_is_outside() {
+    let dock = Dock::under(&bundle(HOUR, 1000));
+    let short = with(ship("p"), "expires_at", json!(hours_ahead(0).0 + 3_000_000));
+    let data = dock.desk.0.data();
+    let submit = |intent: &Value| crate::scene::writ_reading(intent.to_string().as_bytes(), ["submit", "--data", data]);
+    submit(&short).ended(0);
+    let first = dock.decision("p");
+    while hours_ahead(0).0 < short["expires_at"].as_u64().expect("a time") {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let next = ship("p");
+    let refused = submit(&next).ended(1);
+    assert!(format!("{refused:?}").contains("ERR_ID_REUSED"), "{refused:?}");
+    assert_eq!(dock.decision("p"), first);
+    dock.applied("p", &label()).ended(0);
+    dock.is("p", OK);
+    // It is free from then on.
+    submit(&next).ended(0);
+    assert_ne!(dock.decision("p"), first);
+    assert_eq!(dock.listed(), ["p"]);
+    writ(["replay", "--data", data]).ended(0);
+}

@@ -41,6 +41,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "serde",
             "serde_json",
             "serde_json_canonicalizer",
+            "serde_path_to_error",
             "sha2",
             "thiserror",
         ],

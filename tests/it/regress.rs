@@ -22,6 +22,7 @@ use crate::service::{Manner, Service};
 mod folders;
 mod outputs;
 mod pressure;
+mod room;
 
 /// No test waits this long unless something hangs; a slow machine may.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -179,6 +179,11 @@ pub(crate) fn dispatched_key(decision: Seq) -> Vec<u8> {
     [DISPATCHED, &decision.0.to_be_bytes()].concat()
 }
 
+/// Where tenant and connector of a decision lie that may be dispatched, until it has its receipt.
+pub(crate) fn authorised_key(decision: Seq) -> Vec<u8> {
+    [b"a/".as_slice(), &decision.0.to_be_bytes()].concat()
+}
+
 /// The decision of such a key.
 pub(crate) fn decision_of(key: &[u8]) -> Option<Seq> {
     let (seq, rest) = key.strip_prefix(DISPATCHED)?.split_first_chunk::<8>()?;

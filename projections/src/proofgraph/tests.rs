@@ -265,8 +265,8 @@ fn a_receipt_stands_on_the_report_before_it() {
     let (decision, _) = writer.outside(&run(Status::Succeeded), None);
     let dispatch = decision.next();
     let found = dispatched(&writer, usize::try_from(dispatch.0).expect("small") + 1);
-    let [(seq, found)] = found[..] else { panic!("{found:?}") };
-    assert_eq!((seq, found.dispatch, found.policy), (decision, dispatch, policy));
+    let [(seq, found)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((*seq, found.dispatch, found.policy), (decision, dispatch, policy));
     let log = writer.entries.clone();
     let (store, all) = (graph_of(&log), events(&log));
     let graph = Graph::new(&store, &all);

@@ -57,10 +57,7 @@ impl Model {
         }
         let reservation =
             if policy.budget { self.spend(policy, rule, intent, now).map_err(No::Refused)? } else { Vec::new() };
-        let late = waiting.filter(|waiting| waiting.passed);
-        let granted = |waiting, to: Approvers| self.votes(waiting, to.role).0 >= to.quorum;
-        let consent = late.is_none_or(|waiting| rule.approvers.is_some_and(|to| granted(waiting, to)));
-        refuse(!consent, "ERR_APPROVAL_TIMED_OUT")?;
+        refuse(waiting.is_some_and(|waiting| waiting.passed), "ERR_APPROVAL_TIMED_OUT")?;
         if let Some(approvers) = rule.approvers.filter(|_| policy.escalation) {
             self.ask(approvers, intent, waiting, now)?;
         }
