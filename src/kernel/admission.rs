@@ -15,7 +15,7 @@ use writ_schemas::strict::Refusal;
 use crate::escalation;
 use crate::outcome;
 use crate::policy::Policy;
-use crate::state::{State, TrustedKey};
+use crate::state::State;
 
 /// The most roles of a key: they stand in every decision that its evidence touches.
 const ROLES_MAX: usize = 32;
@@ -64,12 +64,9 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
             if state.signs_ledger(*key) {
                 return refuse("the key signs for the ledger itself, or did".to_owned());
             }
-            // What it said counts as said by whom it was trusted: another may get other roles, not another's words.
-            let is_other = |it: &TrustedKey| it.revoked.is_some() || (&it.tenant, &it.principal) != (tenant, principal);
-            if state.keys.get(key).is_some_and(is_other) {
-                return refuse(
-                    "the key was trusted before, as somebody else, or was revoked: make a new one".to_owned(),
-                );
+            // It may get other roles, or back the trust that it lost; what it has said stays the words of the same principal.
+            if state.keys.get(key).is_some_and(|it| (&it.tenant, &it.principal) != (tenant, principal)) {
+                return refuse("the key was trusted before, as somebody else: make a new one".to_owned());
             }
             Event::KeyTrusted(act)
         }

@@ -23,7 +23,7 @@ use crate::inputs::Run;
 use crate::play::Seen;
 
 /// How many steps a plain `cargo test` takes.
-const STEPS: u64 = 12_000;
+const STEPS: u64 = 20_000;
 
 /// How many steps one ledger lives for. Short lives: what is compared after a crash is folded from zero.
 const STEPS_A_SEED: u64 = 600;

@@ -137,7 +137,10 @@ impl Model {
             .claimed
             .iter()
             .rev()
-            .find(|(other, _)| (other.tenant, other.id) == (intent.tenant, intent.id) && now < other.expires_at);
+            .find(|(other, decision)| {
+                let open = || self.runs.iter().any(|run| run.decision == *decision && run.ended.is_none());
+                (other.tenant, other.id) == (intent.tenant, intent.id) && (now < other.expires_at || open())
+            });
         match remembered {
             Some((other, decision)) if other.content == intent.content => return Submitted::Known(*decision),
             Some(_) => return Submitted::Reused,
@@ -292,6 +295,11 @@ impl Model {
         match &act.statement {
             Statement::Activate(policy) => self.policy = Some(policy.clone()),
             Statement::Trust { roles, .. } if roles.len() > ROLES_MAX => return Err("ERR_SCHEMA"),
+            Statement::Trust { key, tenant, principal, .. }
+                if self.keys.get(key).is_some_and(|it| (it.tenant, it.principal) != (*tenant, *principal)) =>
+            {
+                return Err("ERR_ACT_REFUSED");
+            }
             Statement::Trust { key, tenant, principal, roles } => {
                 self.keys.insert(*key, Key { tenant, principal, roles: roles.clone(), revoked: false });
             }
