@@ -44,7 +44,7 @@ fn shop_with(changes: &[(&str, Value)]) -> Bundle {
             Value::Object(fields) if value.is_null() => _ = fields.remove(key).expect("it was there"),
             Value::Object(fields) => _ = fields.insert(key.to_owned(), value.clone()),
             Value::Array(items) => items.insert(key.parse().expect("an index"), value.clone()),
-            other => panic!("{place} is in {other}"),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => panic!("{place} has no parent"),
         }
     }
     serde_json::from_value(bundle).expect("a bundle")
