@@ -84,8 +84,8 @@ pub(crate) fn look_up(case: &Case<'_>, state: &State) -> Option<PaceFact> {
     let limits = limits(case.rule?).filter(|limits| case.round == 0 && counts(limits))?;
     let intent = case.intent;
     let key = (intent.tenant.clone(), intent.principal.clone(), intent.action.clone());
+    let pace = state.paces.get(&key).copied().unwrap_or_default();
     // Its own entry will forget what has ended by now.
-    let pace = state.paces.get(&key).filter(|pace| pace.ends_at > case.now).copied().unwrap_or_default();
     let later = |at: UnixMicros| Some(at).filter(|at| *at > case.now);
     Some(PaceFact {
         cooling_until: limits.cool_down.as_ref().and_then(|_| later(pace.cooling_until)),
