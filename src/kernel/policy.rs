@@ -252,3 +252,6 @@ fn asks_of(bundle: &Bundle, rule: &Rule) -> Asks {
     }
     asks
 }
+
+#[cfg(test)]
+mod tests;

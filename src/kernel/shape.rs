@@ -110,11 +110,28 @@ mod tests {
             (json!(true), "not a JSON Schema object"),
             (json!({"properties": {"a": {"$ref": "#"}}}), "references are not taken"),
             (json!({"anyOf": [{"$dynamicRef": "#x"}]}), "references are not taken"),
+            (json!({"not": {"items": {"$recursiveRef": "#"}}}), "references are not taken"),
+            (json!([{"type": "object"}]), "not a JSON Schema object"),
             (json!({"type": "objekt"}), "objekt"),
             (json!({"pattern": "(a"}), "regex"),
         ] {
             let refused = Shape::compile(&schema).expect_err("no schema");
             assert!(refused.contains(why), "{schema}: {refused}");
         }
+    }
+
+    #[test]
+    fn the_name_of_a_reference_is_a_text_like_any_other() {
+        let shape = Shape::compile(&json!({"enum": ["$ref", 1, null, true]})).expect("no reference");
+        assert!(shape.holds(&json!("$ref")) && !shape.holds(&json!("$dynamicRef")));
+    }
+
+    #[test]
+    fn two_shapes_are_the_same_if_they_say_the_same() {
+        let shape = |schema: Value| Shape::compile(&schema).expect("a schema");
+        let one = shape(json!({"type": "object", "minProperties": 1}));
+        assert_eq!(one, shape(json!({"minProperties": 1, "type": "object"})));
+        assert_ne!(one, shape(json!({"type": "object", "minProperties": 2})));
+        assert_eq!(format!("{one:?}"), format!("{:?}", json!({"type": "object", "minProperties": 1})));
     }
 }

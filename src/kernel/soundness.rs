@@ -284,4 +284,198 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_requirement_is_as_large_as_a_person_can_read_and_no_larger() {
+        let letters = |n: usize| ('A'..='Z').take(n).map(leaf).collect::<Vec<_>>();
+        assert_eq!(checked(&format!(r#"{{"all_of":[{}]}}"#, letters(12).join(","))), Ok(()), "12 different leaves");
+        // The set, two leaves, and one under so many negations.
+        let nodes = |n: usize| {
+            let negations = n - 4;
+            let deep = format!("{}{}{}", r#"{"not":"#.repeat(negations), leaf('c'), "}".repeat(negations));
+            checked(&format!(r#"{{"all_of":[{},{},{deep}]}}"#, leaf('a'), leaf('b')))
+        };
+        assert_eq!(nodes(64), Ok(()));
+        assert_eq!(nodes(66), Err("more than 64 parts in one requirement".to_owned()));
+    }
+
+    #[test]
+    fn evidence_is_asked_of_somebody_and_of_as_many_as_an_intent_can_name() {
+        let key = format!(r#","key":"ed25519:{}""#, "1".repeat(64));
+        let evidence = |rest: &str| checked(&format!(r#"{{"evidence":{{"kind":"scan","about_effect":false{rest}}}}}"#));
+        #[rustfmt::skip] // A table is read by columns.
+        let rows = [
+            (String::new(),                         "evidence scan by nobody in particular: give a role or a key"),
+            (r#","role":"r""#.to_owned(),               ""),
+            (key.clone(),                               ""),
+            (format!(r#"{key},"role":"r""#),            ""),
+            (r#","role":"r","signers":0"#.to_owned(),   "evidence scan by 0 principals: an intent names 1 to 64 pieces"),
+            (r#","role":"r","signers":64"#.to_owned(),  ""),
+            (r#","role":"r","signers":65"#.to_owned(),  "evidence scan by 65 principals: an intent names 1 to 64 pieces"),
+            (format!(r#"{key},"signers":1"#),           ""),
+            (format!(r#"{key},"signers":2"#),           "evidence scan by 2 principals with one key"),
+            (r#","role":"r","max_age_us":1"#.to_owned(), ""),
+            (r#","role":"r","max_age_us":0"#.to_owned(), "evidence scan with max_age_us 0, which nothing can meet"),
+        ];
+        for (rest, why) in rows {
+            assert_eq!(evidence(&rest).err().unwrap_or_default(), why, "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_count_is_from_one_to_all_of_them() {
+        let (a, b) = (leaf('a'), leaf('b'));
+        for (count, why) in [
+            (0, "at least 0 of 2: give a number from 1 to that"),
+            (1, ""),
+            (2, ""),
+            (3, "at least 3 of 2: give a number from 1 to that"),
+        ] {
+            let found = checked(&format!(r#"{{"at_least":{{"count":{count},"of":[{a},{b}]}}}}"#));
+            assert_eq!(found.err().unwrap_or_default(), why, "{count}");
+        }
+        // What makes no difference is named, with the set that it is in.
+        let idle = format!(r#"{{"any_of":[{a},{{"all_of":[{a},{b}]}}]}}"#);
+        assert_eq!(checked(&idle), Err(r#""all of" in "any of" makes no difference"#.to_owned()));
+    }
+
+    /// What an expression says of an intent is open where nothing is shown; what it says of evidence is known.
+    #[test]
+    fn who_shows_nothing_is_looked_at_with_every_intent() {
+        let (open, shown, few) = (
+            r#"{"expression":"intent.tenant == 'a'"}"#,
+            r#"{"expression":"evidence.exists(e, e.kind == 'scan')"}"#,
+            r#"{"expression":"size(evidence) < 3"}"#,
+        );
+        let scans: Vec<String> = (1..=6)
+            .map(|role| format!(r#"{{"evidence":{{"kind":"scan","about_effect":false,"role":"r{role}"}}}}"#))
+            .collect();
+        let (a, b, scans) = (leaf('a'), leaf('b'), scans.join(","));
+        const NOTHING: &str = "it passes for who shows nothing";
+        for (requirement, why) in [
+            (open.to_owned(), ""),
+            (format!(r#"{{"any_of":[{open},{a}]}}"#), ""),
+            (format!(r#"{{"any_of":[{{"not":{open}}},{a}]}}"#), ""),
+            (format!(r#"{{"any_of":[{open},{{"not":{open}}},{a}]}}"#), NOTHING),
+            (format!(r#"{{"any_of":[{a},{{"not":{b}}}]}}"#), NOTHING),
+            (format!(r#"{{"any_of":[{open},{few}]}}"#), NOTHING),
+            (format!(r#"{{"any_of":[{shown},{few}]}}"#), NOTHING),
+            (format!(r#"{{"all_of":[{open},{few}]}}"#), ""),
+            (format!(r#"{{"any_of":[{shown},{a}]}}"#), ""),
+            // With six pieces of evidence, what is open is in another word of the table.
+            (format!(r#"{{"any_of":[{{"not":{open}}},{scans}]}}"#), ""),
+            (format!(r#"{{"any_of":[{open},{scans}]}}"#), ""),
+            (format!(r#"{{"any_of":[{open},{{"not":{open}}},{scans}]}}"#), NOTHING),
+        ] {
+            assert_eq!(checked(&requirement).err().unwrap_or_default(), why, "{requirement}");
+        }
+    }
+
+    /// As a person would find out: each case by itself, each part left out in turn.
+    mod by_hand {
+        use std::cell::RefCell;
+
+        use proptest::prelude::*;
+        use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+        use super::*;
+
+        const LETTERS: usize = 8;
+
+        /// A receipt, by the number of its letter.
+        fn receipt(letter: usize) -> Requirement {
+            let action = char::from(b'a' + u8::try_from(letter).expect("a letter"));
+            serde_json::from_str(&leaf(action)).expect("a receipt")
+        }
+
+        /// Whether it is met where these letters are shown, a bit each.
+        fn is_met(node: &Requirement, shown: usize) -> bool {
+            match node {
+                Requirement::AllOf(parts) => parts.iter().all(|part| is_met(part, shown)),
+                Requirement::AnyOf(parts) => parts.iter().any(|part| is_met(part, shown)),
+                Requirement::AtLeast { count, of } => {
+                    of.iter().filter(|part| is_met(part, shown)).count() >= usize::try_from(*count).expect("small")
+                }
+                Requirement::Not(part) => !is_met(part, shown),
+                Requirement::Receipt { action } => shown >> (action.as_str().as_bytes()[0] - b'a') & 1 == 1,
+                Requirement::Evidence(_) | Requirement::Expression(_) => unreachable!("receipts only"),
+            }
+        }
+
+        /// In which cases it is met.
+        fn cases(requirement: &Requirement) -> Vec<bool> {
+            (0..1 << LETTERS).map(|shown| is_met(requirement, shown)).collect()
+        }
+
+        /// The same without one part of an `all_of` or `any_of`, for each of them.
+        fn shorter(node: &Requirement) -> Vec<Requirement> {
+            type Build = fn(Vec<Requirement>) -> Requirement;
+            let (parts, build): (&[Requirement], Build) = match node {
+                Requirement::AllOf(parts) => (parts, Requirement::AllOf),
+                Requirement::AnyOf(parts) => (parts, Requirement::AnyOf),
+                Requirement::Not(part) => {
+                    return shorter(part).into_iter().map(|part| Requirement::Not(Box::new(part))).collect();
+                }
+                Requirement::AtLeast { count, of } => {
+                    let with = |of| Requirement::AtLeast { count: *count, of };
+                    return within(of).into_iter().map(with).collect();
+                }
+                Requirement::Evidence(_) | Requirement::Expression(_) | Requirement::Receipt { .. } => {
+                    return Vec::new();
+                }
+            };
+            let without = (0..parts.len()).map(|at| [&parts[..at], &parts[at + 1..]].concat());
+            without.chain(within(parts)).map(build).collect()
+        }
+
+        /// These parts, one of them shorter, in every way.
+        fn within(parts: &[Requirement]) -> Vec<Vec<Requirement>> {
+            let put = |at: usize, part| [&parts[..at], &[part], &parts[at + 1..]].concat();
+            (0..parts.len()).flat_map(|at| shorter(&parts[at]).into_iter().map(move |part| put(at, part))).collect()
+        }
+
+        fn requirements() -> impl Strategy<Value = Requirement> {
+            let leaf = (0..LETTERS).prop_map(receipt);
+            leaf.prop_recursive(3, 24, 4, |part| {
+                prop_oneof![
+                    3 => prop::collection::vec(part.clone(), 1..5).prop_map(Requirement::AllOf),
+                    3 => prop::collection::vec(part.clone(), 1..5).prop_map(Requirement::AnyOf),
+                    1 => part.clone().prop_map(|part| Requirement::Not(Box::new(part))),
+                    2 => (0_u32..4, prop::collection::btree_set(part, 1..5)).prop_map(|(less, of)| {
+                        let of: Vec<_> = of.into_iter().collect();
+                        let all = u32::try_from(of.len()).expect("few");
+                        Requirement::AtLeast { count: all.saturating_sub(less).max(1), of }
+                    }),
+                ]
+            })
+        }
+
+        #[test]
+        fn what_is_found_is_what_is_so() {
+            let config = Config { cases: 1000, failure_persistence: None, ..Config::default() };
+            let always_the_same = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+            let met = RefCell::new(BTreeSet::new());
+            let told = TestRunner::new_with_rng(config, always_the_same).run(&requirements(), |requirement| {
+                let whole = cases(&requirement);
+                let expected = if !whole.contains(&true) {
+                    "nothing can meet it"
+                } else if whole[0] {
+                    "it passes for who shows nothing"
+                } else if shorter(&requirement).iter().any(|less| cases(less) == whole) {
+                    "makes no difference"
+                } else {
+                    ""
+                };
+                let found = check(&requirement, &Expressions::new()).err().unwrap_or_default();
+                met.borrow_mut().insert(expected);
+                prop_assert!(
+                    found.is_empty() == expected.is_empty() && found.ends_with(expected),
+                    "{found}: {requirement:?}"
+                );
+                Ok(())
+            });
+            told.expect("as by hand");
+            assert_eq!(met.into_inner().len(), 4, "a run that does not find each of them proves nothing about it");
+        }
+    }
 }

@@ -84,8 +84,8 @@ pub(crate) fn look_up(case: &Case<'_>, state: &State) -> Option<PaceFact> {
     let limits = limits(case.rule?).filter(|limits| case.round == 0 && counts(limits))?;
     let intent = case.intent;
     let key = (intent.tenant.clone(), intent.principal.clone(), intent.action.clone());
+    let pace = state.paces.get(&key).copied().unwrap_or_default();
     // Its own entry will forget what has ended by now.
-    let pace = state.paces.get(&key).filter(|pace| pace.ends_at > case.now).copied().unwrap_or_default();
     let later = |at: UnixMicros| Some(at).filter(|at| *at > case.now);
     Some(PaceFact {
         cooling_until: limits.cool_down.as_ref().and_then(|_| later(pace.cooling_until)),
@@ -264,88 +264,4 @@ pub(crate) fn note_zone(name: &str, zones: &mut Zones) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> UnixMicros {
-        let moment: Timestamp = text.parse().expect("a time");
-        UnixMicros(u64::try_from(moment.as_microsecond()).expect("after 1970"))
-    }
-
-    fn hours(zone: &str, days: &str, from: &str, to: &str) -> (Hours, TimeZone) {
-        let days: Vec<&str> = days.split(' ').collect();
-        let span = serde_json::json!({"days": days, "from": from, "to": to});
-        let hours = serde_json::from_value(serde_json::json!({"zone": zone, "spans": [span]})).expect("hours");
-        let mut zones = Zones::new();
-        note_zone(zone, &mut zones).expect("a zone");
-        (hours, zones.remove(zone).expect("it was noted"))
-    }
-
-    #[test]
-    fn hours_are_those_of_a_clock_on_the_wall_there() {
-        let (desk, zone) = hours("Europe/Berlin", "mon fri", "08:00", "18:00");
-        #[rustfmt::skip] // A table is read by columns.
-        let cases = [
-            ("2026-01-05T06:59:59.999999Z", false), // winter: UTC+1
-            ("2026-01-05T07:00:00Z",        true),
-            ("2026-01-05T16:59:59.999999Z", true),
-            ("2026-01-05T17:00:00Z",        false),
-            ("2026-07-06T06:00:00Z",        true),  // summer: UTC+2
-            ("2026-07-06T16:00:00Z",        false),
-            ("2026-01-06T12:00:00Z",        false), // a Tuesday
-            ("2026-01-09T12:00:00Z",        true),
-        ];
-        for (time, open) in cases {
-            assert_eq!(open_at(&desk, &zone, at(time)).is_ok(), open, "{time}");
-        }
-        assert_eq!(
-            open_at(&desk, &zone, at("2026-01-06T12:05:00Z")),
-            Err("it is Tuesday 13:05 in Europe/Berlin".into())
-        );
-
-        // The hour that a clock change leaves out never comes, the one that it repeats comes twice.
-        let (night, zone) = hours("Europe/Berlin", "sun", "02:00", "03:00");
-        for (time, open) in [
-            ("2026-03-29T00:59:59Z", false),
-            ("2026-03-29T01:00:00Z", false),
-            ("2026-10-25T00:30:00Z", true),
-            ("2026-10-25T01:30:00Z", true),
-            ("2026-10-25T02:00:00Z", false),
-        ] {
-            assert_eq!(open_at(&night, &zone, at(time)).is_ok(), open, "{time}");
-        }
-        // A day there is another one than in Greenwich, and it ends with its last microsecond.
-        let (kiribati, zone) = hours("Pacific/Kiritimati", "mon", "00:00", "24:00");
-        for (time, open) in [
-            ("2026-01-04T09:59:59.999999Z", false),
-            ("2026-01-04T10:00:00Z", true),
-            ("2026-01-05T09:59:59.999999Z", true),
-            ("2026-01-05T10:00:00Z", false),
-        ] {
-            assert_eq!(open_at(&kiribati, &zone, at(time)).is_ok(), open, "{time}");
-        }
-        assert!(open_at(&desk, &zone, UnixMicros(u64::MAX)).is_err(), "beyond every calendar");
-    }
-
-    #[test]
-    fn a_ladder_climbs_and_is_forgotten() {
-        let ladder = CoolDown { after: 2, steps_us: vec![10, 100] };
-        let mut pace = Pace::default();
-        let mut refuse = |now: u64| {
-            climb(&mut pace, &ladder, UnixMicros(now));
-            (pace.cooling_until.0, pace.in_a_row_until.0)
-        };
-        assert_eq!(refuse(1000), (0, 1100), "one is none; forgotten after the longest pause");
-        assert_eq!(refuse(1001), (1011, 1111), "the second begins the first pause");
-        assert_eq!(refuse(1011), (1111, 1211), "then the longest");
-        assert_eq!(refuse(1111), (1211, 1311), "and that one again");
-    }
-
-    #[test]
-    fn an_even_rate_rounds_to_fewer() {
-        let rate = Rate { burst: 1, count: 3, per_us: 10 };
-        assert_eq!(interval(&rate), 4, "never more than three in ten");
-        assert_eq!(arrival(&rate, UnixMicros(0), UnixMicros(100)), UnixMicros(104));
-        assert_eq!(arrival(&rate, UnixMicros(103), UnixMicros(100)), UnixMicros(107));
-    }
-}
+mod tests;
