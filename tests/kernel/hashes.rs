@@ -63,7 +63,7 @@ const STORY: [(&str, fn(&mut Desk), &str); 18] = [
     ("keys and a policy", |_| {}, "5be9635b2b636ec6"),
     ("a revoked key", |desk| _ = desk.administer(Statement::RevokeKey { key: BOB }), "cf60be7b75a687a5"),
     ("trusted again", |desk| _ = desk.administer(trust(BOB, "acme", "bob", &["manager", "scanner"])), "e5b693056294f5f0"),
-    ("evidence", |desk| _ = desk.show(scan(), BOB), "47472b7266181525"),
+    ("evidence", |desk| _ = desk.show(scan(), BOB), "47472b726618152b"),
     ("all is frozen", |desk| _ = desk.administer(freeze(None, None)), "386218df8f43ac04"),
     ("and thawed", |desk| _ = desk.administer(thaw(None, None)), "d5d03dd5c38cf637"),
     ("a part is frozen", |desk| _ = desk.administer(freeze(Some("beta"), Some("eve"))), "160a892f715b886c"),
