@@ -90,6 +90,18 @@ fn it_passes_when_the_quorum_has_granted_it() {
 }
 
 #[test]
+fn what_has_just_come_in_is_not_decided_again() {
+    let mut desk = Desk::furnished();
+    desk.submit(ask("i-1"), ANN);
+    assert!(decide_again(&desk.state, LEDGER, desk.now).is_none(), "nobody has answered");
+    // The same once more, as no host lets it in while it is known.
+    assert_eq!(desk.judge(&signed(ask("i-1"), &[ANN])).facts.approval, None, "nobody was asked of this one");
+    desk.admit(signed(ask("i-1"), &[ANN]));
+    assert!(desk.state.awaits_decision());
+    assert!(decide_again(&desk.state, LEDGER, desk.now).is_none(), "it is the first round of another entry");
+}
+
+#[test]
 fn each_round_has_an_idempotency_key_of_its_own() {
     let mut desk = Desk::furnished();
     let of = desk.submit(ask("i-1"), ANN).decision.intent_digest;
@@ -191,7 +203,9 @@ fn what_changed_while_it_waited_counts_when_it_is_decided_again() {
         desk.submit(ask("i-1"), ANN);
         desk.administer(statement);
         desk.later(60);
-        assert_eq!(time_out(&mut desk).answer(), (Verdict::Fail, code), "{what}");
+        let again = time_out(&mut desk);
+        assert_eq!(again.answer(), (Verdict::Fail, code), "{what}");
+        assert_eq!(desk.state.decision_of(&name("acme"), &name("i-1")), Some(again.seq), "{what}: the latest decision");
     }
 }
 
