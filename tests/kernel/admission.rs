@@ -9,8 +9,8 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, KeyId, LedgerId, UnixMicros};
 
 use crate::desk::{
-    ANN, BOB, CHECKPOINT_KEY, DECISION_KEY, Desk, HOUR, LEDGER, OPERATORS, START, ZED, activate, approve, freeze,
-    intent, name, policy, signed, thaw, trust,
+    ANN, BOB, CHECKPOINT_KEY, CYD, DECISION_KEY, Desk, HOUR, LEDGER, OPERATORS, START, ZED, activate, approve, freeze,
+    genesis, intent, name, policy, signed, thaw, trust,
 };
 
 #[test]
@@ -165,7 +165,7 @@ fn the_same_words_of_two_approvers_are_two_acts() {
     let event = admission::act(&desk.state, &of(BOB), desk.now).expect("it is admitted").expect("it is new");
     desk.record(event);
     assert_eq!(admission::act(&desk.state, &of(BOB), desk.now), Ok(None));
-    assert_eq!(desk.admits(&of(crate::desk::CYD)), Ok(()));
+    assert_eq!(desk.admits(&of(CYD)), Ok(()));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn what_the_ledger_is_can_be_asked() {
     assert_eq!(State::default().genesis(), None);
     assert_eq!(State::default().decision_key(), None);
     let mut desk = Desk::opened();
-    assert_eq!(desk.state.genesis(), Some(&crate::desk::genesis()));
+    assert_eq!(desk.state.genesis(), Some(&genesis()));
     assert!(desk.state.policy().is_none());
     desk.later(5);
     desk.administer(activate(policy()));

@@ -69,8 +69,8 @@ pub(crate) fn genesis() -> Genesis {
     }
 }
 
-/// A policy with an action of each sort: `note` costs nothing and asks nobody, `pay` spends, `ask` waits for two managers, `call`
-/// is tried again over the network, `ship` is carried out outside.
+/// A policy with an action of each sort: `note` costs nothing and asks nobody, `pay` spends, `ask` waits for two managers,
+/// `call` is tried again over the network, `ship` is carried out outside.
 pub(crate) fn policy() -> Value {
     let exempt = json!({"exempt": "not needed here"});
     let rule = |action: &str, connector: &str| {

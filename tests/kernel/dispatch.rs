@@ -1,4 +1,5 @@
-//! Whether a decision may be dispatched when its turn has come: once, in its window, and not while its connector is left alone.
+//! Whether a decision may be dispatched when its turn has come: once, in its window, and not while its connector is left
+//! alone.
 
 use serde_json::{Value, json};
 
@@ -10,7 +11,9 @@ use writ_schemas::ids::{Digest, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::receipt::Status;
 
-use crate::desk::{ANN, Desk, HOUR, SECOND, START, ending, freeze, intent, name, policy, success, thaw, trust};
+use crate::desk::{
+    ANN, Desk, HOUR, SECOND, START, activate, ending, freeze, intent, name, payment, policy, success, thaw, trust,
+};
 
 /// The policy in which the connector of `call` is left alone after so many failures in a row.
 fn breaking(failures: u32, pause_us: u64) -> Value {
@@ -158,7 +161,7 @@ fn a_policy_without_a_breaker_forgets_the_failures() {
     let waits = desk.pass(intent("i-3", "call")).seq;
     desk.end(&ending(first, Status::Failed, Code::ConnectorUnavailable));
     assert_ne!(desk.turn(waits), Ok(Dispatch::Start));
-    desk.administer(crate::desk::activate(policy()));
+    desk.administer(activate(policy()));
     assert_ne!(desk.turn(waits), Ok(Dispatch::Start), "the pause that was begun holds");
     desk.end(&ending(second, Status::Failed, Code::ConnectorUnavailable));
     assert_eq!(desk.turn(waits), Ok(Dispatch::Start));
@@ -193,7 +196,7 @@ fn what_is_stuck_is_all_that_is_open_while_an_attempt_has_failed() {
 fn what_is_open_can_be_asked() {
     let mut desk = Desk::furnished();
     let session = Some(name("s-1"));
-    let decided = desk.pass(Intent { session: session.clone(), ..crate::desk::payment("i-1", 9) });
+    let decided = desk.pass(Intent { session: session.clone(), ..payment("i-1", 9) });
     desk.later(4);
     desk.dispatch(decided.seq);
     let open: Vec<_> = desk.state.open().iter().collect();

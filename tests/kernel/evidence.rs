@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use writ_kernel::admission;
+use writ_kernel::state::State;
+use writ_schemas::act::Statement;
 use writ_schemas::decision::{EvidenceFact, Verdict};
 use writ_schemas::errors::Code;
 use writ_schemas::evidence::{Evidence, VALIDITY_MAX};
@@ -19,7 +21,7 @@ fn would(desk: &Desk, evidence: Evidence, keys: &[KeyId]) -> Result<(), Code> {
 
 /// Bob is not trusted any more.
 fn without_bob(desk: &mut Desk) {
-    desk.administer(writ_schemas::act::Statement::RevokeKey { key: BOB });
+    desk.administer(Statement::RevokeKey { key: BOB });
 }
 
 #[test]
@@ -44,7 +46,7 @@ fn evidence_is_for_this_ledger_in_time_and_by_one_key_of_its_tenant() {
     }
     without_bob(&mut desk);
     assert_eq!(would(&desk, scan(), &[BOB]), Err(Code::EvidenceInvalid), "its signer is revoked");
-    let unopened = Desk { state: writ_kernel::state::State::default(), now: START };
+    let unopened = Desk { state: State::default(), now: START };
     assert_eq!(would(&unopened, scan(), &[BOB]), Err(Code::LedgerMismatch));
 }
 

@@ -6,6 +6,7 @@ use writ_kernel::apply::Fault;
 use writ_kernel::execution::{self, Ending};
 use writ_kernel::state::State;
 use writ_schemas::act::{Act, Statement};
+use writ_schemas::decision::Decision;
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{DispatchRetried, Event, IntentAdmitted, Source};
@@ -34,6 +35,10 @@ fn refuses(desk: &Desk, cases: impl IntoIterator<Item = (&'static str, Event, Fa
 fn admitted(keys: &[KeyId]) -> Event {
     let intent = signed(intent("i-1", "note"), keys);
     Event::IntentAdmitted(IntentAdmitted { intent, source: Source::Local, trace: None })
+}
+
+fn made(decision: Decision) -> Event {
+    Event::DecisionMade(execution::document(decision).expect("it can be written"))
 }
 
 fn retried(decision: Seq) -> Event {
@@ -68,11 +73,10 @@ fn an_intent_is_followed_by_its_own_decision_and_by_nothing_else() {
     let mut desk = Desk::furnished();
     let intent = signed(intent("i-1", "note"), &[ANN]);
     let decision = desk.judge(&intent);
-    let made = |decision| Event::DecisionMade(execution::document(decision).expect("it can be written"));
     refuses(&desk, [("a decision of nothing", made(decision.clone()), Fault::Pair)]);
     desk.admit(intent);
     assert!(desk.state.awaits_decision());
-    let of = |change: fn(&mut writ_schemas::decision::Decision)| {
+    let of = |change: fn(&mut Decision)| {
         let mut decision = decision.clone();
         change(&mut decision);
         made(decision)
@@ -109,8 +113,7 @@ fn a_pass_authorises_an_execution_and_no_other_verdict_does() {
         let mut decision = desk.judge(&intent);
         decision.execution = execution;
         fork.admit(intent);
-        let event = Event::DecisionMade(execution::document(decision).expect("it can be written"));
-        refuses(&fork, [(what, event, Fault::ExecutionIntent)]);
+        refuses(&fork, [(what, made(decision), Fault::ExecutionIntent)]);
     }
     desk.pass(intent("i-1", "note"));
 }
@@ -118,28 +121,24 @@ fn a_pass_authorises_an_execution_and_no_other_verdict_does() {
 #[test]
 fn an_escalation_says_whom_it_asks_and_that_only_once() {
     let mut desk = Desk::furnished();
-    let escalating = |desk: &Desk, change: fn(&mut writ_schemas::decision::Decision), decision| {
-        let mut decision: writ_schemas::decision::Decision = decision;
-        change(&mut decision);
-        desk.fault(&Event::DecisionMade(execution::document(decision).expect("it can be written")))
-    };
     let asked = signed(intent("i-1", "ask"), &[ANN]);
     let decision = desk.judge(&asked);
 
-    // The policy in force asks nobody for this one, so it was not kept whole.
+    // The policy in force asks nobody about this one, so it was not kept whole.
     let note = signed(intent("i-2", "note"), &[ANN]);
-    let mut other = desk.judge(&note);
-    (other.verdict, other.asks, other.execution) = (decision.verdict, decision.asks.clone(), None);
+    let (verdict, asks) = (decision.verdict, decision.asks.clone());
+    let other = Decision { verdict, asks, execution: None, ..desk.judge(&note) };
     let mut fork = desk.clone();
     fork.admit(note);
-    assert_eq!(escalating(&fork, |_| {}, other), Some(Fault::Pair));
+    refuses(&fork, [("nothing to wait", made(other), Fault::Pair)]);
 
-    let seq = desk.admit(asked);
-    assert_eq!(escalating(&desk, |it| it.asks = None, decision.clone()), Some(Fault::Approval));
+    let intent_seq = desk.admit(asked);
+    let nobody = Decision { asks: None, ..decision.clone() };
+    refuses(&desk, [("nobody is asked", made(nobody), Fault::Approval)]);
     let first = desk.decide(decision.clone());
     desk.does(approve(first.decision.intent_digest, false), &[BOB]);
-    let again = writ_schemas::decision::Decision { round: 1, intent_seq: seq, ..decision };
-    assert_eq!(escalating(&desk, |_| {}, again), Some(Fault::Approval), "what asked before asks again");
+    let again = Decision { round: 1, intent_seq, ..decision };
+    refuses(&desk, [("what asked before asks again", made(again), Fault::Approval)]);
     assert_eq!(desk.again().map(|it| it.decision.code), Some(Code::ApprovalDenied));
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use writ_kernel::admission;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::event::{DispatchRetried, Event, Partition, Position};
 use writ_schemas::ids::{Digest, UnixMicros};
@@ -56,21 +57,21 @@ fn crowded() -> Value {
     policy
 }
 
-/// What happens to one ledger, step by step, and how the hash of its state begins after each. The hashes stand in the logs of
-/// every ledger: they are never changed here.
+/// What happens to one ledger, step by step, and how the hash of its state begins after each. Hashes of states stand in the
+/// log of every ledger: these here are never changed.
 #[rustfmt::skip] // A table is read by columns.
 const STORY: [(&str, fn(&mut Desk), &str); 18] = [
     ("keys and a policy", |_| {}, "5be9635b2b636ec6"),
     ("a revoked key", |desk| _ = desk.administer(Statement::RevokeKey { key: BOB }), "cf60be7b75a687a5"),
-    ("trusted again", |desk| _ = desk.administer(trust(BOB, "acme", "bob", &["manager", "scanner"])), "e5b693056294f5f0"),
+    ("trusted again", trust_again, "e5b693056294f5f0"),
     ("evidence", |desk| _ = desk.show(scan(), BOB), "47472b726618152b"),
     ("all is frozen", |desk| _ = desk.administer(freeze(None, None)), "386218df8f43ac04"),
     ("and thawed", |desk| _ = desk.administer(thaw(None, None)), "d5d03dd5c38cf637"),
     ("a part is frozen", |desk| _ = desk.administer(freeze(Some("beta"), Some("eve"))), "160a892f715b886c"),
     ("something passes, at a rate", |desk| _ = desk.pass(intent("i-1", "note")), "1f51eefc4a7e6af3"),
     ("out of a budget", |desk| _ = desk.pass(payment("i-2", 9)), "1574413bbce6c4fa"),
-    ("out of a share", |desk| ["own", "sort"].iter().for_each(|it| _ = desk.pass(intent(it, it))), "13ffc5c491f15dfe"),
-    ("out of a window, and of two", |desk| ["hour", "both"].iter().for_each(|it| _ = desk.pass(intent(it, it))), "23ec9ea7cd2ed3bf"),
+    ("out of a share", |desk| spend(desk, ["own", "sort"]), "13ffc5c491f15dfe"),
+    ("out of a window, and of two", |desk| spend(desk, ["hour", "both"]), "23ec9ea7cd2ed3bf"),
     ("an attempt has failed", fail, "f3905b633c9eff3f"),
     ("a session", speak, "17d6633f0a5f8688"),
     ("what is uncertain", lose, "30e9a51fee3c0884"),
@@ -79,6 +80,14 @@ const STORY: [(&str, fn(&mut Desk), &str); 18] = [
     ("partitions and another decision key", take_over, "0420918eb19987bf"),
     ("an intent without its decision", |desk| _ = desk.admit(signed(intent("i-9", "ask"), &[ANN])), "7617a6325ee27a39"),
 ];
+
+fn trust_again(desk: &mut Desk) {
+    desk.administer(trust(BOB, "acme", "bob", &["manager", "scanner"]));
+}
+
+fn spend(desk: &mut Desk, actions: [&str; 2]) {
+    actions.iter().for_each(|action| _ = desk.pass(intent(action, action)));
+}
 
 fn fail(desk: &mut Desk) {
     let decision = desk.start(intent("i-3", "call")).seq;
@@ -186,7 +195,7 @@ fn long_after(desk: &Desk, statement: Statement, nonce: &str) -> Digest {
     let mut desk = desk.clone();
     let act = Act { expires_at: desk.now.plus(HOUR), ledger: LEDGER, nonce: name(nonce), statement };
     let act = signed(act, &OPERATORS);
-    let event = writ_kernel::admission::act(&desk.state, &act, desk.now).expect("it is admitted").expect("it is new");
+    let event = admission::act(&desk.state, &act, desk.now).expect("it is admitted").expect("it is new");
     desk.record(event);
     desk.later(HOUR);
     after(&desk, noise())

@@ -1,4 +1,5 @@
-//! The tests of the kernel by itself: what it answers, at each limit and on either side of it, and what it refuses to fold in.
+//! The tests of the kernel by itself: what it answers, at each limit and on either side of it, and what it refuses to fold
+//! in.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -10,7 +10,7 @@ use writ_schemas::intent::Intent;
 use writ_schemas::strict::Refusal;
 
 use crate::desk::{
-    ANN, BOB, Desk, HOUR, START, approve, freeze, intent, name, payment, policy, rule_of, scan, signed, success,
+    ANN, BOB, Desk, HOUR, START, approve, freeze, intent, name, payment, policy, rule_of, scan, signed, success, trust,
 };
 
 fn noise() -> Event {
@@ -144,7 +144,7 @@ fn a_key_that_is_trusted_anew_is_not_revoked_any_more() {
     let mut desk = Desk::furnished();
     desk.administer(Statement::RevokeKey { key: ANN });
     assert_eq!(desk.answer(intent("i-1", "note")).1, Code::KeyRevoked);
-    desk.administer(crate::desk::trust(ANN, "acme", "ann", &[]));
+    desk.administer(trust(ANN, "acme", "ann", &[]));
     assert_eq!(desk.answer(intent("i-1", "note")).1, Code::Ok);
 }
 

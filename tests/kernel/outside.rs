@@ -9,6 +9,7 @@ use writ_schemas::canonical;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
 use writ_schemas::ids::{Digest, UnixMicros};
+use writ_schemas::intent::Intent;
 use writ_schemas::receipt::Status;
 
 use crate::desk::{
@@ -191,15 +192,12 @@ fn only_what_was_missed_outside_can_be_reported_late() {
 fn so_many_are_outside_at_once_and_the_next_one_waits_a_second() {
     let mut desk = Desk::furnished();
     let next = desk.pass(intent("next", "ship"));
-    let short = desk.pass(writ_schemas::intent::Intent { expires_at: START.plus(7), ..intent("short", "ship") });
+    let short = desk.pass(Intent { expires_at: START.plus(7), ..intent("short", "ship") });
     let inside = desk.pass(intent("inside", "note"));
     let mut first = None;
     for number in 0..OUTSIDE_MAX {
         assert_eq!(desk.turn(next.seq), Ok(Dispatch::Start));
-        let of = writ_schemas::intent::Intent {
-            args: args(json!({"number": number})),
-            ..intent(&format!("i-{number}"), "ship")
-        };
+        let of = Intent { args: args(json!({"number": number})), ..intent(&format!("i-{number}"), "ship") };
         let decided = desk.pass(of);
         desk.record(Event::DispatchStarted(decided.seq));
         first.get_or_insert(decided);
