@@ -6,6 +6,7 @@ use writ_kernel::admission;
 use writ_kernel::state::State;
 use writ_schemas::act::{Act, EXPIRY_AHEAD_MAX, Statement};
 use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
 use writ_schemas::ids::{Digest, KeyId, LedgerId, UnixMicros};
 
 use crate::desk::{
@@ -82,6 +83,54 @@ fn a_key_is_trusted_in_32_roles_at_most() {
     let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
     assert_eq!(desk.would(trust(ZED, "acme", "zed", &roles[..32]), &OPERATORS), Ok(()));
     assert_eq!(desk.would(trust(ZED, "acme", "zed", &roles), &OPERATORS), Err(Code::Schema));
+}
+
+#[test]
+fn a_key_is_one_principals_for_ever_and_none_of_the_ledgers_own() {
+    let mut desk = Desk::furnished();
+    for key in [DECISION_KEY, CHECKPOINT_KEY] {
+        assert_eq!(desk.would(trust(key, "acme", "zed", &[]), &OPERATORS), Err(Code::ActRefused), "{key}");
+    }
+    for (tenant, principal, expected) in
+        [("acme", "bob", Ok(())), ("acme", "cyd", Err(Code::ActRefused)), ("beta", "bob", Err(Code::ActRefused))]
+    {
+        assert_eq!(desk.would(trust(BOB, tenant, principal, &["agent"]), &OPERATORS), expected);
+        let mut revoked = desk.clone();
+        revoked.administer(Statement::RevokeKey { key: BOB });
+        assert_eq!(revoked.would(trust(BOB, tenant, principal, &["agent"]), &OPERATORS), expected, "also once revoked");
+    }
+    let [a, b, _] = OPERATORS;
+    for next in [ZED, KeyId([27; 32])] {
+        let now = desk.state.decision_key().expect("a key");
+        desk.does(Statement::RotateDecisionKey { key: next }, &[a, b, now, next]);
+    }
+    for key in [DECISION_KEY, ZED, KeyId([27; 32])] {
+        assert_eq!(desk.would(trust(key, "acme", "zed", &[]), &OPERATORS), Err(Code::ActRefused), "{key}");
+        let back = Statement::RotateDecisionKey { key };
+        assert_eq!(desk.would(back, &[a, b, KeyId([27; 32]), key]), Err(Code::ActRefused), "{key} does not come back");
+    }
+}
+
+#[test]
+fn what_operators_say_of_the_clock_is_taken_once_and_does_not_expire_by_it() {
+    let mut desk = Desk::furnished();
+    let said = |now| Statement::AdjustClock { now };
+    assert_eq!(desk.would(said(START), &OPERATORS[..1]), Err(Code::ActRefused), "below the quorum");
+    assert_eq!(desk.state.adjusted(), None);
+    desk.later(5);
+    let hash = desk.state.hash();
+    let seq = desk.administer(said(START));
+    let adjusted = desk.state.adjusted().expect("it was said");
+    assert_eq!((adjusted.now, adjusted.at), (START, desk.now));
+    assert_ne!(hash, desk.state.hash());
+    assert!(seq < desk.state.next());
+
+    let act = desk.act(said(START), &OPERATORS);
+    assert_eq!(admission::act(&desk.state, &act, desk.now), Ok(None), "the same was said before");
+    let earlier = desk.act(said(UnixMicros(START.0 - 1)), &OPERATORS);
+    desk.later(2 * HOUR);
+    let event = admission::act(&desk.state, &earlier, desk.now);
+    assert!(matches!(event, Ok(Some(Event::ClockAdjusted(_)))), "{event:?}");
 }
 
 #[test]

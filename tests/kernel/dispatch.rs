@@ -168,28 +168,34 @@ fn a_policy_without_a_breaker_forgets_the_failures() {
 }
 
 #[test]
-fn what_is_stuck_is_all_that_is_open_while_an_attempt_has_failed() {
+fn what_is_stuck_was_tried_or_waits_for_a_connector_that_is_down() {
     let mut desk = Desk::furnished();
     let stuck = |desk: &Desk| desk.state.stuck(&name("web"));
-    let [first, second, third] = ["i-1", "i-2", "i-3"].map(|id| desk.start(intent(id, "call")).seq);
+    let all: Vec<Seq> = (0..18).map(|at| desk.start(intent(&format!("i-{at}"), "call")).seq).collect();
     assert_eq!(stuck(&desk), 0);
-    for attempts in [1, 2] {
-        desk.record(retried(first, attempts));
-        assert_eq!((stuck(&desk), desk.state.stuck(&name("echo"))), (3, 0));
-        desk.dispatch(first);
+    for (at, tried) in all[..15].iter().enumerate() {
+        desk.record(retried(*tried, 1));
+        assert_eq!((stuck(&desk), desk.state.stuck(&name("echo"))), (at as u64 + 1, 0), "a few of a busy connector");
     }
-    desk.end(&success(second));
-    assert_eq!(stuck(&desk), 2, "one that was not tried again has ended");
-    desk.record(retried(third, 1));
-    desk.end(&success(first));
-    assert_eq!(stuck(&desk), 1, "two attempts of one are one execution");
-    desk.dispatch(third);
-    let last = desk.pass(intent("i-4", "call")).seq;
-    desk.end(&success(third));
-    assert_eq!((stuck(&desk), desk.state.open().len()), (0, 1));
-    desk.dispatch(last);
-    desk.end(&success(last));
-    assert_eq!((stuck(&desk), desk.state.open().len()), (0, 0));
+    desk.dispatch(all[0]);
+    desk.record(retried(all[0], 2));
+    assert_eq!(stuck(&desk), 15, "two attempts of one are one execution");
+    desk.record(retried(all[15], 1));
+    assert_eq!(stuck(&desk), 18, "so many that it is down");
+    desk.end(&success(all[17]));
+    assert_eq!(stuck(&desk), 17, "one that was not tried again has ended");
+    desk.dispatch(all[15]);
+    desk.end(&success(all[15]));
+    assert_eq!(stuck(&desk), 15);
+
+    let mut desk = Desk::under(breaking(1, HOUR));
+    let [first, _] = ["i-1", "i-2"].map(|id| desk.start(intent(id, "call")).seq);
+    desk.pass(intent("i-3", "call"));
+    desk.end(&ending(first, Status::Failed, Code::ConnectorUnavailable));
+    assert_eq!(stuck(&desk), 2, "it is left alone");
+    desk.later(HOUR);
+    desk.record(noise());
+    assert_eq!(stuck(&desk), 0);
 }
 
 #[test]

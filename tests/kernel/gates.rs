@@ -9,9 +9,10 @@ use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, LedgerId};
 use writ_schemas::intent::{EXPIRY_AHEAD_MAX, Intent};
+use writ_schemas::receipt::Status;
 
 use crate::desk::{
-    ANN, BOB, Desk, EVE, HOUR, LEDGER, START, ZED, args, freeze, intent, intent_of_beta, name, payment, policy,
+    ANN, BOB, Desk, EVE, HOUR, LEDGER, START, ZED, args, ending, freeze, intent, intent_of_beta, name, payment, policy,
     rule_of, signed, success, thaw, trust,
 };
 
@@ -239,7 +240,7 @@ fn an_id_is_claimed_by_what_got_past_trust_and_envelope() {
 }
 
 #[test]
-fn an_intent_that_is_known_is_answered_as_before_until_it_expires() {
+fn an_intent_that_is_known_is_answered_as_before_until_it_expires_and_has_ended() {
     let mut desk = Desk::furnished();
     let ask = |intent: Intent| signed(intent, &[ANN]);
     let known = |desk: &Desk, intent: &Signed<Intent>| identify(&desk.state, intent, desk.now);
@@ -252,6 +253,14 @@ fn an_intent_that_is_known_is_answered_as_before_until_it_expires() {
     assert_eq!(known(&desk, &ask(intent_of_beta("i-1", "note"))), Identity::New);
     desk.now = START.plus(HOUR - 1);
     assert_eq!(known(&desk, &ask(note())), Identity::Known(seq));
+    desk.now = START.plus(HOUR);
+    assert_eq!(known(&desk, &ask(note())), Identity::Known(seq), "its execution is open");
+    desk.end(&ending(seq, Status::Expired, Code::WindowClosed));
+    assert_eq!(known(&desk, &ask(note())), Identity::New);
+
+    let mut desk = Desk::furnished();
+    let seq = desk.start(note()).seq;
+    desk.end(&success(seq));
     desk.now = START.plus(HOUR);
     assert_eq!(known(&desk, &ask(note())), Identity::New, "also where no entry has come since");
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use writ_kernel::admission;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::event::{DispatchRetried, Event, Partition, Position};
-use writ_schemas::ids::{Digest, UnixMicros};
+use writ_schemas::ids::{Digest, KeyId, UnixMicros};
 use writ_schemas::intent::Intent;
 
 use crate::desk::{
@@ -211,7 +211,7 @@ fn of_an_act_what_it_states_stays_and_nothing_else() {
     renamed["name"] = json!("another");
     for (what, one, other) in [
         ("which policy", activate(policy()), activate(renamed)),
-        ("which key", trust(ZED, "acme", "zed", &[]), trust(ANN, "acme", "zed", &[])),
+        ("which key", trust(ZED, "acme", "zed", &[]), trust(KeyId([77; 32]), "acme", "zed", &[])),
         ("for which tenant", trust(ZED, "acme", "zed", &[]), trust(ZED, "beta", "zed", &[])),
         ("as whom", trust(ZED, "acme", "zed", &[]), trust(ZED, "acme", "zoe", &[])),
         ("in which roles", trust(ZED, "acme", "zed", &[]), trust(ZED, "acme", "zed", &["manager"])),

@@ -7,10 +7,12 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, IntentAdmitted, Partition, Position, RecordRefused, Source, SourceGap};
 use writ_schemas::ids::Digest;
 use writ_schemas::intent::Intent;
+use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
 
 use crate::desk::{
-    ANN, BOB, Desk, HOUR, START, approve, freeze, intent, name, payment, policy, rule_of, scan, signed, success, trust,
+    ANN, BOB, Desk, HOUR, START, approve, ending, freeze, intent, name, payment, policy, rule_of, scan, signed,
+    success, trust,
 };
 
 fn noise() -> Event {
@@ -18,7 +20,7 @@ fn noise() -> Event {
 }
 
 #[test]
-fn an_id_is_remembered_until_its_intent_expires() {
+fn an_id_is_remembered_until_its_intent_expires_and_its_execution_has_ended() {
     let mut desk = Desk::furnished();
     let seq = desk.pass(intent("i-1", "note")).seq;
     let of = |desk: &Desk| desk.state.decision_of(&name("acme"), &name("i-1"));
@@ -27,6 +29,16 @@ fn an_id_is_remembered_until_its_intent_expires() {
     assert_eq!(of(&desk), Some(seq));
     assert_eq!(desk.state.decision_of(&name("beta"), &name("i-1")), None);
     assert_eq!(desk.state.decision_of(&name("acme"), &name("i-2")), None);
+    desk.now = START.plus(HOUR);
+    desk.record(noise());
+    assert_eq!(of(&desk), Some(seq), "it is open");
+    desk.end(&ending(seq, Status::Expired, Code::WindowClosed));
+    assert_eq!(of(&desk), None);
+
+    let mut desk = Desk::furnished();
+    let seq = desk.start(intent("i-1", "note")).seq;
+    desk.end(&success(seq));
+    assert_eq!(of(&desk), Some(seq));
     desk.now = START.plus(HOUR);
     desk.record(noise());
     assert_eq!(of(&desk), None);

@@ -43,11 +43,10 @@ fn managers_of_the_tenant_answer_and_nobody_else() {
 }
 
 #[test]
-fn who_asks_cannot_answer_by_another_key_or_under_another_name() {
+fn who_asks_cannot_answer_by_another_key() {
     let by_another_key = [trust(ZED, "acme", "ann", &["manager"])];
     assert_eq!(may(ZED, &by_another_key), Err(Code::ApproverInvalid));
-    let under_another_name = [trust(ANN, "acme", "zoe", &["manager"])];
-    assert_eq!(may(ANN, &under_another_name), Err(Code::ApproverInvalid));
+    assert_eq!(may(ANN, &[trust(ANN, "acme", "ann", &["manager"])]), Err(Code::ApproverInvalid));
     let somebody_else = [trust(ZED, "acme", "zoe", &["manager"])];
     assert_eq!(may(ZED, &somebody_else), Ok(()));
 }
@@ -87,13 +86,6 @@ fn a_principal_answers_once() {
     let mut revoked = desk.clone();
     revoked.administer(Statement::RevokeKey { key: BOB });
     assert_eq!(would(&revoked, ZED), Ok(()), "what he said by the other key counts no more");
-    let mut moved = desk.clone();
-    moved.administer(trust(BOB, "beta", "bob", &["manager"]));
-    assert_eq!(would(&moved, ZED), Ok(()), "the bob of another tenant is somebody else");
-    assert_eq!(would(&moved, BOB), Err(Code::ApprovalUnknown));
-    let mut renamed = desk.clone();
-    renamed.administer(trust(BOB, "acme", "zoe", &["manager"]));
-    assert_eq!(would(&renamed, BOB), Err(Code::ApproverInvalid), "a key says one thing");
 }
 
 #[test]
@@ -103,9 +95,6 @@ fn whose_answer_counts_is_judged_when_it_is_counted() {
         ("nothing changed", trust(ZED, "acme", "zed", &[]), true),
         ("he is no manager any more", trust(BOB, "acme", "bob", &["agent"]), false),
         ("he is revoked", Statement::RevokeKey { key: BOB }, false),
-        ("he is of another tenant", trust(BOB, "beta", "bob", &["manager"]), false),
-        ("his key is the other one's", trust(BOB, "acme", "cyd", &["manager"]), false),
-        ("his key is that of who asks", trust(BOB, "acme", "ann", &["manager"]), false),
     ] {
         let (mut desk, of) = asked();
         desk.does(approve(of, true), &[BOB]);

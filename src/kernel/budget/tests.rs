@@ -174,7 +174,12 @@ fn an_account_stays_while_it_counts_or_holds_something() {
         state.reserve(&acme, &taken(reserved, Some(0), Some(10))).expect("room");
         let key = AccountKey::of(&acme, &taken(0, Some(0), Some(10)));
         state.forget_account(&key);
-        assert_eq!(state.accounts.contains_key(&key), stays, "{reserved} reserved at {last_at}");
+        let places = (state.accounts.contains_key(&key), state.past.contains_key(&key));
+        assert_eq!(places, (last_at < 10, stays && last_at >= 10), "{reserved} reserved at {last_at}");
+        if stays {
+            let settled = state.settle(&acme, &taken(reserved, Some(0), Some(10)), Settlement::Release);
+            assert_eq!((settled, state.past.len()), (Ok(()), 0));
+        }
     }
     let mut state = State { last_at: UnixMicros(u64::MAX), ..State::default() };
     state.reserve(&acme, &taken(0, None, None)).expect("room");

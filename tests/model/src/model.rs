@@ -133,14 +133,10 @@ impl Model {
 
     /// Takes an intent in.
     pub fn submit(&mut self, intent: &Intent, now: Time) -> Submitted {
-        let remembered = self
-            .claimed
-            .iter()
-            .rev()
-            .find(|(other, decision)| {
-                let open = || self.runs.iter().any(|run| run.decision == *decision && run.ended.is_none());
-                (other.tenant, other.id) == (intent.tenant, intent.id) && (now < other.expires_at || open())
-            });
+        let remembered = self.claimed.iter().rev().find(|(other, decision)| {
+            let open = || self.runs.iter().any(|run| run.decision == *decision && run.ended.is_none());
+            (other.tenant, other.id) == (intent.tenant, intent.id) && (now < other.expires_at || open())
+        });
         match remembered {
             Some((other, decision)) if other.content == intent.content => return Submitted::Known(*decision),
             Some(_) => return Submitted::Reused,
