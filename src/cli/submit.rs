@@ -58,7 +58,7 @@ pub(super) struct Args {
     /// The producer's key file [default with --data: keys/producer.key of the folder]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Decide, but add nothing to the log
+    /// Decide, but add nothing to the log; with --json, also the digest of the effect, which evidence can name
     #[arg(long, conflicts_with_all = ["url", "kafka"])]
     dry_run: bool,
     /// Print JSON, an answer a line
@@ -357,7 +357,8 @@ impl DryRun {
             Identity::New => {
                 let decision = decide(&self.state, genesis.ledger, &intent, signer, self.state.next(), now);
                 let decision = writ_kernel::execution::document(decision)?;
-                json!({ "answer": "dry_run", "decision": query::document(&decision) })
+                let effect = intent.value().effect().ok().map(|bytes| Digest::of(&bytes));
+                json!({ "answer": "dry_run", "decision": query::document(&decision), "effect": effect })
             }
             Identity::Known(seq) => json!({ "answer": "known", "seq": seq }),
             Identity::Reused => {

@@ -212,6 +212,10 @@ fn a_dry_run_decides_and_adds_nothing() {
     assert_eq!(told(0, "/decision/payload/verdict"), "PASS");
     assert_eq!(told(1, "/decision/payload/code"), "ERR_PROOF_MISSING");
     assert_eq!(told(2, "/code"), "ERR_ID_REUSED");
+    // What evidence about an effect has to name is told also of what is refused, and is what a PASS authorises.
+    assert_eq!(told(0, "/effect"), told(0, "/decision/payload/execution/effect_digest"));
+    let effect = writ_schemas::canonical::bytes(&json!({"action": "payments.refund", "args": {"amount_cents": 5}}));
+    assert_eq!(told(1, "/effect"), writ_schemas::ids::Digest::of(&effect.expect("JSON")).to_string());
     let after = writ(["verify", "--data", scene.data(), "--json"]).ended(0).json();
     assert_eq!(stable(after), stable(before));
     writ(["show", "--data", scene.data(), "acme", "new"]).ended(1);

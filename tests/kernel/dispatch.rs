@@ -173,9 +173,9 @@ fn what_is_stuck_was_tried_or_waits_for_a_connector_that_is_down() {
     let stuck = |desk: &Desk| desk.state.stuck(&name("web"));
     let all: Vec<Seq> = (0..18).map(|at| desk.start(intent(&format!("i-{at}"), "call")).seq).collect();
     assert_eq!(stuck(&desk), 0);
-    for (at, tried) in all[..15].iter().enumerate() {
+    for (tried, waiting) in all[..15].iter().zip(1_u64..) {
         desk.record(retried(*tried, 1));
-        assert_eq!((stuck(&desk), desk.state.stuck(&name("echo"))), (at as u64 + 1, 0), "a few of a busy connector");
+        assert_eq!((stuck(&desk), desk.state.stuck(&name("echo"))), (waiting, 0), "a few of a busy connector");
     }
     desk.dispatch(all[0]);
     desk.record(retried(all[0], 2));
