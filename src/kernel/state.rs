@@ -389,7 +389,7 @@ impl State {
         &self.open
     }
 
-    /// How many executions wait for a connector that is down: it is left alone, or [`TRIED_MAX`] were tried in vain; else those that
+    /// How many executions wait for a connector that is down: it is left alone, or 16 were tried in vain; else those that
     /// were.
     #[must_use]
     pub fn stuck(&self, connector: &Name) -> u64 {
