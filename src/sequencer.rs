@@ -309,7 +309,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                     let why = format!("too many executions wait for the connector of {}", intent.value().action);
                     self.refuse(source, Refusal::new(Code::Overloaded, why), &raw, None, batch)?
                 }
-                Identity::New if self.passed == Passed::Waits && self.state.open_inside() >= OPEN_MAX => {
+                Identity::New if self.passed == Passed::Waits && self.state.open_here() >= OPEN_MAX => {
                     let refusal =
                         Refusal::new(Code::Overloaded, format!("{OPEN_MAX} executions wait for `writ serve`"));
                     self.refuse(source, refusal, &raw, None, batch)?

@@ -62,7 +62,7 @@ const GENESIS: Seq = Seq(0);
 
 impl Projection for ProofGraph {
     const NAME: &'static str = "proofgraph";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
 
     fn fold(&self, place: &Place, event: &Event, view: &mut View<'_>) -> Result<(), FoldError> {
         let seq = place.seq;

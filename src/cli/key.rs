@@ -154,9 +154,7 @@ fn rotate(data: &Data, passphrase_file: Option<&Path>) -> Result<Found> {
     let handed_on = ledger::rotation(&folder, &genesis, &new, &Clock::Wall);
     let handed_on = handed_on.and_then(|act| act::post(data, act.to_envelope()));
     // Where it was refused for certain, nobody uses the key. Otherwise the log may name it, and it must stay.
-    if handed_on.as_ref().is_err_and(|failure| {
-        matches!(failure.code, Code::ActRefused | Code::Usage | Code::KeyFile | Code::SignerFailed)
-    }) {
+    if handed_on.as_ref().is_err_and(|failure| matches!(failure.code, Code::ActRefused | Code::Usage | Code::KeyFile)) {
         let _ = std::fs::remove_file(folder.later_decision_key(new.id()));
     }
     handed_on

@@ -85,8 +85,14 @@ impl State {
         self.open.get(&decision).is_some_and(|open| self.outside.contains_key(&open.decision))
     }
 
-    /// Executions that this process, or one after it, carries out itself: not those that are outside, nor those that wait for
-    /// room there.
+    /// Executions that are not outside: they are carried out here, or wait, for whatever it is.
+    #[must_use]
+    pub fn open_here(&self) -> usize {
+        self.open.len().saturating_sub(self.outside.len())
+    }
+
+    /// Executions that this process, or one after it, carries out itself: not those that are outside, nor those that wait to be
+    /// dispatched there.
     #[must_use]
     pub fn open_inside(&self) -> usize {
         let (mut inside, policy) = (0_u64, self.policy.as_ref());

@@ -26,7 +26,7 @@ use crate::outcome::{Missing, Outside};
 use crate::policy::Policy;
 use crate::temporal::Pace;
 
-/// A connector for which so many wait that it refused before is taken to be down, as a few in a busy one are not.
+/// So many executions that wait for another attempt say that their connector is down; a few say that it is busy.
 const TRIED_MAX: u64 = 16;
 
 /// The state after some entry: a fold of the log, nothing else.

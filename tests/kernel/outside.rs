@@ -52,8 +52,10 @@ fn what_others_carry_out_is_outside_from_its_dispatch_to_its_receipt() {
         ([false, false], 1),
         "what waits for its dispatch there is not inside"
     );
+    assert_eq!(desk.state.open_here(), 2, "but it is not outside either");
     desk.dispatch(outside.seq);
     assert_eq!((is_outside(&desk), desk.state.open_inside()), ([false, true], 1));
+    assert_eq!(desk.state.open_here(), 1);
     assert_eq!(desk.state.ending(), None);
     desk.does(not_applied(outside.digest, "no ship"), &[DAN]);
     follow(&mut desk);
