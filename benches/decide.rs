@@ -201,7 +201,7 @@ fn main() {
 
     let facts = decide(state, LEDGER, intent, key_id(), state.next(), NOW).facts;
     let expression = Expression::compile(EXPRESSION).expect("an expression");
-    let effect = Digest::of(&intent.value().effect().expect("JSON"));
+    let effect = intent.value().effect_digest().expect("JSON");
     let found = Found { facts: &facts, intent: intent.value(), effect, signer: key_id(), now: NOW };
     let told = measure(vec![Box::new(|| drop(black_box(expression.holds(&found))))]);
     println!("the expression of it: {:.0} ns\n", told.first().copied().unwrap_or_default());

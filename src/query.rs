@@ -18,7 +18,7 @@ use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
-use writ_schemas::ids::{Digest, Name, Seq, hex};
+use writ_schemas::ids::{Name, Seq, hex};
 use writ_schemas::intent::Intent;
 use writ_schemas::policy::{Bundle, ConnectorKind, Requires};
 use writ_schemas::strict::Refusal;
@@ -360,7 +360,7 @@ fn explain(bundle: &Bundle, intent: &Intent, decision: &Decision) -> Option<Expl
     let found = Found {
         facts: &decision.facts,
         intent,
-        effect: Digest::of(&intent.effect().ok()?),
+        effect: intent.effect_digest().ok()?,
         signer: decision.signer,
         now: decision.now,
     };

@@ -59,4 +59,12 @@ impl Intent {
     pub fn effect(&self) -> Result<Vec<u8>, serde_json::Error> {
         canonical::bytes(&Effect { action: &self.action, args: &self.args })
     }
+
+    /// The digest of the effect: what evidence names, and what a decision authorises.
+    ///
+    /// # Errors
+    /// As [`Intent::effect`].
+    pub fn effect_digest(&self) -> Result<Digest, serde_json::Error> {
+        self.effect().map(|bytes| Digest::of(&bytes))
+    }
 }

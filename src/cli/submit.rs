@@ -357,7 +357,7 @@ impl DryRun {
             Identity::New => {
                 let decision = decide(&self.state, genesis.ledger, &intent, signer, self.state.next(), now);
                 let decision = writ_kernel::execution::document(decision)?;
-                let effect = intent.value().effect().ok().map(|bytes| Digest::of(&bytes));
+                let effect = intent.value().effect_digest().ok();
                 json!({ "answer": "dry_run", "decision": query::document(&decision), "effect": effect })
             }
             Identity::Known(seq) => json!({ "answer": "known", "seq": seq }),

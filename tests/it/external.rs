@@ -437,7 +437,7 @@ fn what_is_outside_holds_up_nothing_and_is_found_over_the_network() {
         let intent = Signed::<Intent>::from_envelope(&bytes("intent")).expect("a signed intent");
         let decision = Signed::<Decision>::from_envelope(&bytes("decision")).expect("a signed decision");
         let execution = decision.value().execution.as_ref().expect("an execution intent");
-        assert_eq!(execution.effect_digest, Digest::of(&intent.value().effect().expect("an effect")));
+        assert_eq!(execution.effect_digest, intent.value().effect_digest().expect("an effect"));
         assert_eq!((decision.digest(), intent.value().id.as_str()), (dock.decision(id), id.as_str()));
         let dispatched = writ([
             "log",

@@ -363,7 +363,7 @@ impl Working {
     }
 
     pub(crate) fn evidence(&self, kind: &str, about: Option<&Signed<Intent>>) -> Digest {
-        let effect = about.map(|intent| Digest::of(&intent.value().effect().expect("an effect")));
+        let effect = about.map(|intent| intent.value().effect_digest().expect("an effect"));
         let evidence = Evidence {
             ledger: self.handle.genesis.ledger,
             tenant: name("acme"),

@@ -194,7 +194,7 @@ fn a_decision_says_what_it_was_made_from() {
     assert_eq!((decision.intent_seq, decision.now, decision.round), (desk.state.next(), desk.now, 0));
     assert_eq!((decision.because.as_str(), &decision.asks), ("", &None));
     let execution = decision.execution.expect("it passes");
-    assert_eq!(execution.effect_digest, Digest::of(&asked.value().effect().expect("JSON")));
+    assert_eq!(execution.effect_digest, asked.value().effect_digest().expect("JSON"));
     assert_eq!((execution.connector.as_str(), execution.not_before), ("echo", desk.now));
     assert_eq!(execution.not_after, START.plus(HOUR), "the intent's expiry cuts the window");
     let long = Intent { expires_at: START.plus(2 * HOUR), ..payment("i-1", 7) };

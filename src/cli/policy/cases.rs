@@ -265,7 +265,7 @@ impl Case {
     }
 
     fn facts(&self, policy: &Policy, intent: &Intent, now: UnixMicros) -> Facts {
-        let effect = intent.effect().ok().map(|bytes| Digest::of(&bytes));
+        let effect = intent.effect_digest().ok();
         let key = KeyFact { principal: intent.principal.clone(), revoked: None, tenant: intent.tenant.clone() };
         let evidence = self.facts.evidence.iter().enumerate().map(|(at, given)| {
             let known = EvidenceKnown {

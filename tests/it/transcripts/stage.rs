@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use writ::clock::Stopwatch;
-use writ_schemas::ids::{Digest, UnixMicros};
+use writ_schemas::ids::UnixMicros;
 use writ_schemas::intent::Intent;
 
 use super::policy::Policy;
@@ -498,5 +498,5 @@ fn effect_of(words: &str) -> Result<(String, Value), String> {
 fn digest(action: &str, args: &Value) -> Result<String, String> {
     let intent = json!({"tenant": "x", "id": "x", "principal": "x", "action": action, "args": args, "expires_at": 1});
     let intent: Intent = serde_json::from_value(intent).map_err(|e| e.to_string())?;
-    Ok(Digest::of(&intent.effect().map_err(|e| e.to_string())?).to_string())
+    Ok(intent.effect_digest().map_err(|e| e.to_string())?.to_string())
 }

@@ -126,7 +126,7 @@ pub(crate) fn intent(of: &mut Intent, numbers: &mut Numbers) -> Signed<intent::I
         session: of.session.map(name),
         tenant: name(of.tenant),
     };
-    of.effect = numbers.of(Digest::of(&document.effect().expect("canonical")));
+    of.effect = numbers.of(document.effect_digest().expect("canonical"));
     let document = signed(document, &[of.key]);
     of.content = numbers.of(document.digest());
     document
