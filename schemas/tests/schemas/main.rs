@@ -6,6 +6,7 @@
 //! - `samples`: realistic documents and events, every variant at least once
 //! - `agreement`: `schemas/v1/*.schema.json` and the Rust types accept and refuse the same documents
 //! - `codes`: `schemas/v1/error-codes.json`, and the list of released codes
+//! - `edges`: each limit at its edge, each word and default as it is written
 //! - `vectors`: `schemas/vectors/*.json`, computed again and read back
 //! - `properties`: nothing panics; what is accepted has one meaning
 #![allow(
@@ -20,5 +21,6 @@ mod golden;
 mod samples;
 mod agreement;
 mod codes;
+mod edges;
 mod vectors;
 mod properties;
