@@ -323,7 +323,7 @@ impl Derivation {
         let recorded = &issued.receipt;
         let receipt = recorded.value();
         if let Some(told) = self.state.ending() {
-            let derived = execution::conclude(&self.state, receipt.ledger, told, at)
+            let derived = execution::conclude(&self.state, receipt.ledger, told, issued.output.as_deref(), at)
                 .map_err(|refusal| one("receipt", "issued", refusal.to_string()))?;
             return same(recorded, &document(derived)?);
         }
@@ -340,7 +340,7 @@ impl Derivation {
             }
         }
         let ending = Ending { decision, status, code, output, because: receipt.because.clone() };
-        let derived = execution::conclude(&self.state, receipt.ledger, &ending, at)
+        let derived = execution::conclude(&self.state, receipt.ledger, &ending, issued.output.as_deref(), at)
             .map_err(|refusal| one("receipt", "issued", refusal.to_string()))?;
         same(recorded, &document(derived)?)
     }

@@ -442,7 +442,7 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 
     fn conclude(&mut self, ending: Ending, output: Option<Vec<u8>>, batch: &mut Batch) -> Result<()> {
-        let receipt = conclude(&self.state, self.ledger(), &ending, batch.now)?;
+        let receipt = conclude(&self.state, self.ledger(), &ending, output.as_deref(), batch.now)?;
         telemetry::receipt(receipt.status.as_str(), receipt.code);
         let receipt = execution::document(receipt)?;
         self.record(batch, Event::ReceiptIssued(ReceiptIssued { receipt, output }))

@@ -320,10 +320,16 @@ pub struct Amount {
     /// The action whose share it is out of, where each has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Name>,
+    /// Of a reservation: the key of the output that says what it really was, where the rule asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actual: Option<String>,
     /// How much.
     pub amount: u64,
     /// The budget's name.
     pub budget: Name,
+    /// Of a receipt: by how much the amount is more than what was reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overdrawn: Option<u64>,
     /// The principal whose share it is out of, where each has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<Name>,

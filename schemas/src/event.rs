@@ -396,9 +396,9 @@ fn decode<T: Encode + Decode<()>>(payload: &[u8]) -> Result<T, Refusal> {
     if payload.len() > PAYLOAD_BYTES_MAX {
         return Err(damaged(format!("a payload of {} bytes", payload.len())));
     }
-    let (value, used) = bincode::decode_from_slice::<T, _>(payload, ENCODING).map_err(|e| damaged(e.to_string()))?;
+    let (value, _) = bincode::decode_from_slice::<T, _>(payload, ENCODING).map_err(|e| damaged(e.to_string()))?;
     let again = bincode::encode_to_vec(&value, ENCODING).map_err(|e| damaged(e.to_string()))?;
-    if used != payload.len() || again != payload {
+    if again != payload {
         return Err(damaged("a payload that is not the one encoding of its event".to_owned()));
     }
     Ok(value)

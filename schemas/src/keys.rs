@@ -68,6 +68,12 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_printed_as_the_key_that_everybody_may_know() {
+        let key = SecretKey::from_seed(&[7; 32]);
+        assert_eq!(format!("{key:?}"), format!("SecretKey of {}", key.id()));
+    }
+
+    #[test]
     fn refuses_malleable_s_and_small_order_keys() {
         let key = SecretKey::from_seed(&[7; 32]);
         let mut signature = key.sign(b"m");

@@ -88,6 +88,7 @@ mod tests {
         for text in ["null", r#"{"a":1}"#, r#"[{"a":1},{"a":1}]"#] {
             let things: Things = serde_json::from_str(text).expect("several");
             assert_eq!(serde_json::to_string(&things).expect("JSON"), text);
+            assert_eq!(things.len(), text.matches('a').count());
         }
         for text in ["[]", r#"[{"a":1}]"#, r#"[null,{"a":1}]"#, "1", r#""""#, "true"] {
             assert!(serde_json::from_str::<Things>(text).is_err(), "{text}");

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use writ_schemas::act::{Act, Statement};
-use writ_schemas::decision::{Decision, Verdict};
+use writ_schemas::decision::{Amount, Decision, Verdict};
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{DispatchRetried, Event, IntentAdmitted, Partition, Source};
+use writ_schemas::event::{DispatchRetried, Event, IntentAdmitted, Partition, ReceiptIssued, Source};
 use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
-use writ_schemas::receipt::{Receipt, Status};
+use writ_schemas::receipt::Status;
+use writ_schemas::several::Several;
 
 use crate::admission;
-use crate::budget::Settlement;
+use crate::budget;
 use crate::decide::claims_id;
 use crate::escalation;
 use crate::execution;
@@ -115,7 +116,7 @@ impl State {
                 self.let_out(*decision, at)?;
             }
             Event::DispatchRetried(retried) => self.retried(at, retried)?,
-            Event::ReceiptIssued(issued) => self.concluded(seq, &issued.receipt)?,
+            Event::ReceiptIssued(issued) => self.concluded(seq, issued)?,
             Event::OutcomeReconciled(act) => self.reconciled(act)?,
             Event::EvidenceRegistered(evidence) => {
                 let (digest, it) = (evidence.digest(), evidence.value());
@@ -380,10 +381,9 @@ impl State {
         }
     }
 
-    fn concluded(&mut self, seq: Seq, signed: &Signed<Receipt>) -> Result<(), Fault> {
-        let receipt = signed.value();
+    fn concluded(&mut self, seq: Seq, issued: &ReceiptIssued) -> Result<(), Fault> {
+        let (receipt, digest) = (issued.receipt.value(), issued.receipt.digest());
         let open = self.open.remove(&receipt.decision_seq).ok_or(Fault::Execution)?;
-        let digest = signed.digest();
         // An id that its intent's expiry could not free yet.
         let id = (open.tenant.clone(), open.id.clone());
         if self.ids.get(&id).is_some_and(|it| it.decision == receipt.decision_seq && it.expires_at <= self.last_at) {
@@ -403,8 +403,8 @@ impl State {
         }
         match receipt.status {
             Status::Succeeded | Status::Failed | Status::Expired => {
-                let how = if receipt.usage.is_empty() { Settlement::Release } else { Settlement::Commit };
-                open.reservation.iter().try_for_each(|amount| self.settle(&open.tenant, amount, how))?;
+                let charged = execution::charges(&open, receipt.status, receipt.code, issued.output.as_deref());
+                self.settle_all(&open.tenant, &open.reservation, charged.as_ref())?;
             }
             Status::Uncertain => {
                 let held = Held { tenant: open.tenant.clone(), reservation: open.reservation, missing };
@@ -440,10 +440,21 @@ impl State {
     /// It became known what became of an uncertain receipt.
     pub(crate) fn settled(&mut self, receipt: Digest, applied: bool) -> Result<(), Fault> {
         let held = self.uncertain.remove(&receipt).ok_or(Fault::Execution)?;
-        let settlement = if applied { Settlement::Commit } else { Settlement::Release };
-        held.reservation.iter().try_for_each(|amount| self.settle(&held.tenant, amount, settlement))?;
+        let charged = applied.then(|| budget::charges(&held.reservation, None));
+        self.settle_all(&held.tenant, &held.reservation, charged.as_ref())?;
         held.missing.map(|decision| self.missing.remove(&decision));
         Ok(())
+    }
+
+    /// Ends a reservation: each amount with what was charged of it, if anything was.
+    fn settle_all(
+        &mut self,
+        tenant: &Name,
+        reserved: &[Amount],
+        charged: Option<&Several<Amount>>,
+    ) -> Result<(), Fault> {
+        let mut amounts = reserved.iter().enumerate();
+        amounts.try_for_each(|(at, amount)| self.settle(tenant, amount, charged.and_then(|charged| charged.get(at))))
     }
 
     fn administer(&mut self, seq: Seq, event: &Event, act: &Signed<Act>) -> Result<(), Fault> {

@@ -35,6 +35,9 @@ const ROLLING_MIN_US: u64 = 1_000_000;
 /// The largest limit of a budget whose window ends. A line of a bill sums up a day of them.
 const WINDOW_LIMIT_MAX: u64 = 1 << 43;
 
+/// The most that an output may say that something cost: many of them, too, are summed up on one line of a bill.
+const ACTUAL_MAX: u64 = WINDOW_LIMIT_MAX;
+
 /// The most budgets of a rule.
 const SPENDS_MAX: usize = 8;
 
@@ -84,11 +87,20 @@ pub(crate) struct Account {
 /// The accounts of all budgets.
 pub(crate) type Accounts = BTreeMap<AccountKey, Account>;
 
-/// What becomes of a reservation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settlement {
-    Commit,
-    Release,
+/// What a reservation is settled by: the integers that the output says where the rule asks for them, what was reserved
+/// otherwise. More than was reserved is overdrawn.
+///
+/// `output` is what is kept beside the receipt, so that whoever has the log can tell what was charged.
+pub(crate) fn charges(reservation: &Several<Amount>, output: Option<&[u8]>) -> Several<Amount> {
+    let asked = reservation.iter().any(|it| it.actual.is_some());
+    let said: Option<Value> = output.filter(|_| asked).and_then(|output| serde_json::from_slice(output).ok());
+    let charge = |reserved: &Amount| {
+        let said = said.as_ref().zip(reserved.actual.as_ref()).and_then(|(said, key)| said.get(key)?.as_u64());
+        let amount = said.filter(|it| *it <= ACTUAL_MAX).unwrap_or(reserved.amount);
+        let overdrawn = amount.checked_sub(reserved.amount).filter(|more| *more > 0);
+        Amount { actual: None, amount, overdrawn, ..reserved.clone() }
+    };
+    reservation.iter().map(charge).collect()
 }
 
 /// The gate: each budget must hold.
@@ -140,7 +152,7 @@ fn fact(
     policy: &Policy,
     intent: &Intent,
     now: UnixMicros,
-    Spend { name, cost }: &Spend,
+    Spend { name, cost, .. }: &Spend,
     spent: &impl Fn(&Amount) -> (u64, u64),
 ) -> Option<BudgetFact> {
     let budget = policy.bundle().budgets.get(name)?;
@@ -149,8 +161,10 @@ fn fact(
     let (since, until) = window.unwrap_or_default();
     let nothing = Amount {
         action: share(Share::Action, &intent.action),
+        actual: None,
         amount: 0,
         budget: name.clone(),
+        overdrawn: None,
         principal: share(Share::Principal, &intent.principal),
         since,
         unit: budget.unit.clone(),
@@ -168,11 +182,12 @@ fn fact(
     Some(BudgetFact { action, committed, cost, limit, name, principal, reserved, since, unit, until })
 }
 
-/// What a `PASS` with these facts reserves.
-pub(crate) fn reservation(facts: &Facts) -> Several<Amount> {
-    let amounts = facts.budget.iter().filter_map(|fact| {
+/// What a `PASS` with these facts reserves, by the rule that they were looked up for.
+pub(crate) fn reservation(facts: &Facts, spends: &Spends) -> Several<Amount> {
+    let amounts = facts.budget.iter().zip(spends.each()).filter_map(|(fact, Spend { actual, .. })| {
         let BudgetFact { action, name, principal, since, unit, until, .. } = fact.clone();
-        Some(Amount { action, amount: fact.cost?, budget: name, principal, since, unit, until })
+        let (actual, amount, budget) = (actual.clone(), fact.cost?, name);
+        Some(Amount { action, actual, amount, budget, overdrawn: None, principal, since, unit, until })
     });
     amounts.collect()
 }
@@ -211,7 +226,8 @@ fn midnight(day: Date, zone: &TimeZone) -> Option<UnixMicros> {
 }
 
 impl State {
-    /// What is reserved and committed where this amount would be taken from: in all windows that still count.
+    /// What is reserved and committed where this amount would be taken from, in all windows that still count: committed at most
+    /// 2^53 - 1, which every reader of a decision holds, whatever was overdrawn.
     pub(crate) fn spent(&self, tenant: &Name, amount: &Amount, now: UnixMicros) -> (u64, u64) {
         let key = AccountKey::of(tenant, amount);
         if amount.since.is_none() {
@@ -222,7 +238,7 @@ impl State {
         let last = AccountKey { since: end, until: end, ..key };
         let counts = self.accounts.range(first..=last).filter(|(key, _)| !key.is_over(now));
         counts.fold((0, 0), |(reserved, committed), (_, account)| {
-            (account.reserved.saturating_add(reserved), account.committed.saturating_add(committed))
+            (account.reserved.saturating_add(reserved), commit(account.committed, committed))
         })
     }
 
@@ -236,7 +252,8 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn settle(&mut self, tenant: &Name, amount: &Amount, how: Settlement) -> Result<(), Fault> {
+    /// Ends a reservation: what was charged is committed, the rest is free again.
+    pub(crate) fn settle(&mut self, tenant: &Name, amount: &Amount, charged: Option<&Amount>) -> Result<(), Fault> {
         let key = AccountKey::of(tenant, amount);
         let account = self.accounts.get_mut(&key).or_else(|| self.past.get_mut(&key));
         let Some(account) = account else {
@@ -244,8 +261,8 @@ impl State {
             return if amount.amount == 0 { Ok(()) } else { Err(Fault::Account) };
         };
         account.reserved = account.reserved.checked_sub(amount.amount).ok_or(Fault::Account)?;
-        if how == Settlement::Commit {
-            account.committed = account.committed.checked_add(amount.amount).ok_or(Fault::Account)?;
+        if let Some(charged) = charged {
+            account.committed = commit(account.committed, charged.amount);
         }
         self.forget_account(&key);
         Ok(())
@@ -261,6 +278,11 @@ impl State {
             self.past.insert(key.clone(), account);
         }
     }
+}
+
+/// A sum of what was committed. What was overdrawn can bring it to its end, where it stays: nothing that costs passes then.
+fn commit(committed: u64, amount: u64) -> u64 {
+    committed.saturating_add(amount).min(INTEGER_MAX)
 }
 
 /// Checks a budget, and notes the zone that it names.
@@ -291,7 +313,7 @@ pub(crate) fn check_spends(budgets: &BTreeMap<Name, Budget>, spends: &Spends) ->
     if matches!(spends, Spends::Budgets(_)) && !(1..=SPENDS_MAX).contains(&each.len()) {
         return Err(format!("spends 1 to {SPENDS_MAX} budgets"));
     }
-    for (at, Spend { name, cost }) in each.iter().enumerate() {
+    for (at, Spend { name, cost, actual }) in each.iter().enumerate() {
         let budget = budgets.get(name).ok_or_else(|| format!("spends {name}, which is not in budgets"))?;
         if matches!(cost, Cost::Fixed(cost) if *cost > INTEGER_MAX) {
             return Err("a cost beyond 2^53 - 1".to_owned());
@@ -302,7 +324,7 @@ pub(crate) fn check_spends(budgets: &BTreeMap<Name, Budget>, spends: &Spends) ->
             }
             // One use has one quantity in each unit, or a bill could not say which.
             let unit = budgets.get(&other.name).map(|it| &it.unit);
-            if unit == Some(&budget.unit) && other.cost != *cost {
+            if unit == Some(&budget.unit) && (&other.cost, &other.actual) != (cost, actual) {
                 return Err(format!("{name} and {} count {} but do not cost the same", other.name, budget.unit));
             }
         }

@@ -341,7 +341,7 @@ impl<'a> Case<'a> {
 
     fn execution(&self, ledger: LedgerId, rule: &Rule, effect_digest: Digest, facts: &Facts) -> ExecutionIntent {
         let enforced = self.policy.is_some_and(|policy| policy.bundle().gates.budget == Mode::Enforced);
-        let reservation = if enforced { budget::reservation(facts) } else { Several::default() };
+        let reservation = if enforced { budget::reservation(facts, &rule.spends) } else { Several::default() };
         ExecutionIntent {
             effect_digest,
             connector: rule.connector.clone(),

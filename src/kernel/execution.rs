@@ -1,5 +1,6 @@
 //! Whether a decision may be dispatched now, and the receipt of how an execution ended.
 
+use writ_schemas::decision::Amount;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::errors::Code;
 use writ_schemas::event::DispatchRetried;
@@ -9,6 +10,7 @@ use writ_schemas::receipt::{Receipt, Status};
 use writ_schemas::several::Several;
 use writ_schemas::strict::Refusal;
 
+use crate::budget;
 use crate::state::{Open, State};
 
 /// What is to be done with a `PASS` whose turn has come.
@@ -133,12 +135,19 @@ impl Ending {
     }
 }
 
-/// The receipt of an ending: everything in it but the ending is derived from the state.
+/// The receipt of an ending: everything in it but the ending is derived from the state, and from the output that is kept beside
+/// it.
 ///
 /// # Errors
 /// `ERR_DECISION_MISSING` without an open execution; `ERR_DISPATCH_REFUSED` if the ending does not fit: only what was never
 /// dispatched can expire, only what was dispatched can end otherwise, and each in one of the ways that there are.
-pub fn conclude(state: &State, ledger: LedgerId, ending: &Ending, now: UnixMicros) -> Result<Receipt, Refusal> {
+pub fn conclude(
+    state: &State,
+    ledger: LedgerId,
+    ending: &Ending,
+    output: Option<&[u8]>,
+    now: UnixMicros,
+) -> Result<Receipt, Refusal> {
     let open = open(state, ending.decision)?;
     if (ending.status == Status::Expired) == open.dispatched_at.is_some() {
         return Err(Refusal::new(
@@ -176,7 +185,7 @@ pub fn conclude(state: &State, ledger: LedgerId, ending: &Ending, now: UnixMicro
         status: ending.status,
         code: ending.code,
         output: ending.output,
-        usage: if is_charged(ending.status, ending.code) { open.reservation.clone() } else { Several::default() },
+        usage: charges(open, ending.status, ending.code, output).unwrap_or_default(),
         previous: before.map(|before| before.receipt),
         lamport: Lamport(before.map_or(0, |before| before.lamport.0) + 1),
         session,
@@ -185,10 +194,14 @@ pub fn conclude(state: &State, ledger: LedgerId, ending: &Ending, now: UnixMicro
     })
 }
 
-/// Whether an ending commits its reservation: the connector said that it did it. That it said so in another shape than the
-/// pinned one makes the receipt `FAILED`, but the money is spent.
-fn is_charged(status: Status, code: Code) -> bool {
-    status == Status::Succeeded || (status == Status::Failed && code == Code::ConnectorContractDrift)
+/// What an ending charges, if it does: the connector said that it did it. That it said so in another shape than the pinned one
+/// makes the receipt `FAILED`, but the money is spent; what such an output says of costs is not believed.
+pub(crate) fn charges(open: &Open, status: Status, code: Code, output: Option<&[u8]>) -> Option<Several<Amount>> {
+    match (status, code) {
+        (Status::Succeeded, _) => Some(budget::charges(&open.reservation, output)),
+        (Status::Failed, Code::ConnectorContractDrift) => Some(budget::charges(&open.reservation, None)),
+        (Status::Failed | Status::Uncertain | Status::Expired, _) => None,
+    }
 }
 
 fn open(state: &State, decision: Seq) -> Result<&Open, Refusal> {

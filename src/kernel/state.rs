@@ -213,7 +213,7 @@ impl Encode for Held {
 }
 
 /// 0 for none, 1 and `plain` for one out of a tenant's budget for ever, as since the first ledgers; 2 and all of it for others.
-/// 3 stands for something else before it.
+/// 3 stands for something else before it; 4 for all of it where some of it is settled by the output.
 fn encode_amounts<'a, E: Encoder, P: Encode>(
     amounts: &'a Several<Amount>,
     encoder: &mut E,
@@ -221,16 +221,17 @@ fn encode_amounts<'a, E: Encoder, P: Encode>(
 ) -> Result<(), EncodeError> {
     match &**amounts {
         [] => 0_u8.encode(encoder),
-        [one] if one.principal.is_none() && one.action.is_none() && one.since.is_none() => {
+        [one] if one.principal.is_none() && one.action.is_none() && one.since.is_none() && one.actual.is_none() => {
             1_u8.encode(encoder)?;
             plain(one).encode(encoder)
         }
         all => {
-            2_u8.encode(encoder)?;
-            let all = all
-                .iter()
-                .map(|it| ((&it.budget, &it.unit, it.amount), (&it.principal, &it.action, it.since, it.until)));
-            all.collect::<Vec<_>>().encode(encoder)
+            let settled = all.iter().any(|it| it.actual.is_some());
+            (if settled { 4_u8 } else { 2_u8 }).encode(encoder)?;
+            let each =
+                |it: &'a Amount| ((&it.budget, &it.unit, it.amount), (&it.principal, &it.action, it.since, it.until));
+            all.iter().map(each).collect::<Vec<_>>().encode(encoder)?;
+            if settled { all.iter().map(|it| &it.actual).collect::<Vec<_>>().encode(encoder) } else { Ok(()) }
         }
     }
 }

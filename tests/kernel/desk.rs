@@ -353,7 +353,7 @@ impl Desk {
 
     /// The receipt that an ending would have now.
     pub(crate) fn receipt(&self, ending: &Ending) -> Result<Receipt, Refusal> {
-        conclude(&self.state, LEDGER, ending, self.now)
+        conclude(&self.state, LEDGER, ending, None, self.now)
     }
 
     /// An execution ends; its receipt, and the digest of that.

@@ -450,7 +450,17 @@ pub(crate) fn cents(amount: u64) -> Amount {
 
 /// An amount out of a budget.
 pub(crate) fn spent(budget: &str, unit: &str, amount: u64) -> Amount {
-    Amount { action: None, amount, budget: name(budget), principal: None, since: None, unit: name(unit), until: None }
+    Amount {
+        action: None,
+        actual: None,
+        amount,
+        budget: name(budget),
+        overdrawn: None,
+        principal: None,
+        since: None,
+        unit: name(unit),
+        until: None,
+    }
 }
 
 /// A ledger of `steps` random steps, in which every kind of event occurs sooner or later.

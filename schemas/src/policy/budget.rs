@@ -34,10 +34,14 @@ impl Spends {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spend {
-    /// The budget's name.
-    pub name: Name,
+    /// The key of the connector's output at which an integer says what it really cost. What was reserved for `cost` is settled by
+    /// it, also where it is more: that is overdrawn. Left out, or where the output does not say: what was reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actual: Option<String>,
     /// How much.
     pub cost: Cost,
+    /// The budget's name.
+    pub name: Name,
 }
 
 /// How much an intent costs, in the unit of its budget.

@@ -31,7 +31,8 @@ fn limits_are_what_the_documents_say() {
 
 #[test]
 fn the_longest_name_is_one() {
-    assert!("x".repeat(128).parse::<Name>().is_ok());
+    let longest = "x".repeat(128);
+    assert_eq!(longest.parse::<Name>().map(|name| name.as_str().to_owned()), Ok(longest));
     assert!("x".repeat(129).parse::<Name>().is_err());
 }
 
@@ -283,7 +284,7 @@ fn evidence_asks_for_principals_only_where_it_matters_who_they_are() {
 
 #[test]
 fn budgets_say_what_they_take_and_where_their_days_begin() {
-    let spend = |name: &str| Spend { name: n(name), cost: Cost::Fixed(1) };
+    let spend = |name: &str| Spend { actual: None, cost: Cost::Fixed(1), name: n(name) };
     assert_eq!(Spends::Budget(spend("a")).each(), [spend("a")]);
     assert_eq!(Spends::Budgets(vec![spend("b"), spend("a")]).each(), [spend("b"), spend("a")]);
     assert_eq!(Spends::Exempt("free".into()).each(), []);

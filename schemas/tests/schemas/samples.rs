@@ -137,8 +137,10 @@ pub(crate) fn evidence() -> Vec<Evidence> {
 fn amount(cents: u64) -> Amount {
     Amount {
         action: None,
+        actual: None,
         amount: cents,
         budget: n("refunds"),
+        overdrawn: None,
         principal: None,
         since: None,
         unit: n("cents"),
@@ -285,7 +287,8 @@ pub(crate) fn decisions() -> Vec<Decision> {
     granted.facts.waiting = Some(3);
     granted.gates.push(answer(Gate::Escalation, Answer::Asks));
     if let Some(execution) = &mut granted.execution {
-        execution.reservation = [amount(1250), share(1250)].into_iter().collect();
+        let settled = Amount { actual: Some("refunded_cents".into()), ..share(1250) };
+        execution.reservation = [amount(1250), settled].into_iter().collect();
     }
     let mut asked = escalate.clone();
     asked.asks = Some(Box::new(Asked { deadline: at(HOUR), quorum: 2, role: n("manager") }));
@@ -325,7 +328,10 @@ pub(crate) fn receipts() -> Vec<Receipt> {
         bare(Status::Failed, Code::ConnectorRefused),
         bare(Status::Uncertain, Code::ConnectorUncertain),
         expired,
-        Receipt { usage: [amount(1250), share(1250)].into_iter().collect(), ..succeeded.clone() },
+        Receipt {
+            usage: [amount(1250), Amount { overdrawn: Some(50), ..share(1300) }].into_iter().collect(),
+            ..succeeded.clone()
+        },
         Receipt { because: Some("answered 409".into()), ..bare(Status::Failed, Code::ConnectorRefused) },
         bare(Status::Uncertain, Code::OutcomeMissing),
     ]

@@ -13,8 +13,10 @@ fn name(text: &str) -> Name {
 fn taken(amount: u64, since: Option<u64>, until: Option<u64>) -> Amount {
     Amount {
         action: None,
+        actual: None,
         amount,
         budget: name("b"),
+        overdrawn: None,
         principal: None,
         since: since.map(UnixMicros),
         unit: name("cents"),
@@ -80,19 +82,19 @@ fn an_account_is_forgotten_when_it_counts_no_more_and_nothing_is_reserved() {
     assert_eq!(state.spent(&acme, &second, UnixMicros(10)), (7, 0), "the first one no more");
     assert_eq!(state.spent(&acme, &taken(0, None, None), UnixMicros(10)), (9, 0));
     state.last_at = UnixMicros(10);
-    state.settle(&acme, &first, Settlement::Commit).expect("it was reserved");
-    state.settle(&acme, &second, Settlement::Commit).expect("it was reserved");
+    state.settle(&acme, &first, Some(&first)).expect("it was reserved");
+    state.settle(&acme, &second, Some(&second)).expect("it was reserved");
     assert_eq!(state.accounts.len(), 2, "what was settled late is forgotten at once");
     assert_eq!(state.spent(&acme, &second, UnixMicros(19)), (0, 7));
-    assert_eq!(state.settle(&acme, &second, Settlement::Release), Err(Fault::Account), "twice");
+    assert_eq!(state.settle(&acme, &second, None), Err(Fault::Account), "twice");
 
     // An account of nothing is forgotten with its window, whatever comes of it later.
     let nothing = taken(0, Some(20), Some(30));
     state.reserve(&acme, &nothing).expect("room");
     state.last_at = UnixMicros(30);
     state.forget_account(&AccountKey::of(&acme, &nothing));
-    for how in [Settlement::Commit, Settlement::Release] {
-        assert_eq!(state.settle(&acme, &nothing, how), Ok(()));
+    for charged in [Some(&nothing), None] {
+        assert_eq!(state.settle(&acme, &nothing, charged), Ok(()));
     }
 }
 
@@ -143,23 +145,24 @@ fn whatever_was_taken_and_still_counts_is_spent() {
     }
     assert_eq!(state.spent(&acme, &other, UnixMicros(5)), (64, 0), "a share of its own");
     assert_eq!(state.spent(&acme, &taken(0, None, None), UnixMicros(5)), (0, 0), "for ever is another account");
-    state.settle(&acme, &taken(2, Some(0), Some(20)), Settlement::Commit).expect("it was reserved");
-    state.settle(&acme, &taken(1, Some(0), Some(10)), Settlement::Release).expect("it was reserved");
+    let two = taken(2, Some(0), Some(20));
+    state.settle(&acme, &two, Some(&two)).expect("it was reserved");
+    state.settle(&acme, &taken(1, Some(0), Some(10)), None).expect("it was reserved");
     assert_eq!(state.spent(&acme, &taken(0, Some(0), Some(20)), UnixMicros(5)), (4, 2));
 }
 
 #[test]
 fn what_was_not_reserved_is_not_settled() {
     let (acme, five) = (name("acme"), taken(5, None, None));
-    for how in [Settlement::Commit, Settlement::Release] {
+    for charged in [Some(&five), None] {
         let mut state = State::default();
-        assert_eq!(state.settle(&acme, &five, how), Err(Fault::Account), "nothing was");
-        assert_eq!(state.settle(&acme, &taken(0, None, None), how), Ok(()), "nothing of nothing");
+        assert_eq!(state.settle(&acme, &five, charged), Err(Fault::Account), "nothing was");
+        assert_eq!(state.settle(&acme, &taken(0, None, None), charged), Ok(()), "nothing of nothing");
         state.reserve(&acme, &five).expect("room");
-        assert_eq!(state.settle(&acme, &taken(6, None, None), how), Err(Fault::Account), "more than was");
-        assert_eq!(state.settle(&acme, &five, how), Ok(()));
-        let committed = if how == Settlement::Commit { 5 } else { 0 };
-        assert_eq!(state.spent(&acme, &five, UnixMicros(0)), (0, committed), "{how:?}");
+        assert_eq!(state.settle(&acme, &taken(6, None, None), charged), Err(Fault::Account), "more than was");
+        assert_eq!(state.settle(&acme, &five, charged), Ok(()));
+        let committed = charged.map_or(0, |charged| charged.amount);
+        assert_eq!(state.spent(&acme, &five, UnixMicros(0)), (0, committed));
     }
     let mut state = State::default();
     state.reserve(&acme, &taken(u64::MAX, None, None)).expect("room");
@@ -177,7 +180,7 @@ fn an_account_stays_while_it_counts_or_holds_something() {
         let places = (state.accounts.contains_key(&key), state.past.contains_key(&key));
         assert_eq!(places, (last_at < 10, stays && last_at >= 10), "{reserved} reserved at {last_at}");
         if stays {
-            let settled = state.settle(&acme, &taken(reserved, Some(0), Some(10)), Settlement::Release);
+            let settled = state.settle(&acme, &taken(reserved, Some(0), Some(10)), None);
             assert_eq!((settled, state.past.len()), (Ok(()), 0));
         }
     }
@@ -293,7 +296,7 @@ fn the_gate_asks_for_each_budget_of_the_rule() {
 fn facts_are_of_the_share_the_window_and_the_tenant() {
     let spends = json!({"budgets": [
         {"name": "calls", "cost": {"fixed": 3}},
-        {"name": "money", "cost": {"arg": "amount"}},
+        {"name": "money", "cost": {"arg": "amount"}, "actual": "charged"},
         {"name": "pair", "cost": {"fixed": 0}},
     ]});
     let budgets = json!({
@@ -325,19 +328,73 @@ fn facts_are_of_the_share_the_window_and_the_tenant() {
     assert_eq!((pair.reserved, pair.committed, pair.cost, pair.limit), (5, 6, Some(0), 7));
 
     // What a `PASS` reserves says the same of each.
-    let reserved = reservation(&Facts { budget: found.clone(), ..Facts::default() });
+    let spends = &policy.rule(&intent.action).expect("a rule").spends;
+    let reserved = reservation(&Facts { budget: found.clone(), ..Facts::default() }, spends);
     let expected = found.iter().map(|fact| Amount {
         action: fact.action.clone(),
+        actual: (fact.name == name("money")).then(|| "charged".to_owned()),
         amount: fact.cost.expect("a cost"),
         budget: fact.name.clone(),
+        overdrawn: None,
         principal: fact.principal.clone(),
         since: fact.since,
         unit: fact.unit.clone(),
         until: fact.until,
     });
     assert_eq!(reserved.to_vec(), expected.collect::<Vec<_>>());
-    assert!(reservation(&Facts::default()).is_empty());
+    assert!(reservation(&Facts::default(), spends).is_empty());
     assert!(facts(&policy, &asked("look", json!({})), now, spent).is_empty(), "no rule, no budget");
+}
+
+#[test]
+fn what_the_output_says_is_charged_where_it_is_asked() {
+    let told = |amount| Amount { actual: Some("cost".to_owned()), ..taken(amount, None, None) };
+    let charge = |amount, overdrawn| Amount { overdrawn, ..taken(amount, None, None) };
+    let charged = |reserved: &[Amount], output: Option<&str>| {
+        charges(&reserved.iter().cloned().collect(), output.map(str::as_bytes)).to_vec()
+    };
+    for (output, amount, overdrawn) in [
+        (r#"{"cost":7}"#, 7, None),
+        (r#"{"cost":0}"#, 0, None),
+        (r#"{"cost":8}"#, 8, Some(1)),
+        (r#"{"cost":8796093022208}"#, 1 << 43, Some((1 << 43) - 7)),
+        // What says nothing that can be charged: what was reserved.
+        (r#"{"cost":8796093022209}"#, 7, None),
+        (r#"{"cost":-1}"#, 7, None),
+        (r#"{"cost":8.5}"#, 7, None),
+        (r#"{"cost":"8"}"#, 7, None),
+        (r#"{"costs":8}"#, 7, None),
+        ("[8]", 7, None),
+        ("no JSON", 7, None),
+    ] {
+        assert_eq!(charged(&[told(7)], Some(output)), [charge(amount, overdrawn)], "{output}");
+        assert_eq!(charged(&[taken(7, None, None)], Some(output)), [charge(7, None)], "nobody asks: {output}");
+    }
+    assert_eq!(charged(&[told(7)], None), [charge(7, None)], "an output that is not there");
+    let both = [taken(3, None, None), told(7)];
+    assert_eq!(charged(&both, Some(r#"{"cost":9}"#)), [charge(3, None), charge(9, Some(2))]);
+    assert_eq!(charged(&[], Some(r#"{"cost":9}"#)), []);
+}
+
+#[test]
+fn what_is_overdrawn_is_committed_and_ends_at_what_every_reader_holds() {
+    let (acme, mut state) = (name("acme"), State::default());
+    let (ever, hour) = (taken(5, None, None), taken(5, Some(0), Some(10)));
+    for reserved in [&ever, &hour] {
+        for (said, sum) in [(12, 12), (0, 12), (1 << 43, (1 << 43) + 12)] {
+            state.reserve(&acme, reserved).expect("room");
+            state.settle(&acme, reserved, Some(&Amount { amount: said, ..reserved.clone() })).expect("it was reserved");
+            assert_eq!(state.spent(&acme, reserved, UnixMicros(5)), (0, sum));
+        }
+        state.reserve(&acme, reserved).expect("room");
+        let all = Amount { amount: u64::MAX, ..reserved.clone() };
+        state.settle(&acme, reserved, Some(&all)).expect("it was reserved");
+        assert_eq!(state.spent(&acme, reserved, UnixMicros(5)), (0, INTEGER_MAX));
+    }
+    let next = taken(5, Some(5), Some(20));
+    state.reserve(&acme, &next).expect("room");
+    state.settle(&acme, &next, Some(&next)).expect("it was reserved");
+    assert_eq!(state.spent(&acme, &next, UnixMicros(5)), (0, INTEGER_MAX), "the sum of two windows, too");
 }
 
 #[test]
@@ -410,6 +467,7 @@ fn a_rule_spends_each_budget_once_and_each_unit_in_one_way() {
     let budgets: BTreeMap<Name, Budget> = serde_json::from_value(budgets).expect("budgets");
     let fixed = |name: &str, cost: u64| json!({"name": name, "cost": {"fixed": cost}});
     let arg = |name: &str, key: &str| json!({"name": name, "cost": {"arg": key}});
+    let told = |name: &str, key: &str| json!({"name": name, "cost": {"fixed": 1}, "actual": key});
     let several = |n: usize| json!({"budgets": (0..n).map(|n| fixed(&format!("b{n}"), 1)).collect::<Vec<_>>()});
     const COUNT: &str = "spends 1 to 8 budgets";
     const UNIT: &str = "reserve and money count cents but do not cost the same";
@@ -431,6 +489,10 @@ fn a_rule_spends_each_budget_once_and_each_unit_in_one_way() {
         (json!({"budgets": [fixed("money", 1), fixed("reserve", 1)]}),        ""),
         (json!({"budgets": [fixed("money", 1), fixed("reserve", 2)]}),        UNIT),
         (json!({"budgets": [arg("money", "a"), arg("reserve", "a")]}),        ""),
+        (json!({"budgets": [told("money", "a"), told("reserve", "a")]}),      ""),
+        (json!({"budgets": [told("money", "a"), told("calls", "b")]}),        ""),
+        (json!({"budgets": [told("money", "a"), told("reserve", "b")]}),      UNIT),
+        (json!({"budgets": [told("money", "a"), fixed("reserve", 1)]}),       UNIT),
         (json!({"budgets": [arg("money", "a"), arg("reserve", "b")]}),        UNIT),
         (json!({"budgets": [arg("money", "a"), fixed("reserve", 1)]}),        UNIT),
     ];

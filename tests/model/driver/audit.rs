@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use writ_schemas::act::Statement;
 use writ_schemas::decision::{Amount, Decision, Verdict};
 use writ_schemas::errors::Code;
-use writ_schemas::event::Event;
+use writ_schemas::event::{Event, ReceiptIssued};
 use writ_schemas::ids::{Digest, Name, UnixMicros};
 use writ_schemas::policy::{Bundle, Mode};
-use writ_schemas::receipt::{Receipt, Status};
+use writ_schemas::receipt::Status;
 
 /// What became of the amounts of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ impl Audit {
                 None
             }
             Event::DecisionMade(decision) => self.decided(seq, now, decision.value()),
-            Event::ReceiptIssued(issued) => self.closed(issued.receipt.value(), issued.receipt.digest()),
+            Event::ReceiptIssued(issued) => self.closed(issued),
             Event::OutcomeReconciled(act) => {
                 if let Statement::Reconcile { receipt, applied } = &act.value().statement {
                     self.reconciled(*receipt, *applied)
@@ -120,7 +122,8 @@ impl Audit {
         same.map(|it| u128::from(it.amount)).sum()
     }
 
-    fn closed(&mut self, receipt: &Receipt, digest: Digest) -> Option<&'static str> {
+    fn closed(&mut self, issued: &ReceiptIssued) -> Option<&'static str> {
+        let (receipt, digest) = (issued.receipt.value(), issued.receipt.digest());
         let Some(taken) = self.taken.get_mut(&receipt.decision_seq.0) else {
             return Some("a receipt is of a PASS");
         };
@@ -139,11 +142,32 @@ impl Audit {
             taken.fate = Fate::Released;
         }
         let usage = receipt.usage.to_vec();
-        match (charged, usage == taken.amounts, usage.is_empty()) {
-            (true, false, _) => Some("what was done is charged as it was reserved"),
-            (false, _, false) => Some("what was not done, or is not certain, is not charged"),
-            _ => None,
+        if !charged {
+            return (!usage.is_empty()).then_some("what was not done, or is not certain, is not charged");
         }
+        if usage.len() != taken.amounts.len() {
+            return Some("what was done is charged out of each budget that it was reserved out of");
+        }
+        let output = issued.output.as_deref().filter(|_| receipt.status == Status::Succeeded);
+        for (reserved, charged) in taken.amounts.iter_mut().zip(usage) {
+            if (Amount { amount: reserved.amount, overdrawn: None, actual: reserved.actual.clone(), ..charged.clone() })
+                != *reserved
+            {
+                return Some("what was done is charged where it was reserved");
+            }
+            let asked = reserved.actual.as_ref().zip(output.and_then(|it| serde_json::from_slice::<Value>(it).ok()));
+            let told = asked.and_then(|(key, output)| output.get(key)?.as_u64()).filter(|it| *it <= 1 << 43);
+            if charged.amount != told.unwrap_or(reserved.amount) {
+                return Some(
+                    "what was done is charged as its output tells where it is asked, and else as it was reserved",
+                );
+            }
+            if charged.overdrawn.unwrap_or(0) != charged.amount.saturating_sub(reserved.amount) {
+                return Some("a cost above the reservation is overdrawn, visibly");
+            }
+            *reserved = charged;
+        }
+        None
     }
 
     fn reconciled(&mut self, receipt: Digest, applied: bool) -> Option<&'static str> {

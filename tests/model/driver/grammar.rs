@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use writ_kernel::policy::Policy as Compiled;
 use writ_model::calendar::{DAY, Span, weekday};
 use writ_model::documents::Word;
-use writ_model::policy::{Approvers, Budget, CoolDown, Cost, Limits, Need, Policy, Rate, Rule, Shown, Window};
+use writ_model::policy::{Approvers, Budget, CoolDown, Cost, Limits, Need, Policy, Rate, Rule, Shown, Spend, Window};
 use writ_schemas::policy as schema;
 
 use crate::dice::Dice;
@@ -112,16 +112,18 @@ fn cool_down(dice: &mut Dice) -> CoolDown {
     CoolDown { after: dice.of(&[1, 2, 2, 3]), steps_us: dice.of(steps).to_vec() }
 }
 
-fn spends(dice: &mut Dice) -> Vec<(Word, Cost)> {
+fn spends(dice: &mut Dice) -> Vec<Spend> {
     let cost = |dice: &mut Dice| {
-        if dice.percent(60) { Cost::Amount } else { Cost::Fixed(dice.of(&[0, 1, 2, 3])) }
+        let cost = if dice.percent(60) { Cost::Amount } else { Cost::Fixed(dice.of(&[0, 1, 2, 3])) };
+        (cost, dice.percent(35))
     };
     // Two budgets of one unit cost the same.
     let (cents, requests) = (cost(dice), cost(dice));
     let mut spends = Vec::new();
     for (name, unit) in BUDGETS {
         if dice.percent(45) {
-            spends.push((name, if unit == "cents" { cents } else { requests }));
+            let (cost, told) = if unit == "cents" { cents } else { requests };
+            spends.push(Spend { budget: name, cost, told });
         }
     }
     if dice.percent(30) {
@@ -195,6 +197,7 @@ pub(crate) fn features(of: &Policy) -> Vec<&'static str> {
             (limits.rate.is_some_and(|rate| rate.per_us % u64::from(rate.count) != 0), "an interval rounded up"),
             (limits.cool_down.is_some(), "pauses"),
             (rule.spends.len() > 1, "several budgets a rule"),
+            (rule.spends.iter().any(|it| it.told), "costs that the output tells"),
             (rule.approvers.is_some_and(|it| it.above.is_some()), "people asked sometimes"),
             (rule.approvers.is_some_and(|it| it.quorum > 1), "a quorum"),
         ];
@@ -258,10 +261,11 @@ pub(crate) fn bundle(of: &Policy) -> schema::Bundle {
 
 fn schema_rule(of: &Rule) -> schema::Rule {
     let exempt = || "as the dice fell".to_owned();
-    let each = of.spends.iter().map(|(budget, cost)| schema::Spend {
-        name: name(budget),
-        cost: match cost {
-            Cost::Fixed(cost) => schema::Cost::Fixed(*cost),
+    let each = of.spends.iter().map(|spend| schema::Spend {
+        name: name(spend.budget),
+        actual: spend.told.then(|| "cost".to_owned()),
+        cost: match spend.cost {
+            Cost::Fixed(cost) => schema::Cost::Fixed(cost),
             Cost::Amount => schema::Cost::Arg("amount".to_owned()),
         },
     });

@@ -330,7 +330,13 @@ impl Run {
             (Ended::Uncertain, Code::OutputNotCanonical),
             (Ended::Uncertain, Code::ContentIntegrity),
         ]);
-        self.play.end(decision, how, code)
+        let said = match self.dice.below(10) {
+            0 => Arg::Absent,
+            1 => Arg::Text,
+            2 => Arg::Number(self.dice.of(&[-1, 1 << 43, (1 << 43) + 1])),
+            _ => Arg::Number(self.dice.of(&[0, 1, 2, 3, 5])),
+        };
+        self.play.end(decision, how, code, said)
     }
 
     fn administer(&mut self) -> Result<()> {

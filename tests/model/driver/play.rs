@@ -1,5 +1,6 @@
 //! One run: the sequencer's part, played honestly, with every answer held against the model's.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
 
@@ -225,7 +226,7 @@ impl Play {
                 same("the code of an expiry", &code.as_str(), &expected)?;
                 let ending =
                     Ending { decision: Seq(decision), status: Status::Expired, code, output: None, because: None };
-                self.conclude(ending, &receipt)
+                self.conclude(ending, None, &receipt)
             }
             (Err(refusal), plain::Dispatched::Refused(code)) => {
                 self.saw("dispatch", code);
@@ -236,22 +237,28 @@ impl Play {
     }
 
     /// An execution has ended.
-    pub(crate) fn end(&mut self, decision: u64, how: plain::Ended, code: Code) -> Result<()> {
-        let output = matches!(how, plain::Ended::Succeeded | plain::Ended::Drifted).then(|| Digest::of(b"{}"));
+    pub(crate) fn end(&mut self, decision: u64, how: plain::Ended, code: Code, said: plain::Arg) -> Result<()> {
+        let has_output = matches!(how, plain::Ended::Succeeded | plain::Ended::Drifted);
+        let output = has_output.then(|| match said {
+            plain::Arg::Absent => b"{}".to_vec(),
+            plain::Arg::Number(said) => format!(r#"{{"cost":{said}}}"#).into_bytes(),
+            plain::Arg::Text => br#"{"cost":"7"}"#.to_vec(),
+        });
         let status = match how {
             plain::Ended::Succeeded => Status::Succeeded,
             plain::Ended::Drifted | plain::Ended::Failed => Status::Failed,
             plain::Ended::Uncertain => Status::Uncertain,
             plain::Ended::Expired => Status::Expired,
         };
-        let ending = Ending { decision: Seq(decision), status, code, output, because: None };
-        let expected = self.world.model.end(decision, how, self.now);
-        self.note(("ended", decision, how, code, &expected));
-        let refused = conclude(&self.world.state, LEDGER, &ending, UnixMicros(self.now)).err();
+        let digest = output.as_deref().map(Digest::of);
+        let ending = Ending { decision: Seq(decision), status, code, output: digest, because: None };
+        let expected = self.world.model.end(decision, how, said, self.now);
+        self.note(("ended", decision, how, code, said, &expected));
+        let refused = conclude(&self.world.state, LEDGER, &ending, output.as_deref(), UnixMicros(self.now)).err();
         match (refused, expected) {
             (None, Ok(receipt)) => {
                 self.saw("ended", &format!("{how:?} {code}"));
-                self.conclude(ending, &receipt)
+                self.conclude(ending, output, &receipt)
             }
             (Some(refusal), Err(code)) => {
                 self.saw("ended", code);
@@ -261,13 +268,21 @@ impl Play {
         }
     }
 
-    fn conclude(&mut self, ending: Ending, expected: &plain::Receipt) -> Result<()> {
-        let receipt = conclude(&self.world.state, LEDGER, &ending, UnixMicros(self.now)).map_err(|e| e.to_string())?;
+    fn conclude(&mut self, ending: Ending, output: Option<Vec<u8>>, expected: &plain::Receipt) -> Result<()> {
+        let receipt = conclude(&self.world.state, LEDGER, &ending, output.as_deref(), UnixMicros(self.now));
+        let receipt = receipt.map_err(|e| e.to_string())?;
         same("what is charged", &amounts(&receipt.usage), &expected.usage)?;
+        let reserved = self.world.state.open().get(&ending.decision).map(|open| amounts(&open.reservation));
+        for (reserved, charged) in reserved.iter().flatten().zip(&expected.usage) {
+            match charged.amount.cmp(&reserved.amount) {
+                Ordering::Less => self.saw("charged", "less than was reserved"),
+                Ordering::Equal => {}
+                Ordering::Greater => self.saw("charged", "more than was reserved"),
+            }
+        }
         same("the place in the session", &receipt.lamport.0, &expected.lamport)?;
         let receipt = execution::document(receipt).map_err(|e| e.to_string())?;
         self.world.receipts.insert(ending.decision.0, receipt.digest());
-        let output = ending.output.map(|_| b"{}".to_vec());
         self.record(Event::ReceiptIssued(ReceiptIssued { receipt, output }))?;
         self.level()
     }
@@ -296,7 +311,9 @@ impl Play {
         let under_way: Vec<u64> = under_way.map(|run| run.decision).collect();
         let open = self.world.state.open().iter().filter(|(_, open)| open.dispatched_at.is_some());
         same("what is under way", &open.map(|(seq, _)| seq.0).collect::<Vec<_>>(), &under_way)?;
-        under_way.into_iter().try_for_each(|it| self.end(it, plain::Ended::Uncertain, Code::Interrupted))
+        under_way
+            .into_iter()
+            .try_for_each(|it| self.end(it, plain::Ended::Uncertain, Code::Interrupted, plain::Arg::Absent))
     }
 
     /// Puts an event in its place, folds it in, and lets the auditor see it.
@@ -399,6 +416,8 @@ fn amounts(of: &[Amount]) -> Vec<plain::Amount> {
         budget: word(it.budget.as_str()),
         unit: word(it.unit.as_str()),
         amount: it.amount,
+        told: it.actual.is_some(),
+        overdrawn: it.overdrawn.unwrap_or(0),
         principal: it.principal.as_ref().map(|name| word(name.as_str())),
         action: it.action.as_ref().map(|name| word(name.as_str())),
         since: it.since.map(|time| time.0),

@@ -135,6 +135,10 @@ pub struct Amount {
     pub unit: Word,
     /// How much.
     pub amount: u64,
+    /// Whether the output is to say how much it really was.
+    pub told: bool,
+    /// By how much it is more than what was reserved.
+    pub overdrawn: u64,
     /// Whose share, where each has its own.
     pub principal: Option<Word>,
     /// Which action's share, where each has its own.

@@ -117,18 +117,20 @@ impl Model {
     /// What a rule spends, if every budget of it holds.
     fn spend(&self, policy: &Policy, rule: &Rule, intent: &Intent, now: Time) -> Result<Vec<Amount>, Code> {
         let mut amounts = Vec::new();
-        for (name, cost) in &rule.spends {
-            let Some(budget) = policy.budgets.iter().find(|budget| budget.name == *name) else { continue };
-            let amount = match (cost, intent.amount) {
-                (Cost::Fixed(amount), _) => *amount,
+        for spend in &rule.spends {
+            let Some(budget) = policy.budgets.iter().find(|budget| budget.name == spend.budget) else { continue };
+            let amount = match (spend.cost, intent.amount) {
+                (Cost::Fixed(amount), _) => amount,
                 (Cost::Amount, Arg::Number(amount)) => u64::try_from(amount).map_err(|_| "ERR_BUDGET_ERROR")?,
                 (Cost::Amount, Arg::Absent | Arg::Text) => return Err("ERR_BUDGET_ERROR"),
             };
             let time = counts(budget.window, now);
             let amount = Amount {
-                budget: name,
+                budget: spend.budget,
                 unit: budget.unit,
                 amount,
+                told: spend.told,
+                overdrawn: 0,
                 principal: budget.per_principal.then_some(intent.principal),
                 action: budget.per_action.then_some(intent.action),
                 since: time.map(|(since, _)| since),

@@ -16,6 +16,9 @@ const ACT_AHEAD_MAX: u64 = 7 * 24 * 3_600 * 1_000_000;
 /// The farthest that evidence may expire ahead: 30 days in microseconds.
 const EVIDENCE_AHEAD_MAX: u64 = 30 * 24 * 3_600 * 1_000_000;
 
+/// The most that an output may say that something cost.
+const TOLD_MAX: i64 = 1 << 43;
+
 /// The most roles of a key.
 const ROLES_MAX: usize = 32;
 
@@ -310,7 +313,8 @@ impl Model {
                 let run = self.runs.iter_mut().find(|it| it.decision == *decision && !it.reconciled);
                 let run = run.filter(|it| matches!(it.ended, Some((Ended::Uncertain, ..))));
                 run.ok_or("ERR_RECEIPT_UNKNOWN")?.reconciled = true;
-                self.settle(*decision, if *applied { Fate::Committed } else { Fate::Released });
+                let fate = if *applied { Fate::Committed } else { Fate::Released };
+                self.settle(*decision, fate, Arg::Absent);
             }
             Statement::Approve(content, granted) => {
                 let &[signer] = act.signers.as_slice() else { return Err("ERR_APPROVER_INVALID") };
@@ -364,34 +368,35 @@ impl Model {
             None
         };
         if let Some(code) = expired {
-            return Dispatched::Expired(code, self.close(decision, Ended::Expired, now));
+            return Dispatched::Expired(code, self.close(decision, Ended::Expired, Arg::Absent, now));
         }
         self.enter(now);
         self.runs.iter_mut().filter(|it| it.decision == decision).for_each(|it| it.dispatched = true);
         Dispatched::Started
     }
 
-    /// Ends an execution that began.
+    /// Ends an execution that began. `said` is what the output says of costs.
     ///
     /// # Errors
     /// `ERR_DECISION_MISSING`, `ERR_DISPATCH_REFUSED`.
-    pub fn end(&mut self, decision: u64, how: Ended, now: Time) -> Result<Receipt, Code> {
+    pub fn end(&mut self, decision: u64, how: Ended, said: Arg, now: Time) -> Result<Receipt, Code> {
         match self.runs.iter().find(|it| it.decision == decision && it.ended.is_none()) {
             None => Err("ERR_DECISION_MISSING"),
             Some(run) if run.dispatched == (how == Ended::Expired) => Err("ERR_DISPATCH_REFUSED"),
-            Some(_) => Ok(self.close(decision, how, now)),
+            Some(_) => Ok(self.close(decision, how, said, now)),
         }
     }
 
-    fn close(&mut self, decision: u64, how: Ended, now: Time) -> Receipt {
+    fn close(&mut self, decision: u64, how: Ended, said: Arg, now: Time) -> Receipt {
         let run = self.runs.iter().find(|it| it.decision == decision).cloned();
         let lamport = run.as_ref().map_or(0, |run| self.receipts(&run.intent, now).count()) + 1;
         let seq = self.enter(now);
         let ended = Some((how, seq, now));
         self.runs.iter_mut().filter(|it| it.decision == decision).for_each(|it| it.ended = ended);
         match how {
-            Ended::Succeeded | Ended::Drifted => self.settle(decision, Fate::Committed),
-            Ended::Failed | Ended::Expired => self.settle(decision, Fate::Released),
+            Ended::Succeeded => self.settle(decision, Fate::Committed, said),
+            Ended::Drifted => self.settle(decision, Fate::Committed, Arg::Absent),
+            Ended::Failed | Ended::Expired => self.settle(decision, Fate::Released, Arg::Absent),
             Ended::Uncertain => {}
         }
         let charged = self.taken.iter().filter(|it| it.decision == decision && it.fate == Fate::Committed);
@@ -399,9 +404,19 @@ impl Model {
         Receipt { usage, lamport: u64::try_from(lamport).unwrap_or(u64::MAX) }
     }
 
-    fn settle(&mut self, decision: u64, fate: Fate) {
-        let held = self.taken.iter_mut().filter(|it| it.decision == decision && it.fate == Fate::Reserved);
-        held.for_each(|it| it.fate = fate);
+    /// What was reserved has this fate; where it is committed, by what the output says, if it was to say and says a quantity.
+    fn settle(&mut self, decision: u64, fate: Fate, said: Arg) {
+        for taken in self.taken.iter_mut().filter(|it| it.decision == decision && it.fate == Fate::Reserved) {
+            let Amount { amount, told, overdrawn, .. } = &mut taken.amount;
+            taken.fate = fate;
+            if let (true, Arg::Number(said)) = (*told, said)
+                && (0..=TOLD_MAX).contains(&said)
+            {
+                let said = said.unsigned_abs();
+                (*overdrawn, *amount) = (said.saturating_sub(*amount), said);
+            }
+            *told = false;
+        }
     }
 
     /// The receipts of an intent's session, as far as it is remembered: it is forgotten when the last intent of it has
@@ -453,7 +468,7 @@ impl Model {
     pub fn sums(&self, now: Time) -> Vec<(Word, Word, u64, u64)> {
         let mut sums: BTreeMap<(Word, Amount), (u64, u64)> = BTreeMap::new();
         for taken in &self.taken {
-            let share = Amount { amount: 0, ..taken.amount.clone() };
+            let share = Amount { amount: 0, told: false, overdrawn: 0, ..taken.amount.clone() };
             let sum = sums.entry((taken.tenant, share)).or_default();
             match taken.fate {
                 Fate::Reserved => sum.0 += taken.amount.amount,

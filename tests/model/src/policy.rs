@@ -38,13 +38,24 @@ pub struct Rule {
     /// What must be shown.
     pub requires: Option<Need>,
     /// Which budgets are spent, and how much of each.
-    pub spends: Vec<(Word, Cost)>,
+    pub spends: Vec<Spend>,
     /// How long after the decision it may begin, in microseconds.
     pub window_us: u64,
     /// When and how often.
     pub limits: Option<Limits>,
     /// Who is asked.
     pub approvers: Option<Approvers>,
+}
+
+/// What is taken out of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spend {
+    /// The budget.
+    pub budget: Word,
+    /// How much is reserved.
+    pub cost: Cost,
+    /// Whether the output says how much it really was.
+    pub told: bool,
 }
 
 /// What it costs.

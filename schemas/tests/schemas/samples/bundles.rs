@@ -47,7 +47,7 @@ pub(crate) fn bundles() -> Vec<Bundle> {
     let connector =
         |kind, output_schema| Connector { kind, input_schema: None, output_schema, retry: None, breaker: None };
     let exempt = || Requires::Exempt("reading only".into());
-    let spend = |name, cost| Spend { name: n(name), cost };
+    let spend = |name, cost| Spend { actual: None, cost, name: n(name) };
     let spends = |cost| Spends::Budget(spend("refunds", cost));
     let ever = |unit, limit, tenants| Budget { unit: n(unit), limit, tenants, per: [].into(), window: Window::Total };
     let full = Bundle {
@@ -117,7 +117,8 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         ..rule("payments.refund", exempt(), spends, "payments")
     };
     let windowed = |unit, per, window| Budget { per, window, ..ever(unit, 100_000, [].into()) };
-    let both = Spends::Budgets(vec![spend("day", Cost::Fixed(7)), spend("hour", Cost::Arg("amount_cents".into()))]);
+    let charged = Spend { actual: Some("charged_cents".into()), ..spend("hour", Cost::Arg("amount_cents".into())) };
+    let both = Spends::Budgets(vec![spend("day", Cost::Fixed(7)), charged]);
     let held = Bundle {
         gates: GateModes { temporal: Mode::Enforced, escalation: Mode::Enforced, ..full.gates.clone() },
         rules: vec![
