@@ -513,8 +513,8 @@ impl House {
     }
 
     fn conclude(&mut self, ending: Ending) {
-        let concluded = execution::conclude(&self.live, LEDGER, &ending, self.now);
-        assert_eq!(concluded, execution::conclude(&self.replayed, LEDGER, &ending, self.now));
+        let concluded = execution::conclude(&self.live, LEDGER, &ending, None, self.now);
+        assert_eq!(concluded, execution::conclude(&self.replayed, LEDGER, &ending, None, self.now));
         assert_eq!(concluded.is_ok(), self.model.can_end(&ending));
         let Ok(receipt) = concluded else { return };
         let charged = receipt.usage.first().map(|usage| usage.amount);
