@@ -10,10 +10,8 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::{DispatchRetried, Event, IntentAdmitted, Partition, ReceiptIssued, Source};
 use writ_schemas::ids::{Digest, Name, Seq, UnixMicros};
 use writ_schemas::receipt::Status;
-use writ_schemas::several::Several;
 
 use crate::admission;
-use crate::budget;
 use crate::decide::claims_id;
 use crate::escalation;
 use crate::execution;
@@ -404,7 +402,7 @@ impl State {
         match receipt.status {
             Status::Succeeded | Status::Failed | Status::Expired => {
                 let charged = execution::charges(&open, receipt.status, receipt.code, issued.output.as_deref());
-                self.settle_all(&open.tenant, &open.reservation, charged.as_ref())?;
+                self.settle_all(&open.tenant, &open.reservation, &charged)?;
             }
             Status::Uncertain => {
                 let held = Held { tenant: open.tenant.clone(), reservation: open.reservation, missing };
@@ -440,21 +438,16 @@ impl State {
     /// It became known what became of an uncertain receipt.
     pub(crate) fn settled(&mut self, receipt: Digest, applied: bool) -> Result<(), Fault> {
         let held = self.uncertain.remove(&receipt).ok_or(Fault::Execution)?;
-        let charged = applied.then(|| budget::charges(&held.reservation, None));
-        self.settle_all(&held.tenant, &held.reservation, charged.as_ref())?;
+        let charged: &[Amount] = if applied { &held.reservation } else { &[] };
+        self.settle_all(&held.tenant, &held.reservation, charged)?;
         held.missing.map(|decision| self.missing.remove(&decision));
         Ok(())
     }
 
-    /// Ends a reservation: each amount with what was charged of it, if anything was.
-    fn settle_all(
-        &mut self,
-        tenant: &Name,
-        reserved: &[Amount],
-        charged: Option<&Several<Amount>>,
-    ) -> Result<(), Fault> {
-        let mut amounts = reserved.iter().enumerate();
-        amounts.try_for_each(|(at, amount)| self.settle(tenant, amount, charged.and_then(|charged| charged.get(at))))
+    /// Ends a reservation: each amount with what was charged in its place, if anything was.
+    fn settle_all(&mut self, tenant: &Name, reserved: &[Amount], charged: &[Amount]) -> Result<(), Fault> {
+        let charged = charged.iter().map(|it| it.amount).chain(std::iter::repeat(0));
+        reserved.iter().zip(charged).try_for_each(|(amount, charged)| self.settle(tenant, amount, charged))
     }
 
     fn administer(&mut self, seq: Seq, event: &Event, act: &Signed<Act>) -> Result<(), Fault> {

@@ -252,8 +252,8 @@ impl State {
         Ok(())
     }
 
-    /// Ends a reservation: what was charged is committed, the rest is free again.
-    pub(crate) fn settle(&mut self, tenant: &Name, amount: &Amount, charged: Option<&Amount>) -> Result<(), Fault> {
+    /// Ends a reservation: what was charged is committed, nothing of it is reserved any more.
+    pub(crate) fn settle(&mut self, tenant: &Name, amount: &Amount, charged: u64) -> Result<(), Fault> {
         let key = AccountKey::of(tenant, amount);
         let account = self.accounts.get_mut(&key).or_else(|| self.past.get_mut(&key));
         let Some(account) = account else {
@@ -261,9 +261,7 @@ impl State {
             return if amount.amount == 0 { Ok(()) } else { Err(Fault::Account) };
         };
         account.reserved = account.reserved.checked_sub(amount.amount).ok_or(Fault::Account)?;
-        if let Some(charged) = charged {
-            account.committed = commit(account.committed, charged.amount);
-        }
+        account.committed = commit(account.committed, charged);
         self.forget_account(&key);
         Ok(())
     }

@@ -185,7 +185,7 @@ pub fn conclude(
         status: ending.status,
         code: ending.code,
         output: ending.output,
-        usage: charges(open, ending.status, ending.code, output).unwrap_or_default(),
+        usage: charges(open, ending.status, ending.code, output),
         previous: before.map(|before| before.receipt),
         lamport: Lamport(before.map_or(0, |before| before.lamport.0) + 1),
         session,
@@ -194,13 +194,13 @@ pub fn conclude(
     })
 }
 
-/// What an ending charges, if it does: the connector said that it did it. That it said so in another shape than the pinned one
-/// makes the receipt `FAILED`, but the money is spent; what such an output says of costs is not believed.
-pub(crate) fn charges(open: &Open, status: Status, code: Code, output: Option<&[u8]>) -> Option<Several<Amount>> {
+/// What an ending charges: something, where the connector said that it did it. That it said so in another shape than the pinned
+/// one makes the receipt `FAILED`, but the money is spent; what such an output says of costs is not believed.
+pub(crate) fn charges(open: &Open, status: Status, code: Code, output: Option<&[u8]>) -> Several<Amount> {
     match (status, code) {
-        (Status::Succeeded, _) => Some(budget::charges(&open.reservation, output)),
-        (Status::Failed, Code::ConnectorContractDrift) => Some(budget::charges(&open.reservation, None)),
-        (Status::Failed | Status::Uncertain | Status::Expired, _) => None,
+        (Status::Succeeded, _) => budget::charges(&open.reservation, output),
+        (Status::Failed, Code::ConnectorContractDrift) => budget::charges(&open.reservation, None),
+        (Status::Failed | Status::Uncertain | Status::Expired, _) => Several::default(),
     }
 }
 

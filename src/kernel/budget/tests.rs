@@ -82,18 +82,18 @@ fn an_account_is_forgotten_when_it_counts_no_more_and_nothing_is_reserved() {
     assert_eq!(state.spent(&acme, &second, UnixMicros(10)), (7, 0), "the first one no more");
     assert_eq!(state.spent(&acme, &taken(0, None, None), UnixMicros(10)), (9, 0));
     state.last_at = UnixMicros(10);
-    state.settle(&acme, &first, Some(&first)).expect("it was reserved");
-    state.settle(&acme, &second, Some(&second)).expect("it was reserved");
+    state.settle(&acme, &first, 5).expect("it was reserved");
+    state.settle(&acme, &second, 7).expect("it was reserved");
     assert_eq!(state.accounts.len(), 2, "what was settled late is forgotten at once");
     assert_eq!(state.spent(&acme, &second, UnixMicros(19)), (0, 7));
-    assert_eq!(state.settle(&acme, &second, None), Err(Fault::Account), "twice");
+    assert_eq!(state.settle(&acme, &second, 0), Err(Fault::Account), "twice");
 
     // An account of nothing is forgotten with its window, whatever comes of it later.
     let nothing = taken(0, Some(20), Some(30));
     state.reserve(&acme, &nothing).expect("room");
     state.last_at = UnixMicros(30);
     state.forget_account(&AccountKey::of(&acme, &nothing));
-    for charged in [Some(&nothing), None] {
+    for charged in [0, 7] {
         assert_eq!(state.settle(&acme, &nothing, charged), Ok(()));
     }
 }
@@ -146,23 +146,22 @@ fn whatever_was_taken_and_still_counts_is_spent() {
     assert_eq!(state.spent(&acme, &other, UnixMicros(5)), (64, 0), "a share of its own");
     assert_eq!(state.spent(&acme, &taken(0, None, None), UnixMicros(5)), (0, 0), "for ever is another account");
     let two = taken(2, Some(0), Some(20));
-    state.settle(&acme, &two, Some(&two)).expect("it was reserved");
-    state.settle(&acme, &taken(1, Some(0), Some(10)), None).expect("it was reserved");
+    state.settle(&acme, &two, 2).expect("it was reserved");
+    state.settle(&acme, &taken(1, Some(0), Some(10)), 0).expect("it was reserved");
     assert_eq!(state.spent(&acme, &taken(0, Some(0), Some(20)), UnixMicros(5)), (4, 2));
 }
 
 #[test]
 fn what_was_not_reserved_is_not_settled() {
     let (acme, five) = (name("acme"), taken(5, None, None));
-    for charged in [Some(&five), None] {
+    for charged in [5, 0] {
         let mut state = State::default();
         assert_eq!(state.settle(&acme, &five, charged), Err(Fault::Account), "nothing was");
         assert_eq!(state.settle(&acme, &taken(0, None, None), charged), Ok(()), "nothing of nothing");
         state.reserve(&acme, &five).expect("room");
         assert_eq!(state.settle(&acme, &taken(6, None, None), charged), Err(Fault::Account), "more than was");
         assert_eq!(state.settle(&acme, &five, charged), Ok(()));
-        let committed = charged.map_or(0, |charged| charged.amount);
-        assert_eq!(state.spent(&acme, &five, UnixMicros(0)), (0, committed));
+        assert_eq!(state.spent(&acme, &five, UnixMicros(0)), (0, charged));
     }
     let mut state = State::default();
     state.reserve(&acme, &taken(u64::MAX, None, None)).expect("room");
@@ -180,7 +179,7 @@ fn an_account_stays_while_it_counts_or_holds_something() {
         let places = (state.accounts.contains_key(&key), state.past.contains_key(&key));
         assert_eq!(places, (last_at < 10, stays && last_at >= 10), "{reserved} reserved at {last_at}");
         if stays {
-            let settled = state.settle(&acme, &taken(reserved, Some(0), Some(10)), None);
+            let settled = state.settle(&acme, &taken(reserved, Some(0), Some(10)), 0);
             assert_eq!((settled, state.past.len()), (Ok(()), 0));
         }
     }
@@ -383,17 +382,16 @@ fn what_is_overdrawn_is_committed_and_ends_at_what_every_reader_holds() {
     for reserved in [&ever, &hour] {
         for (said, sum) in [(12, 12), (0, 12), (1 << 43, (1 << 43) + 12)] {
             state.reserve(&acme, reserved).expect("room");
-            state.settle(&acme, reserved, Some(&Amount { amount: said, ..reserved.clone() })).expect("it was reserved");
+            state.settle(&acme, reserved, said).expect("it was reserved");
             assert_eq!(state.spent(&acme, reserved, UnixMicros(5)), (0, sum));
         }
         state.reserve(&acme, reserved).expect("room");
-        let all = Amount { amount: u64::MAX, ..reserved.clone() };
-        state.settle(&acme, reserved, Some(&all)).expect("it was reserved");
+        state.settle(&acme, reserved, u64::MAX).expect("it was reserved");
         assert_eq!(state.spent(&acme, reserved, UnixMicros(5)), (0, INTEGER_MAX));
     }
     let next = taken(5, Some(5), Some(20));
     state.reserve(&acme, &next).expect("room");
-    state.settle(&acme, &next, Some(&next)).expect("it was reserved");
+    state.settle(&acme, &next, 5).expect("it was reserved");
     assert_eq!(state.spent(&acme, &next, UnixMicros(5)), (0, INTEGER_MAX), "the sum of two windows, too");
 }
 
