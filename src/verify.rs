@@ -16,7 +16,7 @@ use writ_schemas::checkpoint::Checkpoint;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::{Chain, Entry};
 use writ_schemas::errors::Code;
-use writ_schemas::event::Event;
+use writ_schemas::event::{Event, INLINE_OUTPUT_MAX};
 use writ_schemas::genesis::Genesis;
 use writ_schemas::ids::{Digest, KeyId, LedgerId, Seq, hex};
 
@@ -528,11 +528,17 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
                 (Some(digest), Some(inline)) if Digest::of(inline) != *digest => {
                     return Err(Failure::new(Code::LogDamaged, "the output is not the one that its receipt names"));
                 }
-                (Some(digest), None) => drop(content.get(digest)?),
+                (Some(_), Some(inline)) if inline.len() > INLINE_OUTPUT_MAX => {
+                    return Err(Failure::new(Code::LogDamaged, "a long output beside its receipt"));
+                }
+                // What it charges may be in it, and that must be in the log.
+                (Some(digest), None) if content.get(digest)?.len() <= INLINE_OUTPUT_MAX => {
+                    return Err(Failure::new(Code::LogDamaged, "a short output that is not beside its receipt"));
+                }
                 (None, Some(_)) => {
                     return Err(Failure::new(Code::LogDamaged, "an output that its receipt does not name"));
                 }
-                (Some(_), Some(_)) | (None, None) => {}
+                (Some(_), Some(_) | None) | (None, None) => {}
             }
             any_signature(&issued.receipt)
         }

@@ -35,7 +35,7 @@ pub struct Metering;
 
 impl Projection for Metering {
     const NAME: &'static str = "metering";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
 
     fn fold(&self, place: &Place, event: &Event, view: &mut View<'_>) -> Result<(), FoldError> {
         match event {
@@ -79,14 +79,16 @@ struct Open {
 struct Quantity {
     unit: Name,
     amount: u64,
+    /// How much of it is more than was reserved.
+    overdrawn: u64,
 }
 
 /// What was used, once in each unit: several budgets may count the same use.
 fn by_unit(amounts: &[Amount]) -> Vec<Quantity> {
     let mut quantities: Vec<Quantity> = Vec::new();
-    for Amount { unit, amount, .. } in amounts {
+    for Amount { unit, amount, overdrawn, .. } in amounts {
         if quantities.iter().all(|known| known.unit != *unit) {
-            quantities.push(Quantity { unit: unit.clone(), amount: *amount });
+            quantities.push(Quantity { unit: unit.clone(), amount: *amount, overdrawn: overdrawn.unwrap_or(0) });
         }
     }
     quantities
@@ -127,6 +129,7 @@ pub(crate) fn tenant_prefix(area: &str, tenant: &Name) -> Vec<u8> {
 pub(crate) struct Counters {
     pub(crate) count: u64,
     pub(crate) sum: u64,
+    pub(crate) overdrawn: u64,
     pub(crate) failed: u64,
     pub(crate) uncertain: u64,
     pub(crate) expired: u64,
@@ -143,8 +146,9 @@ impl Counters {
         }
     }
 
-    fn charge(&mut self, amount: u64) -> Result<(), FoldError> {
-        self.sum = self.sum.checked_add(amount).ok_or(FoldError::Overflow("a sum of usage"))?;
+    fn charge(&mut self, amount: u64, overdrawn: u64) -> Result<(), FoldError> {
+        let add = |sum: u64, more| sum.checked_add(more).ok_or(FoldError::Overflow("a sum of usage"));
+        (self.sum, self.overdrawn) = (add(self.sum, amount)?, add(self.overdrawn, overdrawn)?);
         Ok(())
     }
 
@@ -261,20 +265,20 @@ fn count(seq: Seq, signed: &Signed<Receipt>, view: &mut View<'_>) -> Result<(), 
     };
     view.delete(decision_key(receipt.decision_seq))?;
     let charged = by_unit(&receipt.usage);
-    let amount_of = |unit: &Name| charged.iter().find(|it| it.unit == *unit).map_or(0, |it| it.amount);
+    let charge_of = |unit: &Name| charged.iter().find(|it| it.unit == *unit).map(|it| (it.amount, it.overdrawn));
     let mut units: Vec<Option<(Name, u64)>> = reserved.into_iter().map(|it| Some((it.unit, it.amount))).collect();
     if units.is_empty() {
         units.push(None); // what spends nothing has a line too
     }
     let mut lines = Vec::new();
     for unit in units {
-        let amount = unit.as_ref().map_or(0, |(unit, _)| amount_of(unit));
+        let (amount, overdrawn) = unit.as_ref().and_then(|(unit, _)| charge_of(unit)).unwrap_or_default();
         let (unit, reserved) = unit.map_or((None, 0), |(unit, reserved)| (Some(unit), reserved));
         let (tenant, action) = (receipt.tenant.clone(), receipt.action.clone());
         let line = LineKey { tenant, action, day: Day::of(receipt.ended_at), unit };
         change(&line, view, |counters| {
             counters.raise(receipt.status)?;
-            counters.charge(amount)
+            counters.charge(amount, overdrawn)
         })?;
         let share = Share { status: CountedAs::of(receipt.status), amount, reconciled_by: None };
         set_share(&line, seq, share, view)?;
@@ -322,7 +326,7 @@ fn reconcile(by: Seq, act: &Signed<Act>, view: &mut View<'_>) -> Result<(), Fold
         change(line, view, |counters| {
             counters.lower(Status::Uncertain)?;
             counters.raise(status)?;
-            counters.charge(amount)
+            counters.charge(amount, 0)
         })?;
         let share = Share { status: CountedAs::of(status), amount, reconciled_by: Some(by) };
         set_share(line, *seq, share, view)?;

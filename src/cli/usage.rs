@@ -39,17 +39,19 @@ pub(super) fn run(command: &Command) -> Result<Found> {
     Ok(Found::Yes)
 }
 
+const COLUMNS: [&str; 10] =
+    ["tenant", "action", "day", "count", "sum", "overdrawn", "unit", "failed", "uncertain", "expired"];
+
 /// Usage for people.
 pub(super) fn print(usage: &Value) {
-    let mut table =
-        output::table(&["tenant", "action", "day", "count", "sum", "unit", "failed", "uncertain", "expired"]);
+    let mut table = output::table(&COLUMNS);
     for line in usage["lines"].as_array().into_iter().flatten() {
         let cell = |name: &str| match &line[name] {
             Value::String(text) => text.clone(),
             Value::Null => String::new(),
             value => value.to_string(),
         };
-        table.add_row(["tenant", "action", "day", "count", "sum", "unit", "failed", "uncertain", "expired"].map(cell));
+        table.add_row(COLUMNS.map(cell));
     }
     output::line(table);
 }

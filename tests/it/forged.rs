@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use writ::checkpoint::Head;
+use writ::executor::content::ContentStore;
 use writ::folder::KeyRole;
 use writ::views::Views;
 use writ_kernel::state::State;
@@ -378,6 +379,36 @@ fn verification_passes_and_replay_names_what_was_forged() {
 }
 
 /// A ledger that its owner wrote on, and sealed: the events of each row, one batch.
+/// What a receipt charges may stand in its output: a short one must be in the log, where everybody finds it.
+#[test]
+fn an_output_is_where_its_length_says() {
+    let closed = Kept::closed();
+    let content = ContentStore::at(closed.folder.content());
+    for (id, why) in
+        [("note-2", "a short output that is not beside its receipt"), ("long", "a long output beside its receipt")]
+    {
+        let (mut place, mut moved) = (None, None);
+        let copy = rewritten(&closed, &mut |_, seq, event| {
+            let Event::ReceiptIssued(issued) = event else { return };
+            let (receipt, output) = (issued.receipt.value(), &mut issued.output);
+            if receipt.id.as_str() == id {
+                let digest = receipt.output.expect("an output");
+                place = Some(seq);
+                match output.take() {
+                    Some(short) => moved = Some((digest, short)),
+                    None => *output = Some(content.get(&digest).expect("it was kept")),
+                }
+            }
+        });
+        if let Some((digest, short)) = &moved {
+            ContentStore::at(copy.folder.content()).put(digest, short).expect("it can be kept");
+        }
+        let broken = copy.verified().broken.expect("it is noticed");
+        assert_eq!((broken.seq, broken.code), (place, Code::LogDamaged), "{id}");
+        assert!(broken.what.contains(why), "{id}: {}", broken.what);
+    }
+}
+
 #[test]
 fn verification_passes_and_replay_names_what_no_writer_adds() {
     let closed = Kept::closed();

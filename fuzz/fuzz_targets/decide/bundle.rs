@@ -57,7 +57,7 @@ impl BundleSpec {
             per: [].into(),
             window: Window::Total,
         };
-        let spend = |budget: &str, cost| Spends::Budget(Spend { name: name(budget), cost });
+        let spend = |budget: &str, cost| Spends::Budget(Spend { actual: None, cost, name: name(budget) });
         let rules = self.rules.iter().zip(0..).map(|(rule, number)| Rule {
             action: action(number),
             requires: match rule.requires % 4 {

@@ -70,8 +70,8 @@ impl Model {
         let wanted = match &rule.spends {
             Spends::Exempt(_) | Spends::Budgets(_) => None,
             Spends::Budget(_) if bundle.gates.budget != Mode::Enforced => None,
-            Spends::Budget(Spend { name, cost: Cost::Fixed(cost) }) => Some((name, *cost)),
-            Spends::Budget(Spend { name, cost: Cost::Arg(key) }) => {
+            Spends::Budget(Spend { name, cost: Cost::Fixed(cost), .. }) => Some((name, *cost)),
+            Spends::Budget(Spend { name, cost: Cost::Arg(key), .. }) => {
                 Some((name, intent.args.get(key).and_then(Value::as_u64).expect("a PASS has a cost")))
             }
         };

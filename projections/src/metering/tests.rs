@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use writ_schemas::act::Statement;
+use writ_schemas::decision::Amount;
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
@@ -36,7 +37,7 @@ fn bill(log: &[Entry], tenant: Option<&str>) -> String {
     lines
         .iter()
         .map(|line| {
-            let UsageLine { tenant, action, day, unit, count, sum, failed, uncertain, expired } = line;
+            let UsageLine { tenant, action, day, unit, count, sum, failed, uncertain, expired, .. } = line;
             let unit = unit.as_ref().map_or("-", |unit| unit.as_str());
             let sources: Vec<String> = meter
                 .usage_sources(line)
@@ -73,6 +74,21 @@ globex refund 2026-09-21 1/0/0/0 1 cents [#30=1]
     assert_eq!(found, expected.lines().collect::<Vec<_>>());
     assert_eq!(bill(&writer.entries, Some("globex")).lines().count(), 1);
     assert_eq!(bill(&writer.entries, Some("glob")), "", "a tenant is not a prefix");
+}
+
+#[test]
+fn what_is_overdrawn_is_a_part_of_the_sum_that_everybody_sees() {
+    let mut writer = Writer::new(7);
+    let over = |cost, more| Run {
+        spends: vec![Amount { overdrawn: Some(more), ..cents(cost) }],
+        ..run(0, "refund", None, Status::Succeeded)
+    };
+    writer.run(&over(8, 3));
+    writer.run(&run(0, "refund", Some(5), Status::Succeeded));
+    writer.run(&over(7, 1));
+    let store = metered(&writer.entries).expect("folds");
+    let lines = Meter::new(&store).usage(None).expect("reads");
+    assert_eq!(lines.iter().map(|line| (line.sum, line.overdrawn)).collect::<Vec<_>>(), [(20, 4)]);
 }
 
 #[test]
@@ -156,7 +172,7 @@ fn lines_as_json() {
     let lines = Meter::new(&store).usage(None).expect("reads");
     assert_eq!(
         serde_json::to_string(&lines).expect("JSON"),
-        r#"[{"tenant":"acme","action":"mail","day":"2026-09-21","unit":null,"count":1,"sum":0,"failed":0,"uncertain":0,"expired":0}]"#
+        r#"[{"tenant":"acme","action":"mail","day":"2026-09-21","unit":null,"count":1,"sum":0,"overdrawn":0,"failed":0,"uncertain":0,"expired":0}]"#
     );
 }
 

@@ -24,6 +24,8 @@ pub struct UsageLine {
     pub count: u64,
     /// What was charged.
     pub sum: u64,
+    /// How much of it was more than what had been reserved for it.
+    pub overdrawn: u64,
     /// Executions that failed, those that operators found not to have been applied included.
     pub failed: u64,
     /// Executions that nobody knows the end of yet. They charge nothing so far.
@@ -35,8 +37,8 @@ pub struct UsageLine {
 impl UsageLine {
     fn new(line: LineKey, counters: Counters) -> UsageLine {
         let LineKey { tenant, action, day, unit } = line;
-        let Counters { count, sum, failed, uncertain, expired } = counters;
-        UsageLine { tenant, action, day, unit, count, sum, failed, uncertain, expired }
+        let Counters { count, sum, overdrawn, failed, uncertain, expired } = counters;
+        UsageLine { tenant, action, day, unit, count, sum, overdrawn, failed, uncertain, expired }
     }
 
     fn key(&self) -> LineKey {

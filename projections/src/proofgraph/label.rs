@@ -30,7 +30,8 @@ fn short(key: &KeyId) -> String {
 }
 
 fn amount(amount: &Amount) -> String {
-    format!(", {} {}", amount.amount, amount.unit)
+    let overdrawn = amount.overdrawn.map_or_else(String::new, |more| format!(" ({more} overdrawn)"));
+    format!(", {} {}{overdrawn}", amount.amount, amount.unit)
 }
 
 /// What an event says of its node.

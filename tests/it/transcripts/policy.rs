@@ -41,6 +41,13 @@ impl Policy {
             self.spend(action, json!({"name": budget, "cost": {"arg": arg}}))
         } else if let Some([action, cost, budget]) = fits("{} costs {} of {}", clause) {
             number(cost).and_then(|cost| self.spend(action, json!({"name": budget, "cost": {"fixed": cost}})))
+        } else if let Some([action, key]) = fits("{} answers what it really cost as {}", clause) {
+            self.rule(action).and_then(|rule| {
+                let spends =
+                    rule["spends"]["budgets"].as_array_mut().ok_or_else(|| format!("{action} costs nothing"))?;
+                spends.iter_mut().for_each(|spend| spend["actual"] = json!(key));
+                Ok(())
+            })
         } else if let Some([action, rest]) = fits("{} needs ...", clause) {
             requirement(rest).and_then(|needs| {
                 self.bundle["requirements"][action] = needs;

@@ -409,7 +409,7 @@ impl Stage {
         Ok(self.case(id)?["decision"]["event"]["payload"].clone())
     }
 
-    /// `SUCCEEDED and charges 300 cents`; a code stands behind the status where it is not `OK`.
+    /// `SUCCEEDED and charges 300 cents`, with what of it is overdrawn; a code stands behind the status where it is not `OK`.
     fn receipt(&self, id: &str) -> Result<String, String> {
         let case = self.case(id)?;
         let receipts = case["receipts"].as_array().map_or(&[][..], Vec::as_slice);
@@ -420,7 +420,9 @@ impl Stage {
             Value::Null => Vec::new(),
             one => vec![one.clone()],
         };
-        let charged: Vec<String> = usage.iter().map(|it| format!("{} {}", it["amount"], text(&it["unit"]))).collect();
+        let overdrawn = |it: &Value| it["overdrawn"].as_u64().map(|more| format!(", {more} of them overdrawn"));
+        let one = |it: &Value| format!("{} {}{}", it["amount"], text(&it["unit"]), overdrawn(it).unwrap_or_default());
+        let charged: Vec<String> = usage.iter().map(one).collect();
         let charged = if charged.is_empty() { "nothing".to_owned() } else { charged.join(" and ") };
         let status = text(&receipt["status"]);
         match &*text(&receipt["code"]) {
