@@ -173,6 +173,7 @@ transcripts! {
     revocation_is_asked_again_at_dispatch
     a_tenant_is_frozen
     drift_is_charged
+    what_it_really_cost
     an_intent_expires
     a_kill_between_call_and_answer
     what_passed_and_did_not_begin
