@@ -246,12 +246,10 @@ impl Executor {
 
     fn call_with(&self, decision: Seq, intent: &Intent, open: &Open) {
         let end = move |status, code| Input::Ended(ending(decision, status, code), None);
-        let Ok(effect) = intent.effect() else {
+        let effect = intent.effect().ok().filter(|effect| Digest::of(effect) == open.effect);
+        let Some(effect) = effect else {
             return self.queue.report(end(Status::Failed, Code::EffectDigest));
         };
-        if Digest::of(&effect) != open.effect {
-            return self.queue.report(end(Status::Failed, Code::EffectDigest));
-        }
         let name = &open.connector;
         let found = self.policy.as_ref().and_then(|policy| policy.connector(name).zip(policy.shapes(name)));
         let Some((connector, shapes)) = found else {

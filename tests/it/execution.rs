@@ -86,6 +86,8 @@ fn what_certainly_did_nothing_is_tried_again_and_each_time_is_an_event() {
 fn what_may_have_happened_or_was_refused_is_not_tried_again() {
     let rows = [
         (Says::Status(422), ended("FAILED", "ERR_CONNECTOR_REFUSED", "answered 422")),
+        (Says::Status(408), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 408")),
+        (Says::Half, ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 200, then broke off")),
         (Says::Status(500), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 500")),
         (Says::Body(r#"{"a":1,"a":2}"#), ended("UNCERTAIN", "ERR_OUTPUT_NOT_CANONICAL", "ERR_JSON_DUPLICATE_KEY")),
         (Says::Nothing, ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "no answer")),

@@ -12,6 +12,8 @@ pub(crate) enum Says {
     Status(u16),
     /// With 200 and this body.
     Body(&'static str),
+    /// With 200 and half of an answer: it closes the connection before the end.
+    Half,
     /// Not at all: it closes the connection when it has read everything.
     Nothing,
 }
@@ -93,14 +95,15 @@ fn read(stream: TcpStream) -> Option<(TcpStream, Call)> {
 }
 
 fn answer(mut stream: TcpStream, says: Says) {
-    let (status, body) = match says {
-        Says::Status(status) => (status, "{}"),
-        Says::Body(body) => (200, body),
+    let (status, body, missing) = match says {
+        Says::Status(status) => (status, "{}", 0),
+        Says::Body(body) => (200, body, 0),
+        Says::Half => (200, "{", 1),
         Says::Nothing => return,
     };
     let head = format!(
         "HTTP/1.1 {status} So\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        body.len()
+        body.len() + missing
     );
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())); // who asked may be gone
 }
