@@ -92,7 +92,8 @@ fn decide_round(
 ) -> Decision {
     let policy = state.policy.as_deref();
     let case = Case { intent_len: intent.payload().len(), ..Case::of(policy, intent.value(), signer, round, now) };
-    let facts = case.look_up(state, intent.digest());
+    let intent_digest = intent.digest();
+    let facts = case.look_up(state, intent_digest);
     let Case { effect, rule, .. } = case;
     let Judged { gates, verdict, code, because } = case.judge(&facts);
     let execution = match (verdict, rule, effect) {
@@ -106,7 +107,7 @@ fn decide_round(
         ledger,
         semantics: SEMANTICS,
         intent_seq,
-        intent_digest: intent.digest(),
+        intent_digest,
         signer,
         tenant: tenant.clone(),
         id: id.clone(),
