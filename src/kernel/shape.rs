@@ -3,12 +3,34 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
-/// A compiled JSON Schema without references; patterns run in linear time.
+/// The most that a schema may weigh: how many JSON values it is where every reference is written out, with [`PATTERN_WEIGHT`] for
+/// each pattern. To check a value takes time in proportion to both their sizes.
+pub const WEIGHT_MAX: usize = 4096;
+
+/// How deep a schema may be nested where every reference is written out.
+pub const DEPTH_MAX: usize = 64;
+
+/// The most bytes that a pattern may be compiled into.
+pub const PATTERN_BYTES_MAX: usize = 16 << 10;
+
+/// What a pattern weighs: at worst, all that it is compiled into is looked at for each character.
+pub const PATTERN_WEIGHT: usize = 128;
+
+/// How many times as much a schema weighs that asks what its parts have left: it asks them once more, and so do they theirs.
+const UNEVALUATED_FACTOR: usize = 4;
+
+/// The most work, weight times size, for which a difference is looked for among alternatives: each has its own in memory.
+const ALTERNATIVES_MAX: usize = 1 << 18;
+
+/// A compiled JSON Schema that refers to nothing but its own parts, and never around; patterns run in linear time.
 #[derive(Clone)]
 pub struct Shape {
     schema: Value,
+    weight: usize,
+    alternatives: bool,
     validator: Arc<jsonschema::Validator>,
 }
 
@@ -42,14 +64,21 @@ impl Shape {
         if !schema.is_object() {
             return Err("not a JSON Schema object".to_owned());
         }
-        if refers(schema) {
-            return Err("references are not taken; write the shape out".to_owned());
+        let mut scale = Scale { whole: schema, read: 0, within: Vec::new(), alternatives: false };
+        let weight = scale.weigh(schema, 0)?;
+        if weight > WEIGHT_MAX {
+            return Err(too_heavy());
         }
-        let options = jsonschema::options()
-            .with_draft(jsonschema::Draft::Draft202012)
-            .with_pattern_options(jsonschema::PatternOptions::regex());
-        let validator = options.build(schema).map_err(|e| e.to_string())?;
-        Ok(Shape { schema: schema.clone(), validator: Arc::new(validator) })
+        let patterns = jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX);
+        let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).with_pattern_options(patterns);
+        let validator = options.build(schema).map_err(|error| match error.kind() {
+            ValidationErrorKind::Format { format } if format == "regex" => {
+                format!("{} is no pattern (regex), or too large a one", error.instance())
+            }
+            _ => error.to_string(),
+        })?;
+        let alternatives = scale.alternatives;
+        Ok(Shape { schema: schema.clone(), weight, alternatives, validator: Arc::new(validator) })
     }
 
     /// Whether a value has this shape.
@@ -59,9 +88,14 @@ impl Shape {
     }
 
     /// The first place where a value does not have it, and the part of the schema that it does not fit; empty where it has the
-    /// shape. Only the first: an outsider can have a value be wrong in as many places as it has room for.
+    /// shape. Only the first: an outsider can have a value be wrong in as many places as it has room for. No place where a large
+    /// value fits none of several alternatives: each of those is wrong in places of its own.
     #[must_use]
     pub fn difference(&self, value: &Value) -> String {
+        if self.alternatives && self.weight.saturating_mul(size(value)) > ALTERNATIVES_MAX {
+            let place = "it does not fit, and is too large to look for a place among alternatives";
+            return if self.holds(value) { String::new() } else { place.to_owned() };
+        }
         let Err(error) = self.validator.validate(value) else { return String::new() };
         let place = error.instance_path().to_string();
         let place = if place.is_empty() { "the whole" } else { &place };
@@ -69,16 +103,89 @@ impl Shape {
     }
 }
 
-/// Whether a schema refers to another, or to a part of itself. A few dozen references can stand for more work than a process
-/// has time for; without them, checking takes time in proportion to schema and value.
-fn refers(schema: &Value) -> bool {
-    match schema {
-        Value::Object(fields) => fields
-            .iter()
-            .any(|(key, value)| matches!(key.as_str(), "$ref" | "$dynamicRef" | "$recursiveRef") || refers(value)),
-        Value::Array(items) => items.iter().any(refers),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+/// How many JSON values a value is.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => fields.values().fold(1, |sum, part| sum + size(part)),
+        Value::Array(items) => items.iter().fold(1, |sum, part| sum + size(part)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
     }
+}
+
+/// Weighs a schema. A few dozen references, or a dozen questions about what is unevaluated, can stand for more work than a process
+/// has time for.
+struct Scale<'a> {
+    whole: &'a Value,
+    /// How many values were read, so that weighing itself comes to an end.
+    read: usize,
+    /// The references that led here.
+    within: Vec<&'a str>,
+    /// Whether something may fit in one of several ways.
+    alternatives: bool,
+}
+
+impl<'a> Scale<'a> {
+    fn weigh(&mut self, schema: &'a Value, depth: usize) -> Result<usize, String> {
+        self.read += 1;
+        if self.read > WEIGHT_MAX {
+            return Err(too_heavy());
+        }
+        if depth > DEPTH_MAX {
+            return Err(format!("nested deeper than {DEPTH_MAX}"));
+        }
+        let mut weight: usize = 1;
+        match schema {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    weight = weight.saturating_add(self.keyword(key, value, depth)?);
+                }
+                if fields.contains_key("unevaluatedProperties") || fields.contains_key("unevaluatedItems") {
+                    weight = weight.saturating_mul(UNEVALUATED_FACTOR);
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    weight = weight.saturating_add(self.weigh(item, depth + 1)?);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+        Ok(weight)
+    }
+
+    fn keyword(&mut self, key: &str, value: &'a Value, depth: usize) -> Result<usize, String> {
+        self.alternatives |= matches!(key, "anyOf" | "oneOf");
+        let patterns = match (key, value) {
+            ("$ref", Value::String(reference)) => return self.follow(reference, depth),
+            ("$dynamicRef" | "$recursiveRef", Value::String(reference)) => return Err(not_a_part(reference)),
+            ("$id", Value::String(id)) if depth > 0 => return Err(format!("$id {id} below the top")),
+            ("pattern", Value::String(_)) => 1,
+            ("patternProperties", Value::Object(patterns)) => patterns.len(),
+            _ => 0,
+        };
+        Ok(self.weigh(value, depth + 1)?.saturating_add(patterns.saturating_mul(PATTERN_WEIGHT)))
+    }
+
+    /// The weight of what a reference stands for.
+    fn follow(&mut self, reference: &'a str, depth: usize) -> Result<usize, String> {
+        let part = reference.strip_prefix('#').filter(|pointer| !pointer.contains('%'));
+        let part = part.and_then(|pointer| self.whole.pointer(pointer)).ok_or_else(|| not_a_part(reference))?;
+        if reference == "#" || self.within.contains(&reference) {
+            return Err(format!("{reference} refers to itself"));
+        }
+        self.within.push(reference);
+        let weight = self.weigh(part, depth + 1)?;
+        self.within.pop();
+        Ok(weight)
+    }
+}
+
+fn too_heavy() -> String {
+    format!("more than {WEIGHT_MAX} values where references are written out; a pattern counts {PATTERN_WEIGHT}")
+}
+
+fn not_a_part(reference: &str) -> String {
+    format!("{reference} is no part of this schema, such as #/$defs/name")
 }
 
 #[cfg(test)]
@@ -108,9 +215,16 @@ mod tests {
     fn a_schema_stands_by_itself() {
         for (schema, why) in [
             (json!(true), "not a JSON Schema object"),
-            (json!({"properties": {"a": {"$ref": "#"}}}), "references are not taken"),
-            (json!({"anyOf": [{"$dynamicRef": "#x"}]}), "references are not taken"),
-            (json!({"not": {"items": {"$recursiveRef": "#"}}}), "references are not taken"),
+            (json!({"properties": {"a": {"$ref": "#"}}}), "# refers to itself"),
+            (json!({"$defs": {"a": {"items": {"$ref": "#/$defs/b"}}, "b": {"$ref": "#/$defs/a"}}}), "refers to itself"),
+            (json!({"$ref": "#/$defs/a"}), "#/$defs/a is no part of this schema"),
+            (json!({"$ref": "#a", "$defs": {"a": {"$anchor": "a"}}}), "#a is no part of this schema"),
+            (json!({"$ref": "#/$defs/%61", "$defs": {"a": {}}}), "is no part of this schema"),
+            (json!({"$ref": "elsewhere#/$defs/a", "$defs": {"a": {}}}), "is no part of this schema"),
+            (json!({"$ref": "#/title", "title": "no schema"}), "no schema"),
+            (json!({"items": {"$id": "b", "$ref": "#/$defs/a"}, "$defs": {"a": {}}}), "$id b below the top"),
+            (json!({"anyOf": [{"$dynamicRef": "#x"}]}), "#x is no part of this schema"),
+            (json!({"not": {"items": {"$recursiveRef": "#"}}}), "# is no part of this schema"),
             (json!([{"type": "object"}]), "not a JSON Schema object"),
             (json!({"type": "objekt"}), "objekt"),
             (json!({"pattern": "(a"}), "regex"),
@@ -121,9 +235,93 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_to_a_part_is_that_part() {
+        let shape = Shape::compile(&json!({
+            "$id": "here", "type": "object", "properties": {"from": {"$ref": "#/$defs/account"}, "to": {"$ref": "#/$defs/account"}},
+            "$defs": {"account": {"required": ["iban"], "properties": {"iban": {"$ref": "#/$defs/iban"}}}, "iban": {"maxLength": 3}},
+        }));
+        let shape = shape.expect("a schema");
+        assert!(shape.holds(&json!({"from": {"iban": "abc"}, "to": {"iban": "d"}})));
+        let difference = shape.difference(&json!({"from": {"iban": "abc"}, "to": {"iban": "abcd"}}));
+        assert!(difference.starts_with("/to/iban does not fit") && difference.ends_with("maxLength"), "{difference}");
+        assert!(!shape.holds(&json!({"from": {}})));
+    }
+
+    /// A schema of a few hundred bytes that each level makes twice as much work.
+    fn doubled(levels: usize, twice: impl Fn(Value) -> Value) -> Value {
+        (0..levels).fold(json!({"properties": {"a": {"type": "integer"}}}), |below, _| twice(below))
+    }
+
+    #[test]
+    fn no_schema_stands_for_more_work_than_it_may_weigh() {
+        let defs = |levels: usize| {
+            let name = |level: usize| format!("#/$defs/d{level}");
+            let both =
+                |level| (format!("d{}", level + 1), json!({"allOf": [{"$ref": name(level)}, {"$ref": name(level)}]}));
+            let mut defs: serde_json::Map<String, Value> = (0..levels).map(both).collect();
+            defs.insert("d0".to_owned(), json!({"type": "integer"}));
+            json!({"$ref": name(levels), "$defs": defs})
+        };
+        let chain = |levels: usize| {
+            let next = |level: usize| (format!("d{level}"), json!({"$ref": format!("#/$defs/d{}", level + 1)}));
+            let mut defs: serde_json::Map<String, Value> = (0..levels).map(next).collect();
+            defs.insert(format!("d{levels}"), json!({"type": "integer"}));
+            json!({"$ref": "#/$defs/d0", "$defs": defs})
+        };
+        let unevaluated = |levels| doubled(levels, |below| json!({"allOf": [below], "unevaluatedProperties": false}));
+        let conditions = |levels| doubled(levels, |below| json!({"if": below, "then": {}, "unevaluatedItems": false}));
+        let patterns = |count: usize| json!({"allOf": (0..count).map(|i| json!({"pattern": format!("a{i}")})).collect::<Vec<_>>()});
+        let named = |count: usize| json!({"patternProperties": (0..count).map(|i| (format!("a{i}"), json!({}))).collect::<serde_json::Map<_, _>>()});
+        let plain = |count: usize| json!({"enum": vec![json!("a"); count]});
+        for (light, heavy) in [
+            (defs(5), defs(12)),
+            (unevaluated(4), unevaluated(6)),
+            (conditions(4), conditions(6)),
+            (patterns(31), patterns(32)),
+            (named(31), named(32)),
+        ] {
+            assert!(Shape::compile(&light).is_ok(), "{light}");
+            let refused = Shape::compile(&heavy).expect_err("too heavy");
+            assert!(refused.contains("more than 4096 values"), "{heavy}: {refused}");
+        }
+        assert_eq!(Shape::compile(&chain(65)).expect_err("too deep"), "nested deeper than 64");
+        assert!(Shape::compile(&chain(60)).is_ok());
+        assert_eq!(Shape::compile(&plain(WEIGHT_MAX - 2)).map(|shape| shape.weight), Ok(WEIGHT_MAX));
+        assert_eq!(Shape::compile(&plain(WEIGHT_MAX - 1)).map(|shape| shape.weight), Err(too_heavy()));
+    }
+
+    #[test]
+    fn a_pattern_is_no_larger_than_it_may_be() {
+        let pattern = |text: &str| Shape::compile(&json!({"pattern": text}));
+        for text in
+            [r"^\d{4}-\d{2}-\d{2}$", r"^\w{1,32}$", "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", "[01]*1[01]{100}x"]
+        {
+            assert!(pattern(text).is_ok(), "{text}");
+        }
+        for text in ["[01]*1[01]{600}x", r"\w{200}", r"\w{200}{200}{200}"] {
+            assert!(pattern(text).expect_err("too large").contains("too large"), "{text}");
+        }
+    }
+
+    #[test]
+    fn among_alternatives_a_place_is_told_for_what_is_small() {
+        let either = json!({"anyOf": [{"items": {"type": "string"}}, {"items": {"type": "null"}}]});
+        let (shape, one) = (Shape::compile(&either), Shape::compile(&json!({"items": {"type": "string"}})));
+        let (shape, one) = (shape.expect("a schema"), one.expect("a schema"));
+        let many = |count: usize, of: Value| Value::from(vec![of; count]);
+        assert_eq!(shape.difference(&many(10, json!(1))), "the whole does not fit /anyOf");
+        assert!(shape.difference(&many(50_000, json!(1))).contains("too large to look for a place"));
+        assert_eq!(shape.difference(&many(50_000, json!("a"))), "");
+        assert_eq!(one.difference(&many(50_000, json!(1))), "/0 does not fit /items/type");
+    }
+
+    #[test]
     fn the_name_of_a_reference_is_a_text_like_any_other() {
         let shape = Shape::compile(&json!({"enum": ["$ref", 1, null, true]})).expect("no reference");
         assert!(shape.holds(&json!("$ref")) && !shape.holds(&json!("$dynamicRef")));
+        let shape = Shape::compile(&json!({"properties": {"$ref": {"type": "integer"}, "$id": {"type": "null"}}}));
+        let shape = shape.expect("members of these names");
+        assert!(shape.holds(&json!({"$ref": 1, "$id": null})) && !shape.holds(&json!({"$ref": "a"})));
     }
 
     #[test]

@@ -251,8 +251,14 @@ fn what_a_connector_takes_and_gives_is_pinned() {
     desk.submit(&with(ship("3"), "args", json!({"order": vec![0; 40_000]})), &[]);
     assert_eq!(desk.decision("3")["because"], "action and args have more than 65536 bytes");
 
+    let asking = (0..9).fold(json!({}), |below, _| json!({"allOf": [below], "unevaluatedProperties": false}));
     for (more, why) in [
-        (json!({"input_schema": {"$ref": "#"}}), "input_schema: references are not taken"),
+        (json!({"input_schema": asking}), "input_schema: more than 4096 values"),
+        (
+            json!({"output_schema": {"pattern": "[01]*1[01]{600}x"}}),
+            "output_schema: \"[01]*1[01]{600}x\" is no pattern",
+        ),
+        (json!({"input_schema": {"$ref": "#"}}), "input_schema: # refers to itself"),
         (json!({"input_schema": 5}), "input_schema: not a JSON Schema object"),
         (json!({"retry": {"attempts": 1, "base_us": 1, "cap_us": 1}}), "retry.attempts"),
         (json!({"retry": {"attempts": 17, "base_us": 1, "cap_us": 1}}), "retry.attempts"),

@@ -172,11 +172,11 @@ impl Run {
         }
         let model = &self.play.world.model;
         let revoked = |signer: &u32| model.keys.get(signer).is_some_and(|key| key.revoked);
-        let mut nobodys = model.evidence.iter().rev().take(15).filter(|(it, by)| it.tenant == tenant && revoked(by));
-        if dice.percent(30)
-            && let Some((it, _)) = nobodys.next()
-        {
-            evidence = vec![it.payload];
+        let nobodys = model.evidence.iter().rev().take(40).filter(|(it, by)| it.tenant == tenant && revoked(by));
+        if dice.percent(30) {
+            // Of several kinds and roles: what nobody vouches for any more must not do wherever it would have done.
+            let shown: Vec<u32> = nobodys.take(4).map(|(it, _)| it.payload).collect();
+            evidence = if shown.is_empty() { evidence } else { shown };
         }
         evidence.sort_unstable();
         evidence.dedup();
@@ -386,7 +386,7 @@ impl Run {
         let revoked = self.play.world.model.keys.iter().filter(|(_, it)| it.revoked).map(|(key, _)| *key);
         let revoked: Vec<u32> = revoked.collect();
         let key = match self.dice.some(&revoked) {
-            Some(key) if self.dice.percent(85) => *key,
+            Some(key) if self.dice.percent(60) => *key,
             _ => self.key(),
         };
         let as_first = usize::try_from(key).ok().and_then(|at| TRUSTED.get(at)).filter(|_| self.dice.percent(75));
