@@ -27,6 +27,10 @@ use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::policy::Bundle;
 
+/// As the binary allocates.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const LEDGER: LedgerId = LedgerId([7; 16]);
 const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
 const HOUR: u64 = 3_600_000_000;

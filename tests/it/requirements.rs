@@ -208,6 +208,18 @@ fn a_policy_is_tested_without_a_ledger() {
     let shown = writ(["policy", "test", &bundle]).ended(1).out;
     assert!(shown.contains("NO, expected OK") && shown.contains("7 cases, 1 not as expected"), "{shown}");
 
+    // A fact under a name that the bundle does not have.
+    for (facts, why) in [
+        (json!({"spent": {"mony": 1}}), "misspelt: spent: the bundle has no budget mony"),
+        (json!({"receipts": ["qoute"]}), "misspelt: receipts: the bundle has no rule for qoute"),
+    ] {
+        let mut misspelt = case("misspelt", json!([]), MISSING);
+        misspelt["facts"] = facts;
+        fs::write(cases.join("a.json"), all(misspelt)).expect("a file");
+        let refused = writ(["policy", "test", &bundle]).ended(1).err;
+        assert!(refused.contains("ERR_SCHEMA") && refused.contains(why), "{refused}");
+    }
+
     fs::write(cases.join("a.json"), r#"{"cases": [{"name": "x", "intent": {}, "expects": 1}]}"#).expect("a file");
     let refused = writ(["policy", "test", &bundle]).ended(1);
     assert!(refused.err.contains("ERR_SCHEMA") && refused.err.contains("a.json"), "{}", refused.err);

@@ -161,6 +161,7 @@ pub(super) fn run(policy: &Policy, files: &Path, as_json: bool) -> Result<Found>
     for path in list(files)? {
         for case in read(&path)?.cases {
             let now = case.now(&path)?;
+            case.speaks_of(policy, &path)?;
             let intent = case.intent(policy, now);
             let facts = case.facts(policy, &intent, now);
             let judged = judge(Some(policy), &intent, key_of(&intent.principal), &facts, now);
@@ -242,12 +243,27 @@ fn key_of(principal: &Name) -> KeyId {
 }
 
 impl Case {
+    fn failure(&self, path: &Path, why: &str) -> Failure {
+        Failure::new(Code::Schema, format!("{}: {}: {why}", path.display(), self.name))
+    }
+
     fn now(&self, path: &Path) -> Result<UnixMicros> {
         let moment = self.facts.now.parse::<Timestamp>().ok().and_then(|it| u64::try_from(it.as_microsecond()).ok());
-        moment.map(UnixMicros).ok_or_else(|| {
-            let what = format!("{}: {}: now is not a time like {NOON}", path.display(), self.name);
-            Failure::new(Code::Schema, what)
-        })
+        moment.map(UnixMicros).ok_or_else(|| self.failure(path, &format!("now is not a time like {NOON}")))
+    }
+
+    /// A fact under a name that the bundle does not have would change nothing, and its author would not hear of it.
+    fn speaks_of(&self, policy: &Policy, path: &Path) -> Result<()> {
+        let unknown = match &self.facts.spent {
+            Spent::Each(_) => None,
+            Spent::By(names) => names.keys().find(|name| !policy.bundle().budgets.contains_key(*name)),
+        };
+        let action = self.facts.receipts.iter().find(|action| policy.rule(action).is_none());
+        let budget = unknown.map(|name| format!("spent: the bundle has no budget {name}"));
+        match budget.or_else(|| action.map(|name| format!("receipts: the bundle has no rule for {name}"))) {
+            Some(why) => Err(self.failure(path, &why)),
+            None => Ok(()),
+        }
     }
 
     fn intent(&self, policy: &Policy, now: UnixMicros) -> Intent {

@@ -357,11 +357,29 @@ impl Run {
                 let showing = model.evidence.last().map(|(_, signer)| *signer);
                 let of_note = if self.dice.percent(50) { asking } else { showing };
                 let key = of_note.filter(|_| self.dice.percent(70)).unwrap_or_else(|| self.key());
-                self.state("revoke", Statement::Revoke(key))
+                self.state("revoke", Statement::Revoke(key))?;
+                self.show_what_is_nobodys(key)
             }
             57..80 => self.trust(),
             _ => self.reconcile(),
         }
+    }
+
+    /// Just after a revocation, somebody shows what that key had signed.
+    fn show_what_is_nobodys(&mut self, key: u32) -> Result<()> {
+        let now = self.play.now;
+        let counts = self.play.world.model.evidence.iter().rev().filter(|(it, by)| *by == key && it.expires_at > now);
+        let shown: Vec<u32> = counts.take(4).map(|(it, _)| it.payload).collect();
+        for _ in 0..self.dice.below(4) {
+            let mut intent = self.intent();
+            if !shown.is_empty() {
+                intent.evidence.clone_from(&shown);
+                intent.evidence.sort_unstable();
+                intent.evidence.dedup();
+            }
+            self.send(intent)?;
+        }
+        Ok(())
     }
 
     fn part(&mut self) -> (Option<Word>, Option<Word>) {
