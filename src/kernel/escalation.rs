@@ -35,8 +35,14 @@ const WITHIN_MAX_US: u64 = 7 * 24 * 3_600 * 1_000_000;
 pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let (policy, rule) = case.rules()?;
     if let Some(fact) = facts.approval.as_ref().filter(|fact| fact.passed) {
-        // Also where nobody would be asked any more, or fewer: a deadline lets nothing pass.
+        // Also where nobody would be asked any more, or fewer: a deadline lets nothing pass. Nor does a refusal.
         return Err(Refusal::new(Code::ApprovalTimedOut, format!("nobody may answer after {}", fact.deadline.0)));
+    }
+    let mut votes = facts.approval.iter().flat_map(|fact| &fact.votes);
+    if let Some(approvers) = approvers(rule)
+        && let Some(no) = votes.find(|vote| !vote.granted && counts(case, vote, approvers))
+    {
+        return Err(Refusal::new(Code::ApprovalDenied, format!("refused by entry {}", no.seq)));
     }
     if let Mode::Disabled(why) = &policy.bundle().gates.escalation {
         return Ok(Answer::Disabled(why.clone()));
@@ -55,9 +61,8 @@ pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
             return Ok(Answer::Passed);
         }
     }
-    let Some(fact) = &facts.approval else { return Err(first(case, facts, approvers)) };
-    if let Some(no) = fact.votes.iter().find(|vote| !vote.granted && counts(case, vote, approvers)) {
-        return Err(Refusal::new(Code::ApprovalDenied, format!("refused by entry {}", no.seq)));
+    if facts.approval.is_none() {
+        return Err(first(case, facts, approvers));
     }
     let granted = granted(case, facts, approvers);
     let Approvers { quorum, role, .. } = approvers;

@@ -17,7 +17,7 @@ pub const DEPTH_MAX: usize = 64;
 pub const PATTERN_BYTES_MAX: usize = 16 << 10;
 
 /// What a pattern weighs: at worst, all that it is compiled into is looked at for each character.
-pub const PATTERN_WEIGHT: usize = 128;
+pub const PATTERN_WEIGHT: usize = 64;
 
 /// How many times as much a schema weighs that asks what its parts have left: it asks them once more, and so do they theirs.
 const UNEVALUATED_FACTOR: usize = 4;
@@ -71,11 +71,11 @@ impl Shape {
         }
         let patterns = jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX);
         let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).with_pattern_options(patterns);
-        let validator = options.build(schema).map_err(|error| match error.kind() {
-            ValidationErrorKind::Format { format } if format == "regex" => {
-                format!("{} is no pattern (regex), or too large a one", error.instance())
+        let validator = options.build(schema).map_err(|error| {
+            if matches!(error.kind(), ValidationErrorKind::Format { format } if format == "regex") {
+                return format!("{} is no pattern (regex), or too large a one", error.instance());
             }
-            _ => error.to_string(),
+            error.to_string()
         })?;
         let alternatives = scale.alternatives;
         Ok(Shape { schema: schema.clone(), weight, alternatives, validator: Arc::new(validator) })
@@ -158,7 +158,8 @@ impl<'a> Scale<'a> {
         let patterns = match (key, value) {
             ("$ref", Value::String(reference)) => return self.follow(reference, depth),
             ("$dynamicRef" | "$recursiveRef", Value::String(reference)) => return Err(not_a_part(reference)),
-            ("$id", Value::String(id)) if depth > 0 => return Err(format!("$id {id} below the top")),
+            // These would say that another document begins here, or another draft, and what references then mean.
+            ("$id" | "$schema", Value::String(of)) if depth > 0 => return Err(format!("{key} {of} below the top")),
             ("pattern", Value::String(_)) => 1,
             ("patternProperties", Value::Object(patterns)) => patterns.len(),
             _ => 0,
@@ -223,6 +224,7 @@ mod tests {
             (json!({"$ref": "elsewhere#/$defs/a", "$defs": {"a": {}}}), "is no part of this schema"),
             (json!({"$ref": "#/title", "title": "no schema"}), "no schema"),
             (json!({"items": {"$id": "b", "$ref": "#/$defs/a"}, "$defs": {"a": {}}}), "$id b below the top"),
+            (json!({"items": {"$schema": "http://json-schema.org/draft-04/schema#", "id": "b"}}), "below the top"),
             (json!({"anyOf": [{"$dynamicRef": "#x"}]}), "#x is no part of this schema"),
             (json!({"not": {"items": {"$recursiveRef": "#"}}}), "# is no part of this schema"),
             (json!([{"type": "object"}]), "not a JSON Schema object"),
@@ -247,6 +249,23 @@ mod tests {
         assert!(!shape.holds(&json!({"from": {}})));
     }
 
+    /// An older draft has other names for where a document begins: they begin nothing, whatever the whole says that it is.
+    #[test]
+    fn a_reference_is_to_the_whole_whatever_its_draft() {
+        for draft in ["draft-03", "draft-04", "draft-06", "draft-07"] {
+            let shape = Shape::compile(&json!({
+                "$schema": format!("http://json-schema.org/{draft}/schema#"),
+                "definitions": {"d": {"type": "integer"}},
+                "properties": {"a": {
+                    "id": "http://ledger.example/a", "definitions": {"d": {"type": "string"}},
+                    "allOf": [{"$ref": "#/definitions/d"}],
+                }},
+            }));
+            let shape = shape.unwrap_or_else(|why| panic!("{draft}: {why}"));
+            assert!(shape.holds(&json!({"a": 1})) && !shape.holds(&json!({"a": "b"})), "{draft}");
+        }
+    }
+
     /// A schema of a few hundred bytes that each level makes twice as much work.
     fn doubled(levels: usize, twice: impl Fn(Value) -> Value) -> Value {
         (0..levels).fold(json!({"properties": {"a": {"type": "integer"}}}), |below, _| twice(below))
@@ -254,11 +273,10 @@ mod tests {
 
     #[test]
     fn no_schema_stands_for_more_work_than_it_may_weigh() {
-        let defs = |levels: usize| {
+        let defs = |levels: usize, each: usize| {
             let name = |level: usize| format!("#/$defs/d{level}");
-            let both =
-                |level| (format!("d{}", level + 1), json!({"allOf": [{"$ref": name(level)}, {"$ref": name(level)}]}));
-            let mut defs: serde_json::Map<String, Value> = (0..levels).map(both).collect();
+            let next = |level| (format!("d{}", level + 1), json!({"allOf": vec![json!({"$ref": name(level)}); each]}));
+            let mut defs: serde_json::Map<String, Value> = (0..levels).map(next).collect();
             defs.insert("d0".to_owned(), json!({"type": "integer"}));
             json!({"$ref": name(levels), "$defs": defs})
         };
@@ -274,18 +292,22 @@ mod tests {
         let named = |count: usize| json!({"patternProperties": (0..count).map(|i| (format!("a{i}"), json!({}))).collect::<serde_json::Map<_, _>>()});
         let plain = |count: usize| json!({"enum": vec![json!("a"); count]});
         for (light, heavy) in [
-            (defs(5), defs(12)),
+            (defs(5, 2), defs(12, 2)),
+            (defs(2, 9), defs(20, 9)),
             (unevaluated(4), unevaluated(6)),
             (conditions(4), conditions(6)),
-            (patterns(31), patterns(32)),
-            (named(31), named(32)),
+            (patterns(60), patterns(64)),
+            (named(60), named(64)),
         ] {
             assert!(Shape::compile(&light).is_ok(), "{light}");
             let refused = Shape::compile(&heavy).expect_err("too heavy");
             assert!(refused.contains("more than 4096 values"), "{heavy}: {refused}");
         }
-        assert_eq!(Shape::compile(&chain(65)).expect_err("too deep"), "nested deeper than 64");
-        assert!(Shape::compile(&chain(60)).is_ok());
+        let lists = |depth: usize| json!({"const": (1..depth).fold(json!([]), |inner, _| json!([inner]))});
+        for (deep, deeper) in [(chain(61), chain(62)), (lists(DEPTH_MAX), lists(DEPTH_MAX + 1))] {
+            assert!(Shape::compile(&deep).is_ok(), "{deep}");
+            assert_eq!(Shape::compile(&deeper).expect_err("too deep"), "nested deeper than 64");
+        }
         assert_eq!(Shape::compile(&plain(WEIGHT_MAX - 2)).map(|shape| shape.weight), Ok(WEIGHT_MAX));
         assert_eq!(Shape::compile(&plain(WEIGHT_MAX - 1)).map(|shape| shape.weight), Err(too_heavy()));
     }
@@ -313,6 +335,13 @@ mod tests {
         assert!(shape.difference(&many(50_000, json!(1))).contains("too large to look for a place"));
         assert_eq!(shape.difference(&many(50_000, json!("a"))), "");
         assert_eq!(one.difference(&many(50_000, json!(1))), "/0 does not fit /items/type");
+
+        let shape = Shape::compile(&json!({"anyOf": [{"enum": vec![0; 12]}]})).expect("a schema");
+        let most = ALTERNATIVES_MAX / 16;
+        assert_eq!((shape.weight, size(&many(most - 1, json!(1)))), (16, most));
+        assert_eq!(shape.difference(&many(most - 1, json!(1))), "the whole does not fit /anyOf");
+        assert!(shape.difference(&many(most, json!(1))).contains("too large"));
+        assert_eq!(size(&json!({"a": [1, {"b": []}], "c": null})), 6);
     }
 
     #[test]

@@ -46,9 +46,8 @@ pub(crate) fn check(requirement: &Requirement, expressions: &Expressions) -> Res
     for node in &nodes {
         let neutral = match node {
             Requirement::AllOf(_) => true,
-            Requirement::AnyOf(_) => false,
-            Requirement::AtLeast { .. }
-            | Requirement::Not(_)
+            Requirement::AnyOf(_) | Requirement::AtLeast { .. } => false,
+            Requirement::Not(_)
             | Requirement::Evidence(_)
             | Requirement::Expression(_)
             | Requirement::Receipt { .. } => continue,
@@ -256,6 +255,7 @@ mod tests {
             (format!(r#"{{"any_of":[{a},{{"all_of":[{a},{b}]}}]}}"#), "makes no difference"),
             (format!(r#"{{"all_of":[{a},{{"any_of":[{a},{b}]}}]}}"#), "makes no difference"),
             (format!(r#"{{"all_of":[{a},{a}]}}"#), "makes no difference"),
+            (format!(r#"{{"at_least":{{"count":2,"of":[{a},{b},{{"all_of":[{a},{b}]}}]}}}}"#), "makes no difference"),
             (evidence(""), "give a role or a key"),
             (evidence(r#","role":"r","signers":0"#), "by 0 principals"),
             (evidence(r#","role":"r","signers":1000"#), "by 1000 principals"),
@@ -407,19 +407,16 @@ mod tests {
             (0..1 << LETTERS).map(|shown| is_met(requirement, shown)).collect()
         }
 
-        /// The same without one part of an `all_of` or `any_of`, for each of them.
+        /// The same without one part of an `all_of`, `any_of` or `at_least`, for each of them.
         fn shorter(node: &Requirement) -> Vec<Requirement> {
-            type Build = fn(Vec<Requirement>) -> Requirement;
-            let (parts, build): (&[Requirement], Build) = match node {
-                Requirement::AllOf(parts) => (parts, Requirement::AllOf),
-                Requirement::AnyOf(parts) => (parts, Requirement::AnyOf),
+            type Build<'a> = Box<dyn Fn(Vec<Requirement>) -> Requirement + 'a>;
+            let (parts, build): (&[Requirement], Build<'_>) = match node {
+                Requirement::AllOf(parts) => (parts, Box::new(Requirement::AllOf)),
+                Requirement::AnyOf(parts) => (parts, Box::new(Requirement::AnyOf)),
                 Requirement::Not(part) => {
                     return shorter(part).into_iter().map(|part| Requirement::Not(Box::new(part))).collect();
                 }
-                Requirement::AtLeast { count, of } => {
-                    let with = |of| Requirement::AtLeast { count: *count, of };
-                    return within(of).into_iter().map(with).collect();
-                }
+                Requirement::AtLeast { count, of } => (of, Box::new(|of| Requirement::AtLeast { count: *count, of })),
                 Requirement::Evidence(_) | Requirement::Expression(_) | Requirement::Receipt { .. } => {
                     return Vec::new();
                 }

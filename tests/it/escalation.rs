@@ -87,6 +87,14 @@ fn one_refusal_is_enough() {
     // Submitting it again gives the latest decision.
     desk.submit(&pay("1"), &[]);
     assert_eq!(desk.code("1"), "ERR_APPROVAL_DENIED");
+
+    // Also under a policy that would ask nobody any more.
+    desk.submit(&pay("2"), &[]);
+    let mut later = bundle(2, HOUR);
+    later["gates"]["escalation"] = json!({"disabled": "a holiday"});
+    desk.activate(&later);
+    assert_eq!(desk.answer("refuse", "2", &bob).ended(0).json()["code"], "ERR_APPROVAL_DENIED");
+    assert_eq!(desk.case("2")["receipts"], json!([]));
     desk.holds();
 }
 

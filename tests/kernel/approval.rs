@@ -185,6 +185,29 @@ fn a_deadline_lets_nothing_pass() {
 }
 
 #[test]
+fn a_refusal_lets_nothing_pass() {
+    let mut disabled = asking(to(2, 60));
+    disabled["gates"]["escalation"] = json!({"disabled": "a holiday"});
+    let mut sometimes = to(2, 60);
+    sometimes["to"]["when"] = json!("intent.args.cents > 100");
+    for (what, policy, granted) in [
+        ("two are still asked", asking(to(2, 60)), None),
+        ("one is asked by now", asking(to(1, 60)), Some((Verdict::Pass, Code::Ok))),
+        ("the gate is disabled by now", disabled, Some((Verdict::Pass, Code::Ok))),
+        ("it is too little to ask by now", asking(sometimes), Some((Verdict::Pass, Code::Ok))),
+    ] {
+        for (granted, expected) in [(false, Some((Verdict::Fail, Code::ApprovalDenied))), (true, granted)] {
+            let mut desk = Desk::under(asking(to(2, 60)));
+            let cents = Intent { args: args(json!({"cents": 1})), ..ask("i-1") };
+            let of = desk.submit(cents, ANN).decision.intent_digest;
+            desk.administer(activate(policy.clone()));
+            desk.does(approve(of, granted), &[BOB]);
+            assert_eq!(desk.again().map(|again| again.answer()), expected, "{what}, granted: {granted}");
+        }
+    }
+}
+
+#[test]
 fn what_changed_while_it_waited_counts_when_it_is_decided_again() {
     for (what, statement, code) in [
         ("frozen", freeze(Some("acme"), Some("ann")), Code::Frozen),

@@ -1,5 +1,7 @@
 //! Signatures that do not fit: in the log, whoever doctored it; and at the door.
 
+use std::cell::Cell;
+
 use serde_json::Value;
 
 use writ_schemas::dsse::{Document, Signature, Signed};
@@ -20,6 +22,8 @@ fn story() -> Kept {
         "Given that agents may pay
         And pay needs an approval by an approver
         And pay asks 1 manager within 1 hour, if intent.args.cents > 500
+        And agents may wire
+        And wire is carried out by a service that hangs up
         And agent-1 is an agent
         And ann is an approver
         And bob is a manager
@@ -27,6 +31,8 @@ fn story() -> Kept {
         And agent-1 asks to pay 300 cents as p-1, showing A
         And agent-1 asks to pay 600 cents as p-2, showing A
         And bob grants p-2
+        And agent-1 asks to wire 300 cents as w-1
+        And the operators find that w-1 happened
         And the operators freeze everything
         And the operators thaw everything",
     );
@@ -100,6 +106,27 @@ fn an_invalid_signature_of_a_decision_is_an_error() {
     doctored(&story, "other words", of!(DecisionMade, it => *it = altered(it, "/round", 1)));
 }
 
+/// A key that signed well until it was handed on.
+#[test]
+fn a_decision_by_a_key_that_was_handed_on_is_an_error() {
+    let scene = Scene::new();
+    let before = scene.key("decision.key");
+    writ(["key", "rotate", "--data", scene.data()]).ended(0);
+    scene.submit(note("after").to_string().as_bytes(), &[]).ended(0);
+    let handed_on = Cell::new(false);
+    doctored(&kept(&scene), "the key before", &|event: &mut Event| match event {
+        Event::LedgerKeyRotated(_) => {
+            handed_on.set(true);
+            false
+        }
+        Event::DecisionMade(it) if handed_on.get() => {
+            *it = Signed::unsigned(it.value().clone()).expect("canonical").sign(&before);
+            true
+        }
+        _ => false,
+    });
+}
+
 #[test]
 fn an_invalid_signature_of_an_execution_intent_is_an_error() {
     let story = story();
@@ -125,6 +152,10 @@ fn an_invalid_signature_of_an_outcome_is_an_error() {
     doctored(&story, "one bit", of!(ReceiptIssued, it => it.receipt = spoilt(&it.receipt)));
     doctored(&story, "another key", of!(ReceiptIssued, it => it.receipt = anothers(&it.receipt)));
     doctored(&story, "other words", of!(ReceiptIssued, it => it.receipt = altered(&it.receipt, "/status", "FAILED")));
+    // What people found out afterwards.
+    doctored(&story, "one bit of a finding", of!(OutcomeReconciled, it => *it = spoilt(it)));
+    doctored(&story, "somebody's finding", of!(OutcomeReconciled, it => *it = anothers(it)));
+    doctored(&story, "another finding", of!(OutcomeReconciled, it => *it = altered(it, "/statement/applied", false)));
 }
 
 #[test]

@@ -11,6 +11,15 @@ pub(super) const ROWS: &[Row] = &[
     row("an empty bundle", Code::JsonSyntax, |it| text(it, "")),
     row("a bundle of {}", Code::PolicyInvalid, |it| text(it, "{}")),
     row("a bundle of 2 MB", Code::TooLarge, |it| text(it, &format!("{{\"name\":\"{}\"}}", "x".repeat(2_000_000)))),
+    row("a bundle of 10 MB of rules", Code::TooLarge, |it| {
+        let rule = example(it)["rules"][0].clone();
+        let count = 10_000_000 / rule.to_string().len();
+        changed(it, "/rules", Value::from(vec![rule; count]))
+    }),
+    row("the gate of time unset", Code::PolicyInvalid, |it| unset(it, "temporal")),
+    row("the gate of proof unset", Code::PolicyInvalid, |it| unset(it, "proof")),
+    row("the gate of budgets unset", Code::PolicyInvalid, |it| unset(it, "budget")),
+    row("the gate of escalation unset", Code::PolicyInvalid, |it| unset(it, "escalation")),
     row("a bundle with a key twice", Code::JsonDuplicateKey, |it| text(it, r#"{"name":"a","name":"b"}"#)),
     row("a bundle 100 000 levels deep", Code::JsonDepth, |it| text(it, &"[".repeat(100_000))),
     row("an unknown field in a bundle", Code::PolicyInvalid, |it| changed(it, "/extra", json!(1))),
@@ -79,10 +88,23 @@ fn text(scene: &Scene, text: &str) -> Run {
     activated
 }
 
+fn example(scene: &Scene) -> Value {
+    let bytes = std::fs::read(scene.inside("policy/policy.json")).expect("the example");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+/// The example without a word about a gate.
+fn unset(scene: &Scene, gate: &str) -> Run {
+    let mut gates = example(scene)["gates"].clone();
+    gates.as_object_mut().expect("gates").remove(gate).expect("it was there");
+    let run = changed(scene, "/gates", gates);
+    assert!(run.err.contains(gate), "{}", run.err);
+    run
+}
+
 /// The example with one value changed or added.
 fn changed(scene: &Scene, pointer: &str, value: Value) -> Run {
-    let example = std::fs::read(scene.inside("policy/policy.json")).expect("the example");
-    let mut bundle: Value = serde_json::from_slice(&example).expect("JSON");
+    let mut bundle = example(scene);
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
     bundle.pointer_mut(parent).expect("a place")[field] = value;
     text(scene, &bundle.to_string())

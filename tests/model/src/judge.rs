@@ -58,6 +58,9 @@ impl Model {
         let reservation =
             if policy.budget { self.spend(policy, rule, intent, now).map_err(No::Refused)? } else { Vec::new() };
         refuse(waiting.is_some_and(|waiting| waiting.passed), "ERR_APPROVAL_TIMED_OUT")?;
+        if let Some((waiting, approvers)) = waiting.zip(rule.approvers) {
+            refuse(self.votes(waiting, approvers.role).1, "ERR_APPROVAL_DENIED")?;
+        }
         if let Some(approvers) = rule.approvers.filter(|_| policy.escalation) {
             self.ask(approvers, intent, waiting, now)?;
         }
@@ -178,13 +181,8 @@ impl Model {
             return asks((now + to.within_us).min(intent.expires_at));
         };
         let (granted, refused) = self.votes(waiting, to.role);
-        if refused {
-            Err(No::Refused("ERR_APPROVAL_DENIED"))
-        } else if granted >= to.quorum {
-            Ok(())
-        } else {
-            asks(waiting.asked.deadline)
-        }
+        // Who refuses ends it: elsewhere it is said with what code.
+        if refused || granted >= to.quorum { Ok(()) } else { asks(waiting.asked.deadline) }
     }
 
     /// How many principals have granted it in this role, by the trust of now, and whether one has refused it.
