@@ -19,6 +19,7 @@ use crate::error::{Failure, Result};
 use crate::ledger;
 
 mod cases;
+mod doubts;
 
 /// `writ policy ...`
 #[derive(Subcommand)]
@@ -119,10 +120,11 @@ pub(super) fn run(command: &Command) -> Result<Found> {
 fn check(dir: &Path, json: bool) -> Result<Found> {
     let bundle = read(dir)?;
     let policy = Policy::compile(&bundle)?;
+    let doubts = doubts::of(&bundle);
     if json {
-        output::json(
-            &json!({ "name": bundle.name, "ok": true, "policy": policy.digest(), "rules": bundle.rules.len() }),
-        );
+        output::json(&json!({
+            "doubts": doubts, "name": bundle.name, "ok": true, "policy": policy.digest(), "rules": bundle.rules.len(),
+        }));
         return Ok(Found::Yes);
     }
     output::line(format!("{} is valid: {}", bundle.name, policy.digest()));
@@ -137,6 +139,7 @@ fn check(dir: &Path, json: bool) -> Result<Found> {
         ]);
     }
     output::line(table);
+    doubts.iter().for_each(|doubt| output::line(format!("is this meant?  {doubt}")));
     Ok(Found::Yes)
 }
 

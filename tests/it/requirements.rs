@@ -222,7 +222,30 @@ fn a_policy_is_tested_without_a_ledger() {
 
     fs::write(cases.join("a.json"), r#"{"cases": [{"name": "x", "intent": {}, "expects": 1}]}"#).expect("a file");
     let refused = writ(["policy", "test", &bundle]).ended(1);
-    assert!(refused.err.contains("ERR_SCHEMA") && refused.err.contains("a.json"), "{}", refused.err);
+    assert!(refused.err.contains("ERR_SCHEMA") && refused.err.contains("a.json: x: "), "{}", refused.err);
+}
+
+#[test]
+fn what_is_odd_in_a_valid_bundle_is_told() {
+    let scene = Scene::bare();
+    let mut odd: Value = bundle(&[(
+        "pay",
+        json!({"all_of": [
+            evidence(json!({"max_age_us": 3600})),
+            {"receipt": {"action": "quotation"}},
+        ]}),
+    )]);
+    odd["rules"][0]["window_us"] = json!(60);
+    odd["connectors"]["echo"]["input_schema"] = json!({"properties": {"wait_us": {"maximum": 5}}});
+    let dir = scene.policy(odd.to_string());
+    let found = writ(["policy", "check", "--json", &dir]).ended(0).json();
+    let (age, receipt, window) = (
+        "requirements.pay.all_of.0.evidence.max_age_us: 3600 is in microseconds, a second is 1000000",
+        "requirements.pay.all_of.1.receipt: no rule here leads to a receipt of quotation",
+        "rules.0.window_us: 60 is in microseconds, a second is 1000000",
+    );
+    assert_eq!(found["doubts"], json!([age, receipt, window]));
+    assert!(writ(["policy", "check", &dir]).ended(0).out.contains(&format!("is this meant?  {window}")));
 }
 
 #[test]

@@ -36,7 +36,7 @@ const LIFE_US: u64 = 3_600_000_000;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    cases: Vec<Case>,
+    cases: Vec<Value>,
 }
 
 /// A story and how it must end.
@@ -159,7 +159,7 @@ pub(super) fn run(policy: &Policy, files: &Path, as_json: bool) -> Result<Found>
     touched.extend(policy.bundle().rules.iter().map(|rule| (rule.action.clone(), 0_u64)));
     let (mut cases, mut wrong) = (Vec::new(), 0_u64);
     for path in list(files)? {
-        for case in read(&path)?.cases {
+        for case in read(&path)? {
             let now = case.now(&path)?;
             case.speaks_of(policy, &path)?;
             let intent = case.intent(policy, now);
@@ -229,12 +229,17 @@ fn list(at: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<File> {
+fn read(path: &Path) -> Result<Vec<Case>> {
     let failure = |code, why: &dyn std::fmt::Display| Failure::new(code, format!("{}: {why}", path.display()));
     let bytes = std::fs::read(path).map_err(|e| failure(Code::InputFile, &e))?;
     let parsed: Value =
         strict::parse(&bytes, DOCUMENT_BYTES_MAX).map_err(|refusal| failure(refusal.code, &refusal.detail))?;
-    serde_json::from_value(parsed).map_err(|e| failure(Code::Schema, &e))
+    let file: File = serde_json::from_value(parsed).map_err(|e| failure(Code::Schema, &e))?;
+    let cases = file.cases.into_iter().enumerate().map(|(at, case)| {
+        let name = case["name"].as_str().map_or_else(|| format!("case {at}"), str::to_owned);
+        serde_json::from_value(case).map_err(|e| failure(Code::Schema, &format!("{name}: {e}")))
+    });
+    cases.collect()
 }
 
 /// A key for a principal that is in no ledger.
