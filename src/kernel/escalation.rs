@@ -35,12 +35,12 @@ const WITHIN_MAX_US: u64 = 7 * 24 * 3_600 * 1_000_000;
 pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let (policy, rule) = case.rules()?;
     if let Some(fact) = facts.approval.as_ref().filter(|fact| fact.passed) {
-        // Also where nobody would be asked any more, or fewer: a deadline lets nothing pass. Nor does a refusal.
+        // Also where nobody would be asked any more, or fewer: a deadline lets nothing pass.
         return Err(Refusal::new(Code::ApprovalTimedOut, format!("nobody may answer after {}", fact.deadline.0)));
     }
-    let mut votes = facts.approval.iter().flat_map(|fact| &fact.votes);
+    // Nor does a refusal.
     if let Some(approvers) = approvers(rule)
-        && let Some(no) = votes.find(|vote| !vote.granted && counts(case, vote, approvers))
+        && let Some(no) = counted(case, facts, approvers).find(|vote| !vote.granted)
     {
         return Err(Refusal::new(Code::ApprovalDenied, format!("refused by entry {}", no.seq)));
     }
@@ -72,17 +72,18 @@ pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     Err(Refusal::new(Code::ApprovalNeeded, format!("{granted} of {quorum} in role {role}")))
 }
 
-/// Whether an answer counts: by somebody in the role, and not by the one who asks.
-fn counts(case: &Case<'_>, vote: &VoteFact, approvers: &Approvers) -> bool {
-    vote.signer != case.signer
-        && vote.roles.contains(&approvers.role)
-        && vote.principal.as_ref().is_some_and(|it| *it != case.intent.principal)
+/// The answers that count: by somebody in the role, and not by the one who asks.
+fn counted<'a>(case: &Case<'_>, facts: &'a Facts, approvers: &Approvers) -> impl Iterator<Item = &'a VoteFact> {
+    facts.approval.iter().flat_map(|fact| &fact.votes).filter(|vote| {
+        vote.signer != case.signer
+            && vote.roles.contains(&approvers.role)
+            && vote.principal.as_ref().is_some_and(|it| *it != case.intent.principal)
+    })
 }
 
 /// How many principals have granted it.
 fn granted(case: &Case<'_>, facts: &Facts, approvers: &Approvers) -> u32 {
-    let votes = facts.approval.iter().flat_map(|fact| &fact.votes);
-    let granted = votes.filter(|vote| vote.granted && counts(case, vote, approvers));
+    let granted = counted(case, facts, approvers).filter(|vote| vote.granted);
     let principals: BTreeSet<&Name> = granted.filter_map(|vote| vote.principal.as_ref()).collect();
     u32::try_from(principals.len()).unwrap_or(u32::MAX)
 }
