@@ -25,9 +25,64 @@ pub struct Config {
     pub request_patience_ms: u64,
     /// The file whose first line is the passphrase of encrypted key files; `WRIT_PASSPHRASE_FILE` goes before it.
     pub passphrase_file: Option<PathBuf>,
+    /// How the log lies on this disk.
+    pub log: LogLayout,
     /// Commands that sign, instead of key files.
     #[serde(skip_serializing_if = "Signers::are_none")]
     pub signer: Signers,
+}
+
+/// How the log lies on this disk. It is no part of what the ledger says: each segment says its own size, and segments of one
+/// log may differ. So it stands here and not in genesis, and may be changed at any time, for the segments to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogLayout {
+    /// The size of new segments: a multiple of 512, from [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`].
+    pub segment_bytes: u64,
+    /// How many segments are made ahead while the ledger is at work; at most [`SEGMENTS_PREPARED_MAX`]. With 0 the writer stands still while
+    /// it makes one.
+    pub segments_prepared: usize,
+}
+
+/// 64 KiB: below, a folder has a file for every few hundred entries.
+pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+
+/// 1 GiB: opening reads the unused end of the last segment.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// Enough for a second of the fastest writing that a disk takes.
+pub const SEGMENTS_PREPARED_MAX: usize = 16;
+
+impl Default for LogLayout {
+    fn default() -> LogLayout {
+        let writ_log::Options { segment_bytes, segments_prepared } = writ_log::Options::default();
+        LogLayout { segment_bytes, segments_prepared }
+    }
+}
+
+impl LogLayout {
+    /// The same for the log.
+    #[must_use]
+    pub fn options(self) -> writ_log::Options {
+        writ_log::Options { segment_bytes: self.segment_bytes, segments_prepared: self.segments_prepared }
+    }
+
+    /// What is wrong with it.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn check(self) -> std::result::Result<(), String> {
+        let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+        if !sizes.contains(&self.segment_bytes) || !writ_log::segment::size_is_valid(self.segment_bytes) {
+            return Err(format!(
+                "log.segment_bytes must be a multiple of 512, {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"
+            ));
+        }
+        if self.segments_prepared > SEGMENTS_PREPARED_MAX {
+            return Err(format!("log.segments_prepared must be 0 to {SEGMENTS_PREPARED_MAX}"));
+        }
+        Ok(())
+    }
 }
 
 /// For each role the program that signs and its arguments; nothing where a key file does. `docs/keys.md` has the protocol.
@@ -65,6 +120,7 @@ impl Default for Config {
             connector_calls_max: 32,
             request_patience_ms: 30_000,
             passphrase_file: None,
+            log: LogLayout::default(),
             signer: Signers::default(),
         }
     }
@@ -95,6 +151,9 @@ impl Config {
         }
         if !(1..=600_000).contains(&config.request_patience_ms) {
             return refuse("request_patience_ms must be 1 to 600000");
+        }
+        if let Err(why) = config.log.check() {
+            return refuse(&why);
         }
         let Signers { decision, checkpoint, operator, timeout_ms } = &config.signer;
         if [decision, checkpoint, operator].into_iter().flatten().any(Vec::is_empty) {

@@ -11,10 +11,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
-use writ_log::{Covered, DirStorage, Lock, Log, Reader};
+use writ_log::{Covered, DirStorage, Lock, Log, Reader, Spares};
 use writ_schemas::checkpoint::Checkpoint;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
@@ -47,7 +48,7 @@ pub use handle::Handle;
 use waiting::Waiting;
 
 pub use acts::{act, act_by, draft, rotation};
-pub use founding::{Operators, create, create_for};
+pub use founding::{Operators, create};
 
 /// Appends one event that belongs to no sequencer: what makes the log, or what opening it did to it.
 fn append(log: &mut Log<DirStorage>, now: UnixMicros, event: &Event) -> Result<Vec<Entry>> {
@@ -120,7 +121,7 @@ impl Opened {
             DirStorage::writing(folder.log()),
             Some(genesis.ledger),
             Covered { size: covered.size, head: covered.head },
-            writ_log::Options::default(),
+            folder.config()?.log.options(),
             &mut visit,
         )?;
         derivation.check_end().map_err(diverged)?;
@@ -241,6 +242,7 @@ impl Opened {
             signed,
             notes: Arc::clone(&notes),
         };
+        let spares = prepare(log.spares(), DirStorage::writing(folder.log()))?;
         let sequencer = Sequencer {
             state,
             folder: folder.clone(),
@@ -268,7 +270,7 @@ impl Opened {
             Passed::CarriedOut => Some(guarded("executor", on_fatal, carry_out)?),
             Passed::Waits => None,
         };
-        Ok(Ledger { folder, genesis, clock, queue, progress, effects, writer, sealer, executor, _lock: lock })
+        Ok(Ledger { folder, genesis, clock, queue, progress, effects, writer, sealer, spares, executor, _lock: lock })
     }
 }
 
@@ -296,6 +298,7 @@ pub struct Ledger {
     effects: Sender<Effect>,
     writer: JoinHandle<Result<()>>,
     sealer: JoinHandle<Result<()>>,
+    spares: JoinHandle<()>,
     executor: Option<JoinHandle<Result<()>>>,
     _lock: Lock,
 }
@@ -342,8 +345,8 @@ impl Ledger {
         let executor = self.executor.map_or(Ok(Ok(())), JoinHandle::join);
         self.queue.close();
         // The lock is held until none of them is left, whatever became of the others.
-        let (writer, sealer) = (self.writer.join(), self.sealer.join());
-        [writer, sealer, executor].into_iter().try_for_each(|ended| ended.map_err(died)?)
+        let (writer, sealer, spares) = (self.writer.join(), self.sealer.join(), self.spares.join());
+        [writer, sealer, spares.map(Ok), executor].into_iter().try_for_each(|ended| ended.map_err(died)?)
     }
 }
 
@@ -384,6 +387,18 @@ fn check_named(seq: Seq, event: &Event, genesis: &Genesis, covered: u64) -> Resu
 
 fn diverged(divergence: Divergence) -> Failure {
     Failure::new(Code::ReplayDiverged, divergence)
+}
+
+/// The thread that makes segments ahead. That it cannot is no failure of the ledger: the writer then makes its own.
+fn prepare(spares: Spares, storage: DirStorage) -> Result<JoinHandle<()>> {
+    spawn("segments", move || {
+        while spares.wait() {
+            if let Err(error) = spares.fill(&storage) {
+                warn!("no segment is made ahead: {}: {error}", storage.dir().display());
+            }
+        }
+        spares.clear(&storage);
+    })
 }
 
 fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {

@@ -10,10 +10,11 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use writ::clock::Clock;
+use writ::config::Config;
 use writ::error::{Failure, Result};
 use writ::folder::Folder;
 use writ::intake;
-use writ::ledger::{self, Handle, Ledger, Opened};
+use writ::ledger::{self, Handle, Ledger, Opened, Operators};
 use writ::sequencer::{Answer, Submitted};
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
@@ -44,7 +45,7 @@ impl Workload {
     /// A new ledger in `dir` with its keys trusted and its policy in force.
     pub(crate) fn new(dir: &Path, clock: Clock) -> Result<Workload> {
         let folder = Folder::at(dir.join("ledger"));
-        let genesis = ledger::create(&folder, None, &clock)?;
+        let genesis = ledger::create(&Operators::Made, &folder, None, &Config::default(), &clock)?;
         let tenants = (0..TENANTS)
             .map(|n| {
                 let key = |role: u8| SecretKey::from_seed(&[n * 2 + role; 32]);

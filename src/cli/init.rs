@@ -50,6 +50,9 @@ pub(super) struct Args {
     /// The policy bundle to activate, instead of the example
     #[arg(long, value_name = "DIR")]
     policy: Option<PathBuf>,
+    /// The size of the log's segments, a multiple of 512: `log.segment_bytes` of writ.toml
+    #[arg(long, value_name = "BYTES")]
+    segment_bytes: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -70,7 +73,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     };
     let clock = Clock::Wall;
     let operators = operators(args)?;
-    let genesis = ledger::create_for(&operators, &folder, args.origin.clone(), &clock)?;
+    let genesis = ledger::create(&operators, &folder, args.origin.clone(), &config(args), &clock)?;
     let digest = Policy::compile(&bundle)?.digest();
     let (producer, approver) = write_files(&folder, args, &bundle).inspect_err(|_| folder.unmake())?;
     let mut statements = vec![
@@ -128,11 +131,15 @@ fn operators(args: &Args) -> Result<Operators> {
     }
 }
 
-/// Writes what is not the ledger's own: configuration, policy, the example keys, whose ids it returns.
+fn config(args: &Args) -> Config {
+    let mut config = Config { kafka: args.kafka.clone(), ..Config::default() };
+    config.log.segment_bytes = args.segment_bytes.unwrap_or(config.log.segment_bytes);
+    config
+}
+
+/// Writes what is not the ledger's own: policy, the example keys, whose ids it returns.
 fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<(KeyId, KeyId)> {
-    let config = Config { kafka: args.kafka.clone(), ..Config::default() };
     let write = |path: PathBuf, text: String| std::fs::write(&path, text).map_err(|e| Failure::io(&path, &e));
-    write(folder.config_file(), config.to_toml())?;
     let policy = folder.policy().join("policy.json");
     if args.policy.is_some() {
         write(policy, serde_json::to_string_pretty(bundle).unwrap_or_default())?;

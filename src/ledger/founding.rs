@@ -13,6 +13,7 @@ use writ_schemas::keys::SecretKey;
 use super::append;
 use crate::checkpoint::{Head, LATEST};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::folder::{self, Folder, KeyRole};
 use crate::keyfile;
@@ -33,25 +34,19 @@ pub enum Operators {
     },
 }
 
-/// As [`create_for`] one operator whose key is made.
+/// Makes a new ledger in an empty folder: configuration, keys, genesis, the first checkpoint. All of it is durable on return.
 ///
 /// # Errors
-/// As [`create_for`].
-pub fn create(folder: &Folder, origin: Option<String>, clock: &Clock) -> Result<Signed<Genesis>> {
-    create_for(&Operators::Made, folder, origin, clock)
-}
-
-/// Makes a new ledger in an empty folder: keys, genesis, the first checkpoint. All of it is durable on return.
-///
-/// # Errors
-/// `ERR_LOG_EXISTS` if there is anything in the folder; `ERR_USAGE` for operators of which there can be no quorum, or an origin
-/// that cannot name a log; I/O failures.
-pub fn create_for(
+/// `ERR_LOG_EXISTS` if there is anything in the folder; `ERR_USAGE` for operators of which there can be no quorum, an origin
+/// that cannot name a log, or a layout that no log can have; I/O failures.
+pub fn create(
     operators: &Operators,
     folder: &Folder,
     origin: Option<String>,
+    config: &Config,
     clock: &Clock,
 ) -> Result<Signed<Genesis>> {
+    config.log.check().map_err(|why| Failure::new(Code::Usage, why))?;
     if let Operators::Given { keys, quorum } = operators {
         let distinct: BTreeSet<KeyId> = keys.iter().map(SecretKey::id).collect();
         let usage = |why: String| Err(Failure::new(Code::Usage, why));
@@ -71,7 +66,7 @@ pub fn create_for(
         return Err(Failure::new(Code::Usage, format!("{origin:?} cannot name a log")));
     }
     folder.claim()?;
-    found(operators, folder, ledger, origin, clock).inspect_err(|_| folder.unmake())
+    found(operators, folder, ledger, origin, config, clock).inspect_err(|_| folder.unmake())
 }
 
 fn found(
@@ -79,9 +74,12 @@ fn found(
     folder: &Folder,
     ledger: LedgerId,
     origin: String,
+    config: &Config,
     clock: &Clock,
 ) -> Result<Signed<Genesis>> {
     folder.make()?;
+    let file = folder.config_file();
+    std::fs::write(&file, config.to_toml()).map_err(|e| Failure::io(&file, &e))?;
     let (operators, quorum) = match operators {
         Operators::Made => (&vec![keyfile::make(&folder.key(KeyRole::Operator), None)?], 1),
         Operators::Given { keys, quorum } => (keys, *quorum),
@@ -100,7 +98,7 @@ fn found(
     };
     let mut genesis = writ_kernel::execution::document(genesis)?.sign(&decision);
     operators.iter().for_each(|key| genesis.add_signature(key));
-    let mut log = Log::create(DirStorage::writing(folder.log()), ledger, writ_log::Options::default())?;
+    let mut log = Log::create(DirStorage::writing(folder.log()), ledger, config.log.options())?;
     let mut head = Head::default();
     for entry in append(&mut log, clock.now(), &Event::LedgerOpened(genesis.clone()))? {
         head.push(&entry.header);

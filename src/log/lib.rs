@@ -9,6 +9,7 @@
 //! - [`tail`]: what may stand after the last complete batch, and what is done about it: the decision table
 //! - `scan`: walks batch by batch and checks everything
 //! - `index`: where to start a walk
+//! - [`spares`]: segments made ahead
 //! - [`writer`]: creates a log and appends to it
 //! - [`recovery`]: opens a log for writing
 //! - [`reader`]: reads a log, while it is written or long after
@@ -28,6 +29,7 @@ pub mod segment;
 pub mod tail;
 mod scan;
 mod index;
+pub mod spares;
 pub mod writer;
 pub mod recovery;
 pub mod reader;
@@ -49,5 +51,6 @@ pub use lock::Lock;
 pub use reader::{End, Entries, Located, Place, Reader};
 pub use recovery::{Covered, Opened};
 pub use replace::replace;
+pub use spares::Spares;
 pub use storage::{DirStorage, MemStorage, Storage};
 pub use writer::{Log, Options};

@@ -13,7 +13,14 @@ use crate::error::{Doing, LogError};
 /// Held while it lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing is not enough: a child process that another thread is just starting shares the open file for a moment.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock); // then closing has to do
+    }
 }
 
 impl Lock {
@@ -26,7 +33,7 @@ impl Lock {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let file = file.map_err(LogError::io(Doing::Lock, &name))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::Locked(path.to_owned())),
             Err(e) => Err(LogError::io(Doing::Lock, &name)(e.into())),
         }
@@ -43,8 +50,10 @@ mod tests {
         let path = dir.path().join("lock");
         let held = Lock::acquire(&path).expect("free");
         assert!(matches!(Lock::acquire(&path), Err(LogError::Locked(_))));
+        let shared = held.file.try_clone().expect("a second descriptor, as a child has before it runs a program");
         drop(held);
         Lock::acquire(&path).expect("free again");
+        drop(shared);
         assert!(matches!(Lock::acquire(&dir.path().join("no/lock")), Err(LogError::Io { .. })));
     }
 }

@@ -10,19 +10,29 @@ use crate::error::LogError;
 use crate::recovery::Covered;
 use crate::storage::{Fault, MemStorage};
 use crate::workload::{self, LEDGER, Reopened};
-use crate::writer::{Log, Options};
+use crate::writer::Log;
 
 /// The most sectors and names in flight: every subset of them is tried.
 const UNSYNCED_MAX: usize = 12;
 
-const OPTIONS: Options = Options { segment_bytes: 6144 };
-
-/// One entry; several in one sector; several sectors; a roll; a whole segment; small ones after it.
-const WORKLOAD: &[&[usize]] =
-    &[&[40], &[1, 20, 60], &[700, 10, 900], &[900, 1300, 30, 500], &[1, 5340], &[5], &[900, 1100], &[8]];
+/// One entry; several in one sector; several sectors; a roll; a whole segment; a roll by a small one and several sectors behind
+/// it; more than a segment; others behind that.
+const WORKLOAD: &[&[usize]] = &[
+    &[40],
+    &[1, 20, 60],
+    &[700, 10, 900],
+    &[900, 1300, 30, 500],
+    &[1, 3300],
+    &[5],
+    &[900, 10, 1900],
+    &[900, 3500],
+    &[900, 300],
+    &[8],
+    &[300, 10, 1000],
+];
 
 fn open(storage: &MemStorage) -> Result<Reopened, LogError> {
-    workload::open_with(storage, Covered::NONE, OPTIONS)
+    workload::open(storage, Covered::NONE)
 }
 
 /// What became of a workload that a fault interrupted.
@@ -37,7 +47,7 @@ fn run(batches: &[Vec<Entry>], fault: Option<(u64, Fault)>) -> Interrupted {
     if let Some((at, fault)) = fault {
         storage.inject(at, fault);
     }
-    let Ok(mut log) = Log::create(storage.clone(), LEDGER, OPTIONS) else {
+    let Ok(mut log) = Log::create(storage.clone(), LEDGER, workload::OPTIONS) else {
         return Interrupted { storage, created: false, acknowledged: 0 };
     };
     let acknowledged = batches.iter().take_while(|batch| log.append(batch).is_ok()).count();
@@ -127,8 +137,8 @@ fn interrupt_everywhere(batches: &[Vec<Entry>]) {
             });
         }
     }
-    // The test tests something: most states have an unfinished batch.
-    assert!(states > 4000 && cuts_in_flight > states / 2, "{states} states, {cuts_in_flight} cut");
+    // The test tests something: many states have an unfinished batch. One that begins a segment is whole or not there.
+    assert!(states > 4000 && cuts_in_flight > 300, "{states} states, {cuts_in_flight} cut");
 }
 
 #[test]

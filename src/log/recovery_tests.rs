@@ -180,7 +180,7 @@ fn readers_of_a_real_folder_see_whole_batches_only_while_another_thread_appends(
     let lengths: Vec<Vec<usize>> = (0..300).map(|n| vec![n * 7 % 900, n * 13 % 1500, 40]).collect();
     let lengths: Vec<&[usize]> = lengths.iter().map(Vec::as_slice).collect();
     let batches = workload::batches(&lengths);
-    let options = Options { segment_bytes: 64 << 10 };
+    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
     let mut log = Log::create(DirStorage::writing(dir.path()), LEDGER, options).expect("creates");
     let durable = AtomicU64::new(0);
     let all = batches.concat();

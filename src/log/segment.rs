@@ -22,7 +22,7 @@ pub const DATA_START: u64 = SECTOR;
 pub const SIZE_MIN: u64 = DATA_START + SECTOR;
 
 const MAGIC: [u8; 8] = *b"writ-seg";
-const SUFFIX: &str = ".seg";
+pub(crate) const SUFFIX: &str = ".seg";
 
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +140,12 @@ impl SegmentHeader {
 #[must_use]
 pub fn size_is_valid(size: u64) -> bool {
     size >= SIZE_MIN && size.is_multiple_of(SECTOR)
+}
+
+/// The size of the smallest segment that takes a batch of so many bytes.
+#[must_use]
+pub fn size_for(batch_bytes: u64) -> u64 {
+    DATA_START.saturating_add(batch_bytes).next_multiple_of(SECTOR).max(SIZE_MIN)
 }
 
 /// The largest batch that segments of this size take.

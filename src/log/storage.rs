@@ -43,12 +43,32 @@ pub trait Storage {
     /// `NotFound` if there is none.
     fn size(&self, name: &str) -> io::Result<u64>;
 
-    /// Makes a file of `size` bytes, `head` and then zeros, really written. When it returns, the file and its name are on
-    /// disk. A leftover of an earlier attempt is overwritten.
+    /// Makes a file of `size` zeros, really written and synced, for [`Storage::adopt`]. Its name ends in [`UNFINISHED`] and may
+    /// be lost. A leftover of an earlier attempt is overwritten.
+    ///
+    /// # Errors
+    /// What there is of it holds nothing of value.
+    fn prepare(&self, unfinished: &str, size: u64) -> io::Result<()>;
+
+    /// Writes `head` at the beginning of a prepared file and gives it its own name. When it returns, the file and its name are
+    /// on disk.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is one of that name, `NotFound` if none was prepared.
+    fn adopt(&self, unfinished: &str, name: &str, head: &[u8]) -> io::Result<()>;
+
+    /// Makes a file of `size` bytes, `head` and then zeros: prepared and adopted at once.
     ///
     /// # Errors
     /// `AlreadyExists` if there is one of that name.
-    fn create(&self, name: &str, head: &[u8], size: u64) -> io::Result<()>;
+    fn create(&self, name: &str, head: &[u8], size: u64) -> io::Result<()> {
+        if self.size(name).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let unfinished = format!("{name}{UNFINISHED}");
+        self.prepare(&unfinished, size)?;
+        self.adopt(&unfinished, name, head)
+    }
 
     /// Fills `into` from `offset`.
     ///
@@ -162,15 +182,11 @@ impl Storage for DirStorage {
         Ok(fs::metadata(self.dir.join(name))?.len())
     }
 
-    fn create(&self, name: &str, head: &[u8], size: u64) -> io::Result<()> {
+    fn prepare(&self, unfinished: &str, size: u64) -> io::Result<()> {
         self.for_writing()?;
-        let (path, unfinished) = (self.dir.join(name), self.dir.join(format!("{name}{UNFINISHED}")));
-        if fs::exists(&path)? {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        self.forget();
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
-        let zeros = vec![0; ZEROS];
+        let path = self.dir.join(unfinished);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        let zeros = vec![0; ZEROS.min(span(size))];
         let mut at = 0;
         // Real zeros: blocks that are only allocated would cost a metadata write at every sync.
         while at < size {
@@ -178,9 +194,20 @@ impl Storage for DirStorage {
             file.write_all_at(some, at)?;
             at += length(some.len());
         }
+        file.sync_all()
+    }
+
+    fn adopt(&self, unfinished: &str, name: &str, head: &[u8]) -> io::Result<()> {
+        self.for_writing()?;
+        let (from, to) = (self.dir.join(unfinished), self.dir.join(name));
+        if fs::exists(&to)? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.forget();
+        let file = OpenOptions::new().write(true).open(&from)?;
         file.write_all_at(head, 0)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &path)?;
+        file.sync_data()?;
+        fs::rename(from, to)?;
         self.sync_names()
     }
 
@@ -220,7 +247,10 @@ mod tests {
         assert_eq!(storage.list().expect("lists"), Vec::<String>::new());
         storage.create("a", b"head", 3 << 10).expect("creates");
         assert_eq!(kind(storage.create("a", b"other", 1024)), Err(io::ErrorKind::AlreadyExists));
-        storage.create("b", b"", 512).expect("creates");
+        storage.prepare("spare.new", 512).expect("prepares");
+        assert_eq!(kind(storage.adopt("other.new", "b", b"x")), Err(io::ErrorKind::NotFound));
+        assert_eq!(kind(storage.adopt("spare.new", "a", b"x")), Err(io::ErrorKind::AlreadyExists));
+        storage.adopt("spare.new", "b", b"xyz").expect("adopts");
         let mut names = storage.list().expect("lists");
         names.sort();
         assert_eq!(names, ["a", "b"]);
@@ -233,6 +263,7 @@ mod tests {
         };
         assert_eq!(read("a", 0, 6), Ok(b"head\0\0".to_vec()));
         assert_eq!(read("a", 508, 8), Ok(b"\0\0wxyz\0\0".to_vec()));
+        assert_eq!(read("b", 0, 5), Ok(b"xyz\0\0".to_vec()));
         assert_eq!(read("a", 3070, 4), Err(io::ErrorKind::UnexpectedEof));
         assert_eq!(read("c", 0, 1), Err(io::ErrorKind::NotFound));
         storage.remove("a").expect("removes");
@@ -259,8 +290,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("folder");
         DirStorage::writing(dir.path()).create("a", b"", 512).expect("creates");
         let reader = DirStorage::reading(dir.path());
-        for refused in [reader.write_at("a", 0, b"x"), reader.sync("a"), reader.remove("a"), reader.create("b", b"", 1)]
-        {
+        let writes = [reader.write_at("a", 0, b"x"), reader.sync("a"), reader.remove("a"), reader.create("b", b"", 1)];
+        for refused in writes.into_iter().chain([reader.prepare("b.new", 1), reader.adopt("a", "b", b"")]) {
             assert_eq!(refused.map_err(|e| e.kind()), Err(io::ErrorKind::PermissionDenied));
         }
     }

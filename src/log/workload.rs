@@ -12,7 +12,7 @@ use crate::writer::{Log, Options};
 pub(crate) const LEDGER: LedgerId = LedgerId([0x1e; 16]);
 
 /// Small segments, so that a few batches fill several.
-pub(crate) const OPTIONS: Options = Options { segment_bytes: 4096 };
+pub(crate) const OPTIONS: Options = Options { segment_bytes: 4096, segments_prepared: 0 };
 
 /// An entry with a payload of this length and no zero byte in it.
 pub(crate) fn entry_of(len: usize) -> Entry {

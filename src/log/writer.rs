@@ -1,5 +1,8 @@
 //! Creates a log and appends to it: one write and one `fdatasync` a batch.
 //!
+//! A segment but the first comes into being with its first batch in it, whole or not at all. A batch that is larger than
+//! segments are gets one of its own size.
+//!
 //! **Invariant:** a log that failed once does nothing more. What the disk has is found out by opening it anew.
 
 use writ_schemas::entry::{Chain, Entry, PAYLOAD_BYTES_MAX};
@@ -11,29 +14,26 @@ use crate::index::Index;
 use crate::reader::Reader;
 use crate::scan::Position;
 use crate::segment::{self, Listing, SegmentHeader};
+use crate::spares::Spares;
 use crate::storage::{Storage, length};
 
 /// How a log is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The size of new segments in bytes: a multiple of 512. It bounds a batch, too.
+    /// The size of new segments in bytes: a multiple of 512, at least 1024.
     pub segment_bytes: u64,
+    /// How many segments [`Spares`] makes ahead.
+    pub segments_prepared: usize,
 }
 
 impl Default for Options {
     /// 16 MiB: two of the largest batches; made in a fraction of a second.
     fn default() -> Options {
-        Options { segment_bytes: 16 << 20 }
+        Options { segment_bytes: 16 << 20, segments_prepared: 1 }
     }
 }
 
 impl Options {
-    /// The largest batch in encoded bytes.
-    #[must_use]
-    pub fn batch_bytes_max(&self) -> u64 {
-        segment::batch_bytes_max(self.segment_bytes)
-    }
-
     pub(crate) fn check(&self) -> Result<(), LogError> {
         if segment::size_is_valid(self.segment_bytes) { Ok(()) } else { Err(LogError::SegmentSize(self.segment_bytes)) }
     }
@@ -46,12 +46,19 @@ pub struct Log<S> {
     options: Options,
     end: Position,
     index: Index,
+    spares: Spares,
     buffer: Vec<u8>,
     poisoned: bool,
 }
 
+impl<S> Drop for Log<S> {
+    fn drop(&mut self) {
+        self.spares.close();
+    }
+}
+
 impl<S: Storage + Clone> Log<S> {
-    /// Makes an empty log.
+    /// Makes an empty log: its first segment, which its first batch must fit into.
     ///
     /// # Errors
     /// `ERR_LOG_EXISTS` if there is a segment.
@@ -61,12 +68,14 @@ impl<S: Storage + Clone> Log<S> {
             return Err(LogError::Exists);
         }
         let chain = Chain::empty(ledger);
-        let segment = create_segment(&storage, &chain, 0, options)?;
+        let segment = header_of(&chain, 0, options.segment_bytes);
+        let file = segment.file();
+        storage.create(&file, &segment.to_bytes(), segment.size).map_err(LogError::io(Doing::Create, &file))?;
         Ok(Log::opened(storage, options, Position::start_of(segment), Index::default()))
     }
 
     pub(crate) fn opened(storage: S, options: Options, end: Position, index: Index) -> Log<S> {
-        Log { storage, options, end, index, buffer: Vec::new(), poisoned: false }
+        Log { storage, options, end, index, spares: Spares::new(options), buffer: Vec::new(), poisoned: false }
     }
 
     /// The chain up to the last durable entry.
@@ -81,10 +90,10 @@ impl<S: Storage + Clone> Log<S> {
         self.end.batch
     }
 
-    /// The largest batch that [`Log::append`] takes, in bytes of [`frame::encoded_len`].
+    /// The segments made ahead: for the thread that makes them. Until there is one, an append that needs a segment makes it.
     #[must_use]
-    pub fn batch_bytes_max(&self) -> u64 {
-        self.options.batch_bytes_max()
+    pub fn spares(&self) -> Spares {
+        self.spares.clone()
     }
 
     /// A reader of this log that knows what opening and appending learned about places. It is bounded by nothing: the caller
@@ -115,22 +124,43 @@ impl<S: Storage + Clone> Log<S> {
         let chain = self.encode(entries)?;
         let len = length(self.buffer.len());
         let mut at = self.end;
-        if at.offset + len > at.segment.size {
-            let segment = create_segment(&self.storage, &at.chain, at.batch, self.options)?;
-            at = Position { segment, offset: segment::DATA_START, ..at };
+        if at.offset + len <= at.segment.size {
+            let file = at.segment.file();
+            self.storage.write_at(&file, at.offset, &self.buffer).map_err(LogError::io(Doing::Write, &file))?;
+            self.storage.sync(&file).map_err(LogError::io(Doing::Sync, &file))?;
+        } else if at.chain.next == at.segment.first {
+            let max = at.segment.batch_bytes_max();
+            return Err(LogError::BatchTooLarge { bytes: len, max });
+        } else {
+            let size = self.options.segment_bytes.max(segment::size_for(len));
+            at = Position { chain: at.chain, ..Position::start_of(header_of(&at.chain, at.batch, size)) };
+            self.begin_segment(&at.segment)?;
         }
-        let file = at.segment.file();
-        self.storage.write_at(&file, at.offset, &self.buffer).map_err(LogError::io(Doing::Write, &file))?;
-        self.storage.sync(&file).map_err(LogError::io(Doing::Sync, &file))?;
+        let half = at.segment.size / 2;
+        if at.offset < half && at.offset + len >= half {
+            self.spares.ask();
+        }
         self.index.pass(&at);
         self.end = Position { offset: at.offset + len, batch: at.batch + 1, chain, ..at };
         Ok(())
     }
 
+    /// Makes a segment that begins with the batch in the buffer.
+    fn begin_segment(&mut self, header: &SegmentHeader) -> Result<(), LogError> {
+        let mut head = header.to_bytes();
+        head.extend_from_slice(&self.buffer);
+        let file = header.file();
+        let made = match self.spares.take(header.size) {
+            Some(spare) => self.storage.adopt(&spare, &file, &head),
+            None => self.storage.create(&file, &head, header.size),
+        };
+        made.map_err(LogError::io(Doing::Create, &file))
+    }
+
     /// Fills the buffer with the frames; checks what readers will check, before anything is written.
     fn encode(&mut self, entries: &[Entry]) -> Result<Chain, LogError> {
         let mut chain = self.end.chain;
-        let max = self.batch_bytes_max();
+        let max = length(frame::BATCH_BYTES_MAX);
         let bytes = entries.iter().map(|entry| length(frame::encoded_len(entry))).fold(0, u64::saturating_add);
         let count = u32::try_from(entries.len()).map_err(|_| LogError::BatchTooLarge { bytes, max })?;
         if bytes > max {
@@ -149,17 +179,9 @@ impl<S: Storage + Clone> Log<S> {
     }
 }
 
-fn create_segment(
-    storage: &impl Storage,
-    chain: &Chain,
-    first_batch: u64,
-    options: Options,
-) -> Result<SegmentHeader, LogError> {
-    let size = options.segment_bytes;
-    let header = SegmentHeader { ledger: chain.ledger, first: chain.next, first_batch, size, previous: chain.head };
-    let file = header.file();
-    storage.create(&file, &header.to_bytes(), size).map_err(LogError::io(Doing::Create, &file))?;
-    Ok(header)
+/// The header of the segment that follows a chain.
+fn header_of(chain: &Chain, first_batch: u64, size: u64) -> SegmentHeader {
+    SegmentHeader { ledger: chain.ledger, first: chain.next, first_batch, size, previous: chain.head }
 }
 
 #[cfg(test)]
@@ -171,7 +193,7 @@ mod tests {
     use writ_schemas::entry::ChainBreak;
     use writ_schemas::ids::Seq;
 
-    const OPTIONS: Options = Options { segment_bytes: 4096 };
+    const OPTIONS: Options = Options { segment_bytes: 4096, segments_prepared: 0 };
 
     #[test]
     fn what_does_not_fit_or_follow_is_refused_and_poisons() {
@@ -204,7 +226,7 @@ mod tests {
         let chain = *log.chain();
         let opened = workload::open(&storage, Covered::NONE).expect("opens").0;
         assert_eq!(*opened.chain(), chain);
-        let odd = Options { segment_bytes: 1000 };
+        let odd = Options { segment_bytes: 1000, ..OPTIONS };
         assert!(matches!(Log::create(MemStorage::new(), LEDGER, odd), Err(LogError::SegmentSize(1000))));
     }
 }

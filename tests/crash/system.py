@@ -23,6 +23,10 @@ READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 60
 
 
+# What was started ends with this process, whoever ends it.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 class Broken(Exception):
     """The system did something that it must not do, or did not do what it must."""
 
@@ -119,7 +123,7 @@ class Ledger:
         policy = self.folder.with_suffix(".policy")
         policy.mkdir()
         (policy / "policy.json").write_text(json.dumps(bundle(url), indent=2))
-        self.run("init", "--data", self.folder, "--kafka", self.bootstrap, "--policy", policy, prefix=self.prefix)
+        self.run("init", "--segment-bytes", 65536, "--data", self.folder, "--kafka", self.bootstrap, "--policy", policy, prefix=self.prefix)
 
     def serve(self, prefix=None):
         """Starts `writ serve`, and does not wait."""

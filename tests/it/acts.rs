@@ -12,7 +12,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::{LedgerId, UnixMicros};
 use writ_schemas::keys::SecretKey;
 
-use crate::scene::{Run, Scene, Served, hours_ahead, note, writ, writ_reading};
+use crate::scene::{Run, Scene, Served, hours_ahead, init, note, writ, writ_reading};
 
 const OPERATORS: [&str; 3] = ["ann", "bob", "eve"];
 
@@ -27,7 +27,7 @@ impl Shared {
         OPERATORS.iter().chain(&["stranger"]).for_each(|name| drop(writ(["key", "new", &shared.key(name)]).ended(0)));
         let keys = OPERATORS.map(|name| shared.key(name));
         let keys = keys.iter().flat_map(|key| ["--operator-key", key]);
-        writ(["init", "--quorum", "2", "--data", shared.data()].into_iter().chain(keys)).ended(0);
+        writ(init(shared.data()).into_iter().chain(["--quorum", "2"]).chain(keys)).ended(0);
         shared
     }
 
@@ -222,7 +222,7 @@ fn an_act_holds_for_its_time_its_ledger_and_once() {
     let other = Shared { scene: Scene::bare() };
     let keys = OPERATORS.map(|name| shared.key(name));
     let keys = keys.iter().flat_map(|key| ["--operator-key", key]);
-    writ(["init", "--quorum", "2", "--data", other.data()].into_iter().chain(keys)).ended(0);
+    writ(init(other.data()).into_iter().chain(["--quorum", "2"]).chain(keys)).ended(0);
     let theirs = shared.made("theirs", other.scene.ledger(), hours_ahead(1), &both);
     refused(shared.submit(&theirs), Code::LedgerMismatch, &other.scene.ledger().to_string());
     assert_eq!(other.submit(&theirs).ended(0).json()["answer"], "recorded");
@@ -355,7 +355,7 @@ fn a_quorum_that_cannot_be_is_refused_and_leaves_nothing() {
     keys.iter().for_each(|key| drop(writ(["key", "new", key]).ended(0)));
     let init = |keys: &[&String], more: &[&str]| {
         let keys = keys.iter().flat_map(|key| ["--operator-key", key.as_str()]);
-        writ(["init", "--data", scene.data()].into_iter().chain(keys).chain(more.iter().copied()))
+        writ(init(scene.data()).into_iter().chain(keys).chain(more.iter().copied()))
     };
     let all: Vec<&String> = keys.iter().collect();
     refused(init(&all[..2], &[]), Code::Usage, "--quorum");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::scene::{Run, Scene, Served, note, refund, with, writ, writ_reading};
+use crate::scene::{Run, Scene, Served, init, note, refund, with, writ, writ_reading};
 
 /// The commands that the help of `words` lists.
 fn commands(words: &[String]) -> Vec<Vec<String>> {
@@ -183,7 +183,7 @@ fn an_answer_from_what_a_crash_may_take_says_so() {
 #[test]
 fn verification_takes_what_was_kept_elsewhere() {
     let scene = Scene::bare();
-    let made = writ(["init", "--data", scene.data(), "--json"]).ended(0).json();
+    let made = writ(init(scene.data()).into_iter().chain(["--json"])).ended(0).json();
     let keys = ["operator.pub", "decision.pub"].map(|name| {
         let key = if name == "operator.pub" { &made["operators"][0] } else { &made["decision_key"] };
         scene.file(name, key.as_str().expect("a key"))

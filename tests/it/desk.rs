@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, hours_ahead, with, writ, writ_reading};
+use crate::scene::{Scene, hours_ahead, init, with, writ, writ_reading};
 
 /// A ledger under a policy, with the keys of further people.
 pub(crate) struct Desk(pub(crate) Scene);
@@ -12,7 +12,7 @@ impl Desk {
     pub(crate) fn under(bundle: &Value) -> Desk {
         let scene = Scene::bare();
         let bundle = scene.policy(bundle.to_string());
-        writ(["init", "--data", scene.data(), "--policy", &bundle]).ended(0);
+        writ(init(scene.data()).into_iter().chain(["--policy", &bundle])).ended(0);
         Desk(scene)
     }
 

@@ -11,7 +11,7 @@ use writ::sequencer::Submitted;
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 
-use crate::ledgers::{Kept, NOW, Who, ask, bundle};
+use crate::ledgers::{Kept, NOW, Who, ask, bundle, create};
 use crate::unserved::Endpoint;
 
 /// Above all that a test waits for by itself.
@@ -28,7 +28,7 @@ fn fails_in_time(end: impl FnOnce(Ledger) -> Result<(), Failure> + Send + 'stati
 /// A ledger whose writer has failed with a call under way, since the clock went back an hour.
 fn failed() -> (Kept, Ledger) {
     let (kept, endpoint, clock) = (Kept::empty(), Endpoint::new(), Clock::manual(NOW));
-    ledger::create(&kept.folder, None, &clock).expect("creates");
+    create(&kept.folder, &clock).expect("creates");
     let opened = Opened::open(&kept.folder, clock.clone()).expect("opens");
     let ledger = opened.start(|_| {}).expect("starts");
     let handle = ledger.handle();

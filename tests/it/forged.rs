@@ -10,7 +10,7 @@ use writ::executor::content::ContentStore;
 use writ::folder::KeyRole;
 use writ::views::Views;
 use writ_kernel::state::State;
-use writ_log::{DirStorage, Log, Options};
+use writ_log::{DirStorage, Log};
 use writ_schemas::act::Statement;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::{Chain, Entry};
@@ -20,7 +20,7 @@ use writ_schemas::ids::{Digest, Seq, UnixMicros};
 use writ_schemas::keys::SecretKey;
 use writ_schemas::strict::Refusal;
 
-use crate::ledgers::{HOUR, Kept, NOW, sign};
+use crate::ledgers::{HOUR, Kept, NOW, SMALL, sign};
 use crate::planted::{admitted, advanced, appended, partition};
 
 /// Whoever has the keys of a ledger, and what the forgery has changed so far.
@@ -190,7 +190,7 @@ fn with_log(kept: &Kept, batches: &[Vec<Entry>]) -> Kept {
     std::fs::remove_dir_all(copy.folder.log()).expect("removes");
     std::fs::create_dir(copy.folder.log()).expect("makes");
     let storage = DirStorage::writing(copy.folder.log());
-    let mut log = Log::create(storage, genesis.ledger, Options::default()).expect("creates");
+    let mut log = Log::create(storage, genesis.ledger, SMALL).expect("creates");
     batches.iter().for_each(|batch| log.append(batch).expect("appends"));
     let mut head = Head::default();
     batches.iter().flatten().for_each(|entry| head.push(&entry.header));

@@ -55,7 +55,8 @@ fn make() {
     fs::copy(demo.checkpoints().join("latest"), golden().join("checkpoints/latest")).unwrap();
     let reader = Reader::open(demo.log()).unwrap();
     let storage = DirStorage::writing(golden().join("log"));
-    let mut log = Log::create(storage, reader.ledger(), Options { segment_bytes: SEGMENT_BYTES }).unwrap();
+    let mut log =
+        Log::create(storage, reader.ledger(), Options { segment_bytes: SEGMENT_BYTES, ..Options::default() }).unwrap();
     let mut batch = Vec::new();
     for located in reader.entries(Seq(0)).unwrap() {
         let located = located.unwrap();

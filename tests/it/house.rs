@@ -30,7 +30,7 @@ const LINES_MAX: usize = 600;
 const MODEL: &str = "writ-model";
 
 /// What each crate may depend on, outside of tests. Nothing here does I/O but `sled` and `rustix`, and nothing is async.
-const LAYERS: [(&str, &[&str]); 5] = [
+const LAYERS: [(&str, &[&str]); 6] = [
     (
         "writ-schemas",
         &[
@@ -64,6 +64,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
     ("writ-log", &["crc32c", "rustix", "thiserror", "writ-schemas"]),
     // What the kernel is held against borrows nothing from it, or from anybody, in tests either.
     (MODEL, &[]),
+    ("writ-properties", &["arbitrary", "serde_json", "writ-kernel", "writ-log", "writ-schemas"]),
     ("writ-projections", &["bincode", "blake3", "serde", "serde_json", "sled", "thiserror", "writ-schemas"]),
 ];
 

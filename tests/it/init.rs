@@ -4,10 +4,9 @@ use std::sync::Barrier;
 
 use writ::clock::Clock;
 use writ::folder::Folder;
-use writ::ledger;
 use writ_schemas::errors::Code;
 
-use crate::ledgers::{Kept, NOW};
+use crate::ledgers::{Kept, NOW, create};
 
 /// So many that several find the folder empty.
 const RIVALS: usize = 8;
@@ -20,7 +19,7 @@ fn of_many_that_make_a_ledger_in_one_folder_one_does_and_it_holds() {
         let made: Vec<_> = std::thread::scope(|scope| {
             let make = || {
                 start.wait();
-                ledger::create(&kept.folder, None, &Clock::manual(NOW))
+                create(&kept.folder, &Clock::manual(NOW))
             };
             let rivals: Vec<_> = (0..RIVALS).map(|_| scope.spawn(make)).collect();
             rivals.into_iter().map(|rival| rival.join().expect("no panic")).collect()

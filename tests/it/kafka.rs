@@ -22,7 +22,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
 use writ_schemas::ids::Digest;
 
-use crate::ledgers::{Kept, NOW, Who, ask};
+use crate::ledgers::{Kept, NOW, Who, ask, create};
 
 fn open(folder: &Folder, kafka: Option<&str>) -> Result<Service> {
     let passed = if kafka.is_some() { Passed::CarriedOut } else { Passed::Waits };
@@ -56,7 +56,7 @@ impl World {
             mock.create_topic(topic, 1, 1).expect("a topic");
         }
         let (kept, kafka) = (Kept::empty(), mock.bootstrap_servers());
-        let genesis = ledger::create(&kept.folder, None, &Clock::manual(NOW)).expect("creates");
+        let genesis = create(&kept.folder, &Clock::manual(NOW)).expect("creates");
         let cluster::Topic { cluster, topic_id, partitions } = cluster::describe(&kafka, INTENTS).expect("a topic");
         let bind = Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions };
         let acts = [Who::Agent.trust(), bind].map(|statement| {

@@ -112,7 +112,7 @@ fn a_ledger_works_under_a_passphrase_and_not_without_it() {
     submit(&scene, "a", Some(&passphrase)).ended(0);
 
     // A relative name in writ.toml begins at the folder; the environment goes before it.
-    fs::write(scene.inside("writ.toml"), "passphrase_file = \"../passphrase\"\n").expect("writes");
+    scene.configure("passphrase_file = \"../passphrase\"\n");
     submit(&scene, "b", None).ended(0);
     refused(submit(&scene, "c", Some(&secret(&scene, "wrong", "no\n"))), "the passphrase does not open it");
     writ(["freeze", "--data", scene.data(), "--reason", "r"]).ended(0);

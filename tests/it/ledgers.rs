@@ -11,8 +11,10 @@ use tempfile::TempDir;
 
 use writ::checkpoint::LATEST;
 use writ::clock::Clock;
+use writ::config::{Config, SEGMENT_BYTES_MIN};
+use writ::error::Result;
 use writ::folder::{Folder, KeyRole};
-use writ::ledger::{self, Handle, Ledger, Opened};
+use writ::ledger::{self, Handle, Ledger, Opened, Operators};
 use writ::replay::{Replayed, replay};
 use writ::sequencer::{Answer, Submitted};
 use writ::verify::{Pins, Report, verify};
@@ -29,6 +31,8 @@ use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 use writ_schemas::policy::Bundle;
 use writ_schemas::receipt::Status;
+
+use crate::scene::configure;
 
 /// When everything happens; the writer lets each batch come a microsecond after the one before it.
 pub(crate) const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
@@ -167,6 +171,17 @@ pub(crate) fn sign<T: Document>(value: T, key: &SecretKey) -> Signed<T> {
     Signed::unsigned(value).expect("canonical").sign(key)
 }
 
+/// Segments as small as may be, so that whatever writes a little crosses one.
+pub(crate) const SMALL: writ_log::Options =
+    writ_log::Options { segment_bytes: SEGMENT_BYTES_MIN, segments_prepared: 1 };
+
+/// Makes a ledger with such segments.
+pub(crate) fn create(folder: &Folder, clock: &Clock) -> Result<Signed<Genesis>> {
+    let mut config = Config::default();
+    config.log.segment_bytes = SEGMENT_BYTES_MIN;
+    ledger::create(&Operators::Made, folder, None, &config, clock)
+}
+
 /// A ledger's folder at rest.
 pub(crate) struct Kept {
     dir: TempDir,
@@ -274,7 +289,8 @@ impl Kept {
     /// The last segment, and where its used bytes end.
     pub(crate) fn last_segment(&self) -> (PathBuf, usize) {
         let segments = files(&self.folder.log());
-        let last = segments.last().expect("a segment").clone();
+        let last =
+            segments.iter().rfind(|file| file.extension().is_some_and(|it| it == "seg")).expect("a segment").clone();
         let used = used(&std::fs::read(&last).expect("reads"));
         (last, used)
     }
@@ -335,8 +351,8 @@ impl Working {
     pub(crate) fn start() -> Working {
         let kept = Kept::empty();
         let clock = Clock::manual(NOW);
-        ledger::create(&kept.folder, None, &clock).expect("creates");
-        std::fs::write(kept.folder.root().join("writ.toml"), "checkpoint_interval_ms = 1\n").expect("writes");
+        create(&kept.folder, &clock).expect("creates");
+        configure(kept.folder.root(), "checkpoint_interval_ms = 1");
         Working::open(kept, clock)
     }
 

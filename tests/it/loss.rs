@@ -40,7 +40,7 @@ use crate::ledgers::{HOUR, NOW, Who, ask, bundle, name, sign};
 const LEDGER: LedgerId = LedgerId([0x10; 16]);
 
 /// Small, so that the workload fills several.
-const OPTIONS: Options = Options { segment_bytes: 8192 };
+const OPTIONS: Options = Options { segment_bytes: 8192, segments_prepared: 0 };
 
 /// The most sectors and names in flight: every subset of them is lost.
 const UNSYNCED_MAX: usize = 12;
@@ -92,7 +92,7 @@ fn workload() -> VecDeque<Vec<Submitted>> {
             act("4", Statement::Freeze { principal: None, reason: "a drill".to_owned(), tenant: None }),
         ],
         vec![act("5", Statement::Thaw { principal: None, tenant: None })],
-        vec![intent(ask("five", Who::Stranger, "note", 3500))],
+        vec![intent(ask("five", Who::Stranger, "note", 2300))],
     ]
     .into()
 }
@@ -225,8 +225,18 @@ impl Storage for Disk {
     fn size(&self, name: &str) -> io::Result<u64> {
         self.memory.size(name)
     }
-    fn create(&self, name: &str, head: &[u8], size: u64) -> io::Result<()> {
-        self.memory.create(name, head, size)
+    fn prepare(&self, unfinished: &str, size: u64) -> io::Result<()> {
+        self.heard(self.memory.prepare(unfinished, size))
+    }
+    fn adopt(&self, unfinished: &str, name: &str, head: &[u8]) -> io::Result<()> {
+        let batch = batch_of(head.get(writ_log::segment::DATA_START as usize..).unwrap_or_default());
+        let holds = !batch.is_empty();
+        if holds {
+            self.world.borrow_mut().next(batch);
+        }
+        self.heard(self.memory.adopt(unfinished, name, head))?;
+        self.world.borrow_mut().durable += usize::from(holds);
+        Ok(())
     }
     fn read_at(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.memory.read_at(name, offset, into)

@@ -36,6 +36,7 @@ mod codes;
 mod unreadable;
 mod regress;
 mod scene;
+mod shift;
 mod bad_input;
 mod command_line;
 mod submit_kafka;

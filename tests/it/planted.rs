@@ -3,7 +3,7 @@
 use writ::clock::Clock;
 use writ::folder::KeyRole;
 use writ::ledger::Opened;
-use writ_log::{Covered, DirStorage, Log, LogError, Options};
+use writ_log::{Covered, DirStorage, Log, LogError};
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::dsse::Signed;
 use writ_schemas::entry::Entry;
@@ -11,14 +11,14 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, IntentAdmitted, Partition, Position, Source};
 use writ_schemas::ids::{Digest, Seq, UnixMicros};
 
-use crate::ledgers::{HOUR, Kept, NOW, Who, Working, ask, passes};
+use crate::ledgers::{HOUR, Kept, NOW, SMALL, Who, Working, ask, passes};
 
 /// A copy of a ledger with more batches of one entry each or more: well chained, which needs no key, and from `at` on.
 pub(crate) fn appended(kept: &Kept, at: UnixMicros, batches: &[Vec<Event>]) -> Kept {
     let copy = kept.copy();
     let visit = &mut |_: &Entry| Ok::<(), LogError>(());
     let storage = DirStorage::writing(copy.folder.log());
-    let mut log = Log::open(storage, None, Covered::NONE, Options::default(), visit).expect("opens").log;
+    let mut log = Log::open(storage, None, Covered::NONE, SMALL, visit).expect("opens").log;
     for (batch, events) in (0..).zip(batches) {
         let mut chain = *log.chain();
         let put =

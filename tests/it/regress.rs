@@ -16,7 +16,8 @@ use writ_schemas::dsse::Signed;
 use writ_schemas::intent::Intent;
 use writ_schemas::policy::{Bundle, ConnectorKind};
 
-use crate::ledgers::{HOUR, Kept, Who, bundle, name, sign};
+use crate::ledgers::{HOUR, Kept, Who, bundle, create, name, sign};
+use crate::scene::configure;
 use crate::service::{Manner, Service};
 
 mod folders;
@@ -70,9 +71,8 @@ fn policy(far: &Service, timeout_us: u64) -> Bundle {
 /// A closed ledger that trusts the agent; its connector calls `far`, at most `calls_max` at a time, and waits `timeout_us`.
 fn founded(far: &Service, calls_max: usize, timeout_us: u64) -> Kept {
     let kept = Kept::empty();
-    ledger::create(&kept.folder, None, &Clock::Wall).expect("creates");
-    let config = format!("checkpoint_interval_ms = 1\nconnector_calls_max = {calls_max}\n");
-    std::fs::write(kept.folder.root().join("writ.toml"), config).expect("writes");
+    create(&kept.folder, &Clock::Wall).expect("creates");
+    configure(kept.folder.root(), &format!("checkpoint_interval_ms = 1\nconnector_calls_max = {calls_max}"));
     let bundle = policy(far, timeout_us);
     let ledger = open(&kept);
     for statement in [Who::Agent.trust(), Statement::ActivatePolicy { bundle }] {

@@ -11,7 +11,7 @@ use writ_schemas::evidence::Evidence;
 use writ_schemas::keys::SecretKey;
 
 use crate::desk::Desk;
-use crate::scene::{Scene, Served, hours_ahead, with, writ};
+use crate::scene::{Scene, Served, hours_ahead, init, with, writ};
 
 /// A policy with an action for each sort of requirement; everything else lets it pass.
 fn bundle(requirements: &[(&str, Value)]) -> Value {
@@ -154,7 +154,7 @@ fn evidence_of_a_revoked_key_stops_counting() {
     let mut need = evidence(json!({ "key": key }));
     need["evidence"].as_object_mut().expect("fields").remove("role");
     let bundle = scene.policy(bundle(&[("pay", need)]).to_string());
-    writ(["init", "--data", scene.data(), "--policy", &bundle]).ended(0);
+    writ(init(scene.data()).into_iter().chain(["--policy", &bundle])).ended(0);
     let trust = ["--tenant", "acme", "--principal", "approver-2", "--role", "anything"];
     writ(["key", "trust", "--data", scene.data(), &key].iter().chain(&trust)).ended(0);
     let desk = Desk(scene);
@@ -170,7 +170,7 @@ fn evidence_of_a_revoked_key_stops_counting() {
 #[test]
 fn a_policy_is_tested_without_a_ledger() {
     let scene = Scene::bare();
-    writ(["init", "--data", scene.data()]).ended(0);
+    writ(init(scene.data())).ended(0);
     let example = scene.inside("policy").to_string_lossy().into_owned();
     let tested = writ(["policy", "test", "--json", &example]).ended(0).json();
     assert_eq!((&tested["wrong"], &tested["untouched"]), (&json!(0), &json!([])), "{tested}");

@@ -113,7 +113,7 @@ impl Scene {
     /// A new ledger with the example policy, three notes that passed and a refund that did not.
     pub(crate) fn new() -> Scene {
         let scene = Scene::bare();
-        writ(["init", "--data", scene.data()]).ended(0);
+        writ(init(scene.data())).ended(0);
         let lines = [note("n-1"), note("n-2"), note("n-3"), refund("r-1", 100, &[])].map(|it| it.to_string());
         scene.submit(lines.join("\n").as_bytes(), &[]).ended(1);
         scene
@@ -157,6 +157,11 @@ impl Scene {
         dir.to_string_lossy().into_owned()
     }
 
+    /// Changes the ledger's configuration; see [`configure`].
+    pub(crate) fn configure(&self, text: &str) {
+        configure(Path::new(self.data()), text);
+    }
+
     /// Submits these lines to the ledger.
     pub(crate) fn submit(&self, lines: &[u8], more: &[&str]) -> Run {
         writ_reading(lines, ["submit", "--data", self.data()].iter().chain(more))
@@ -171,6 +176,17 @@ impl Scene {
     pub(crate) fn ledger(&self) -> LedgerId {
         writ::ledger::genesis(&writ::folder::Folder::at(self.data())).expect("a genesis").ledger
     }
+}
+
+/// The arguments of `writ init` for a ledger of tests. Its segments are as small as may be: whatever writes a little crosses one,
+/// and costs what it wrote.
+pub(crate) fn init(data: &str) -> [&str; 5] {
+    ["init", "--segment-bytes", "65536", "--data", data]
+}
+
+/// Changes the configuration of a ledger of tests. `text` may begin with keys that belong to no table.
+pub(crate) fn configure(folder: &Path, text: &str) {
+    fs::write(folder.join("writ.toml"), format!("{text}\n[log]\nsegment_bytes = 65536\n")).expect("a file");
 }
 
 /// Copies a folder. Zeros at a file's end become a hole, so a copy costs what was used.
@@ -189,6 +205,16 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
             file.set_len(u64::try_from(bytes.len()).expect("a length")).expect("a length");
             fs::set_permissions(&to, fs::metadata(&from).expect("a file").permissions()).expect("permissions");
         }
+    }
+}
+
+/// Waits until something is so, or fails if it takes too long.
+#[track_caller]
+pub(crate) fn within(what: &str, mut is_so: impl FnMut() -> bool) {
+    let watch = Stopwatch::start();
+    while !is_so() {
+        assert!(watch.elapsed() < PATIENCE, "still without {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -62,7 +62,7 @@ impl Away {
             let other = others.iter().find(|(of, _)| *of == role).map(|(_, command)| command.clone());
             text += &format!("{role} = {}\n", json!(other.unwrap_or_else(|| self.good(role))));
         }
-        fs::write(self.scene.inside("writ.toml"), text).expect("writes");
+        self.scene.configure(&text);
     }
 
     /// The signer of this role goes wrong after so many answers, the first of which is to the probe.
@@ -201,7 +201,7 @@ fn who_cannot_sign_is_found_before_anything_is_decided() {
     failed(away.submit("x"), "which signs for decision");
 
     let (key, entry) = (away.scene.inside("keys/decision.key"), Code::KeyFile.entry());
-    fs::write(away.scene.inside("writ.toml"), "").expect("writes");
+    away.scene.configure("");
     let run = away.submit("x").ended(i32::from(entry.exit));
     assert!(run.err.contains(entry.code) && run.err.contains(&key.display().to_string()), "{}", run.err);
     assert_eq!(away.verified()["entries"], before);

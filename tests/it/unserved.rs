@@ -20,8 +20,8 @@ use writ_schemas::ids::Seq;
 use writ_schemas::intent::Intent;
 use writ_schemas::receipt::Status;
 
-use crate::ledgers::{HOUR, Kept, NOW, Who, ask, bundle, name, sign};
-use crate::scene::{Scene, Served, note, with, writ};
+use crate::ledgers::{HOUR, Kept, NOW, Who, ask, bundle, create, name, sign};
+use crate::scene::{Scene, Served, init, note, with, writ};
 
 /// The other side of a connector: it counts calls, and answers none.
 pub(crate) struct Endpoint {
@@ -60,8 +60,8 @@ fn scene(endpoint: &Endpoint) -> Scene {
     policy["connectors"]["far"]["kind"]["http"]["timeout_us"] = json!(20_000_000);
     let scene = Scene::bare();
     let dir = scene.policy(policy.to_string());
-    writ(["init", "--data", scene.data(), "--policy", &dir]).ended(0);
-    std::fs::write(scene.inside("writ.toml"), "connector_calls_max = 1\n").expect("writes");
+    writ(init(scene.data()).into_iter().chain(["--policy", &dir])).ended(0);
+    scene.configure("connector_calls_max = 1\n");
     scene
 }
 
@@ -123,7 +123,7 @@ fn where_partitions_are_bound_nothing_is_carried_out_without_kafka() {
 fn what_waits_is_bounded() {
     let kept = Kept::empty();
     let clock = Clock::manual(NOW);
-    ledger::create(&kept.folder, None, &clock).expect("creates");
+    create(&kept.folder, &clock).expect("creates");
     let opened = Opened::open(&kept.folder, clock).expect("opens");
     let ledger = opened.start_with(Passed::Waits, |failure| panic!("{failure}")).expect("starts");
     let handle = ledger.handle();

@@ -15,7 +15,7 @@ NEVER_WRITTEN         ... and no write of the traces put it there, byte for byte
 DISPATCH_NOT_SYNCED   a connector was called with no further durable write to the log after its decision was durable
 SEGMENT_NOT_RENAMED   a segment was created under its final name: a crash would leave half of one
 SEGMENT_NOT_SYNCED    a new segment got its final name before its content was synced
-DIRECTORY_NOT_SYNCED  a new segment was written to before the directory that names it was synced
+DIRECTORY_NOT_SYNCED  a new segment was written to, or what its first batch holds left, before the directory that names it was synced
 NOT_DECIDED           an id of --ids has no durable decision
 NOT_SENT              ... or its decision never left
 OPAQUE                the trace cannot show what was written: cut strings, calls or descriptors that say too little
@@ -51,6 +51,7 @@ RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)", re.S)
 CALL = re.compile(r"(\w+)\((.*)", re.S)
 RETURNED = re.compile(r"(.*)\)\s+= (-?\d+|\?)(?P<note>.*)", re.S)  # the last `) = ` of the line: strings may hold others
 DESCRIPTOR = re.compile(r"(?:\d+|AT_FDCWD)<([\w-]+:\[.*?\]|[^>]*)>")
+SEGMENT, UNFINISHED = ".seg", ".seg.new"  # a segment comes into being under its second name, its first batch in it
 SOCKET = re.compile(r"(TCP|UDP|UNIX|NETLINK|socket)[\w-]*:")
 STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(\.\.\.)?')
 VECTOR = re.compile(r'iov_base="((?:[^"\\]|\\.)*)"(\.\.\.)?')
@@ -66,7 +67,8 @@ class CouldNotRun(Exception):
 
 
 class Write:
-    """One write to a file: `begun`, `written`, then `durable`; or `lost` by a failed sync, or `orphaned` by its process."""
+    """One write to a file: `begun`, `written`, `unnamed` where its file's name may be lost, then `durable`; or `lost` by a failed
+    sync, or `orphaned` by its process."""
 
     def __init__(self, data, line):
         self.data, self.began, self.state, self.durable_at = data, line, "begun", None
@@ -81,7 +83,10 @@ class File:
         self.in_directory = True  # its name is durable; False from its rename to the directory's sync
 
     def unfinished(self):
-        return any(write.state != "durable" for write in self.writes)
+        return any(write.state not in ("unnamed", "durable") for write in self.writes)
+
+    def is_named(self):
+        return self.in_directory and not self.path.endswith(UNFINISHED)
 
 
 class Call:
@@ -133,7 +138,7 @@ class Checker:
         self.tails.clear()
         for file in self.files.values():
             for write in file.writes:
-                if write.state in ("begun", "written"):
+                if write.state in ("begun", "written", "unnamed"):
                     write.state = "orphaned"
 
     def line(self, line):
@@ -195,7 +200,7 @@ class Checker:
 
     def write_begins(self, call):
         file = self.file(call.target)
-        is_segment = file.path.endswith(".seg")
+        is_segment = file.path.endswith((SEGMENT, UNFINISHED))
         data, whole = self.data(call) if is_segment and call.name in WRITES else (b"", True)
         if not whole and data.strip(b"\0"):
             self.violation("OPAQUE", f"a write to {file.path} is cut: run strace with a larger -s")
@@ -225,15 +230,25 @@ class Checker:
             for write in covered:
                 if write.state != "written":
                     continue
-                write.state, write.durable_at = ("durable", self.number) if result == 0 else ("lost", None)
-                if result == 0 and file.path.endswith(".seg") and (self.last_log_write or write).began <= write.began:
-                    self.last_log_write = write
+                write.state = "lost" if result != 0 else "unnamed"
             if result == 0:
                 file.synced = True
                 for one in named:
                     one.in_directory = True
+                for one in (file, *named):
+                    self.settle(one)
 
         call.returned = returned
+
+    def settle(self, file):
+        """What is synced is durable once its file has a durable name."""
+        if not file.is_named():
+            return
+        for write in file.writes:
+            if write.state == "unnamed":
+                write.state, write.durable_at = "durable", self.number
+                if file.path.endswith(SEGMENT) and (self.last_log_write or write).began <= write.began:
+                    self.last_log_write = write
 
     def path(self, directory, name):
         """An absolute path; a relative one of a call that names no directory is found by its end."""
@@ -246,7 +261,7 @@ class Checker:
         directories = DESCRIPTOR.findall(call.text)[:2] if call.name != "rename" else []
         directories += [None] * (2 - len(directories))
         old, new = (self.path(*pair) for pair in zip(directories, names))
-        if not new.endswith(".seg"):
+        if not new.endswith(SEGMENT):
             return
         file = self.files.get(old)
         if file is None or not file.synced or file.unfinished():
@@ -264,8 +279,10 @@ class Checker:
         named = re.match(r"<([^>]*)>", note)
         path = named[1] if named else self.path(call.target, text_bytes(STRING.search(call.text)[1]).decode(errors="replace"))
         creates = call.name == "creat" or "O_CREAT" in call.text
-        if result >= 0 and creates and path.endswith(".seg"):
+        if result >= 0 and creates and path.endswith(SEGMENT):
             self.violation("SEGMENT_NOT_RENAMED", path)
+        if result >= 0 and creates and path.endswith(UNFINISHED):
+            self.files.pop(path, None)  # made anew: what an earlier process left of it is gone
 
     # --- what leaves ---
 
@@ -324,7 +341,7 @@ class Checker:
         if not holders:
             self.violation("NEVER_WRITTEN", what)
         elif not durable:
-            code = {"lost": "SYNC_FAILED", "orphaned": "NOT_REWRITTEN"}
+            code = {"lost": "SYNC_FAILED", "orphaned": "NOT_REWRITTEN", "unnamed": "DIRECTORY_NOT_SYNCED"}
             self.violation(code.get(holders[-1].state, "NOT_SYNCED"), what)
         return durable
 

@@ -25,11 +25,12 @@ use super::scenario::{Deed, Phase, Scenario};
 use crate::cli::session::end_process;
 use crate::cli::{init, policy};
 use crate::clock::{Clock, Stopwatch};
+use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::folder::{self, Folder};
 use crate::kafka::cluster::{self, failure};
 use crate::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, producer};
-use crate::ledger::{self, Opened};
+use crate::ledger::{self, Opened, Operators};
 use crate::query::Library;
 use crate::sequencer::{Answer, Passed, Submitted};
 use crate::service::Service;
@@ -83,7 +84,7 @@ impl World {
         }
         let bootstrap = cluster.bootstrap_servers();
         let shop = shop()?;
-        let genesis = ledger::create(folder, None, &Clock::Wall)?.value().clone();
+        let genesis = ledger::create(&Operators::Made, folder, None, &Config::default(), &Clock::Wall)?.value().clone();
         let key = || folder::random::<32>().map(|seed| SecretKey::from_seed(&seed));
         let keys = Keys { acme: key()?, globex: key()?, approver: key()?, stranger: key()? };
         World::administer(folder, &genesis, &keys, &bootstrap)?;

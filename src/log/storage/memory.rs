@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Storage, UNFINISHED, length, span};
+use super::{Storage, length, span};
 
 const SECTOR: usize = 512;
 
@@ -204,27 +204,27 @@ impl Storage for MemStorage {
         Ok(length(self.disk().content(name)?.cache.len()))
     }
 
-    fn create(&self, name: &str, head: &[u8], size: u64) -> io::Result<()> {
-        let unfinished = format!("{name}{UNFINISHED}");
-        {
-            let mut disk = self.disk();
-            if disk.names.contains_key(name) {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            let fault = disk.begin()?;
-            let at = disk.files.len();
-            let zeros = vec![0; span(size)];
-            disk.files.push(Content { cache: zeros.clone(), disk: zeros, dirty: BTreeSet::new() });
-            disk.rename(Renaming { gone: None, there: Some((unfinished.clone(), at)) });
-            disk.finish(fault)?;
+    fn prepare(&self, unfinished: &str, size: u64) -> io::Result<()> {
+        let mut disk = self.disk();
+        let fault = disk.begin()?;
+        let at = disk.files.len();
+        let zeros = vec![0; span(size)];
+        disk.files.push(Content { cache: zeros.clone(), disk: zeros, dirty: BTreeSet::new() });
+        disk.rename(Renaming { gone: None, there: Some((unfinished.to_owned(), at)) });
+        disk.finish(fault)
+    }
+
+    fn adopt(&self, unfinished: &str, name: &str, head: &[u8]) -> io::Result<()> {
+        if self.disk().names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
-        self.write_at(&unfinished, 0, head)?;
-        self.sync(&unfinished)?;
+        self.write_at(unfinished, 0, head)?;
+        self.sync(unfinished)?;
         {
             let mut disk = self.disk();
             let fault = disk.begin()?;
-            let at = disk.names.get(&unfinished).copied().unwrap_or_default();
-            disk.rename(Renaming { gone: Some(unfinished), there: Some((name.to_owned(), at)) });
+            let at = *disk.names.get(unfinished).ok_or(io::ErrorKind::NotFound)?;
+            disk.rename(Renaming { gone: Some(unfinished.to_owned()), there: Some((name.to_owned(), at)) });
             disk.finish(fault)?;
         }
         self.sync_names()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use writ_schemas::errors::Code;
 
 use super::{AGENT, asks, entries, told};
-use crate::ledgers::used;
+use crate::ledgers::{files, used};
 use crate::scene::{Run, Scene, WRIT, finish, note, with, writ};
 use crate::service::Service;
 use crate::transcripts::after;
@@ -21,10 +21,10 @@ fn limited(blocks: usize, args: &[&str], input: &[u8]) -> Run {
     finish(Command::new("sh").env("POSIXLY_CORRECT", "1").args(["-c", &script, WRIT]).args(args), input)
 }
 
-/// Where the log ends in its one segment, in bytes.
+/// Where the log ends in its last segment, in bytes.
 fn end(scene: &Scene) -> usize {
-    let segment = std::fs::read(scene.inside("log/00000000000000000000.seg")).expect("a segment");
-    used(&segment)
+    let segments = files(&scene.inside("log"));
+    used(&std::fs::read(segments.last().expect("a segment")).expect("reads"))
 }
 
 /// A ledger whose log is longer than any other file of its folder, so that a limit on the size of files is one on the log.
@@ -36,6 +36,7 @@ fn long_log() -> (Scene, Service) {
         And agent-1 is an agent
         When agent-1 asks to say \"much\" text as s-1",
     );
+    std::fs::write(scene.inside("writ.toml"), "").expect("segments of 16 MiB from now on");
     for id in ["fill-1", "fill-2"] {
         asks(&scene, scene.data(), &large(id, "say", 900_000)).ended(0);
     }

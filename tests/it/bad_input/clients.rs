@@ -53,7 +53,7 @@ fn tells(answer: &str, code: Code) {
 fn a_request_that_does_not_arrive_is_given_up() {
     const JSON: &str = "application/json";
     let scene = Scene::new();
-    std::fs::write(scene.inside("writ.toml"), "request_patience_ms = 500\n").expect("written");
+    scene.configure("request_patience_ms = 500\n");
     let served = Served::new(&scene);
     let sending = |text: &str| {
         let mut stream = connect(&served);
@@ -86,7 +86,7 @@ fn many_large_bodies_at_once_are_refused_and_leave_nothing_behind() {
     const LINES: &str = "application/x-ndjson";
     let scene = Scene::new();
     // However slow this machine is, what is refused here is refused for its size.
-    std::fs::write(scene.inside("writ.toml"), "request_patience_ms = 600000\n").expect("written");
+    scene.configure("request_patience_ms = 600000\n");
     let served = Served::new(&scene);
     // Four times 19 MiB are more than the 64 MiB that all bodies may fill, and none of them is whole.
     let blank = vec![b'\n'; 19 << 20];

@@ -6,7 +6,7 @@ use std::path::Path;
 use writ_schemas::errors::Code;
 
 use super::{After, Row, damage, row};
-use crate::scene::{Run, Scene, copy_folder, note, writ};
+use crate::scene::{Run, Scene, copy_folder, init, note, writ};
 
 /// The one segment of these ledgers.
 const SEGMENT: &str = "log/00000000000000000000.seg";
@@ -224,7 +224,7 @@ pub(super) const ROWS: &[Row] = &[
 /// Another ledger.
 fn other() -> Scene {
     let scene = Scene::bare();
-    writ(["init", "--data", scene.data()]).ended(0);
+    writ(init(scene.data())).ended(0);
     scene
 }
 

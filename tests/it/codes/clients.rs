@@ -22,7 +22,7 @@ fn a_server_that_ends_before_it_answers_is_told() {
 #[test]
 fn half_a_request_is_given_up() {
     let scene = Scene::new();
-    std::fs::write(scene.inside("writ.toml"), "request_patience_ms = 300\n").expect("written");
+    scene.configure("request_patience_ms = 300\n");
     let served = Served::new(&scene);
     let mut stream = std::net::TcpStream::connect(&served.http).expect("a listener");
     let half =

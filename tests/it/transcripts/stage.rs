@@ -1,6 +1,9 @@
 //! The ledger of a transcript and the people around it: what each line does through the binary, and what it finds.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -10,8 +13,9 @@ use writ_schemas::intent::Intent;
 
 use super::policy::Policy;
 use super::words::{fits, micros};
-use crate::scene::{Run, Scene, Served, hours_ahead, writ, writ_reading};
+use crate::scene::{Run, Scene, Served, WRIT, finish, hours_ahead, init};
 use crate::service::Service;
+use crate::shift::Shift;
 
 /// How long a served ledger may take until it has done what follows by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +46,9 @@ struct Sent {
 pub(super) struct Stage {
     pub(super) policy: Policy,
     scene: Scene,
+    /// The clock of every process, where time was told to pass.
+    shift: Option<Shift>,
+    passed: u64,
     founded: bool,
     served: Option<Served>,
     people: BTreeMap<String, Person>,
@@ -61,6 +68,8 @@ impl Stage {
         Stage {
             policy: Policy::nothing(),
             scene: Scene::bare(),
+            shift: None,
+            passed: 0,
             founded: false,
             served: None,
             people: BTreeMap::new(),
@@ -101,10 +110,42 @@ impl Stage {
         Some(person)
     }
 
+    fn command(&self) -> Command {
+        let mut command = Command::new(WRIT);
+        if let Some(shift) = &self.shift {
+            shift.give(&mut command);
+        }
+        command
+    }
+
+    fn writ<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        self.writ_reading(b"", args)
+    }
+
+    fn writ_reading<S: AsRef<OsStr>>(&self, input: &[u8], args: impl IntoIterator<Item = S>) -> Run {
+        finish(self.command().args(args), input)
+    }
+
+    fn now(&self) -> UnixMicros {
+        hours_ahead(0).plus(self.passed)
+    }
+
+    /// Lets time pass. A process that serves notices a clock that was set, so beside it there is nothing but to wait. Where none
+    /// does, the clock is set and what the ledger remembers of it is removed, as on a machine that was off.
+    fn pass(&mut self, micros: u64) {
+        if self.served.is_some() || cfg!(not(target_os = "linux")) {
+            return std::thread::sleep(Duration::from_micros(micros));
+        }
+        self.passed += micros;
+        let shift = self.shift.get_or_insert_with(|| Shift::new(self.scene.dir.path().join("by")));
+        shift.set(i64::try_from(self.passed).expect("a few days"));
+        let _ = std::fs::remove_file(self.scene.inside("clock")); // there is none before the first command
+    }
+
     fn found(&mut self) -> Result<(), String> {
         if !self.founded {
             let bundle = self.scene.policy(self.policy.bundle.to_string());
-            good(writ(["init", "--data", self.scene.data(), "--policy", &bundle]))?;
+            good(self.writ(init(self.scene.data()).into_iter().chain(["--policy", &bundle])))?;
             self.founded = true;
         }
         Ok(())
@@ -112,17 +153,18 @@ impl Stage {
 
     fn configured(&mut self, text: &str) -> Result<(), String> {
         self.found()?;
-        std::fs::write(self.scene.inside("writ.toml"), text).map_err(|e| e.to_string())
+        self.scene.configure(text);
+        Ok(())
     }
 
     fn person(&mut self, who: &str, tenant: &str, role: Option<&str>) -> Result<(), String> {
         self.found()?;
         let known = self.people.get(who).map_or(0, |person| person.keys.len());
         let file = self.scene.dir.path().join(format!("{who}-{known}.key")).to_string_lossy().into_owned();
-        let key = good(writ(["key", "new", &file]))?.out.trim().to_owned();
+        let key = good(self.writ(["key", "new", &file]))?.out.trim().to_owned();
         if let Some(role) = role {
             let who = ["--tenant", tenant, "--principal", who, "--role", role];
-            good(writ(["key", "trust", "--data", self.scene.data(), &key].iter().chain(&who)))?;
+            good(self.writ(["key", "trust", "--data", self.scene.data(), &key].iter().chain(&who)))?;
         }
         let person =
             self.people.entry(who.to_owned()).or_insert(Person { tenant: tenant.to_owned(), keys: Vec::new() });
@@ -137,7 +179,7 @@ impl Stage {
         }
         let ready = self.found().and_then(|()| {
             if self.told_to_serve && self.served.is_none() {
-                self.served = Some(Served::new(&self.scene));
+                self.served = Some(Served::by(self.command(), Path::new(self.scene.data())));
             }
             self.entries_before = self.entries()?;
             Ok(())
@@ -174,7 +216,7 @@ impl Stage {
             self.freeze("thaw", what)
         } else if let Some([who]) = fits("the operators revoke the key of {}", text) {
             let key = self.key(who, 0).map(|(_, key)| key.clone());
-            key.and_then(|key| good(writ(["key", "revoke", "--data", self.scene.data(), &key])).map(drop))
+            key.and_then(|key| good(self.writ(["key", "revoke", "--data", self.scene.data(), &key])).map(drop))
         } else if let Some([id]) = fits("the operators find that {} happened", text) {
             self.reconcile(id, "--applied")
         } else if let Some([id]) = fits("the operators find that {} never happened", text) {
@@ -182,7 +224,7 @@ impl Stage {
         } else if let Some([clause]) = fits("the policy changes: ...", text) {
             self.change(clause)?
         } else if let Some([count, unit]) = fits("{} {} pass", text).or(fits("{} {} passes", text)) {
-            micros(count, unit).map(|micros| std::thread::sleep(Duration::from_micros(micros)))
+            micros(count, unit).map(|micros| self.pass(micros))
         } else if text == "the service is called" {
             let calls = self.policy.service.as_ref().map(|service| service.was_called(1));
             calls.filter(|called| *called).map(drop).ok_or_else(|| "no call comes".to_owned())
@@ -193,7 +235,7 @@ impl Stage {
             match self.served.take() {
                 Some(served) => {
                     drop(served);
-                    self.served = Some(Served::new(&self.scene));
+                    self.served = Some(Served::by(self.command(), Path::new(self.scene.data())));
                     Ok(())
                 }
                 None => Err("the ledger is not served".to_owned()),
@@ -220,16 +262,16 @@ impl Stage {
         let (file, _) = self.key(who, 0)?.clone();
         let tenant = self.people.get(who).map(|person| person.tenant.clone()).unwrap_or_default();
         let mut intent = json!({"tenant": tenant, "id": id, "principal": who, "action": action, "args": args,
-                                "expires_at": hours_ahead(1)});
+                                "expires_at": self.now().plus(3_600_000_000)});
         for one in more.into_iter().flat_map(|more| more.split(", ")) {
             if let Some([session]) = fits("in session {}", one) {
                 intent["session"] = json!(session);
             } else if let Some([principal]) = fits("in the name of {}", one) {
                 intent["principal"] = json!(principal);
             } else if let Some([count, unit]) = fits("which expires in {} {}", one) {
-                intent["expires_at"] = json!(hours_ahead(0).plus(micros(count, unit)?));
+                intent["expires_at"] = json!(self.now().plus(micros(count, unit)?));
             } else if let Some([count, unit]) = fits("which expired {} {} ago", one) {
-                intent["expires_at"] = json!(UnixMicros(hours_ahead(0).0 - micros(count, unit)?));
+                intent["expires_at"] = json!(UnixMicros(self.now().0 - micros(count, unit)?));
             } else if let Some([names]) = fits("showing ...", one) {
                 let found = names.split(" and ").map(|name| self.evidence.get(name).cloned().ok_or(name));
                 let found = found.collect::<Result<Vec<String>, &str>>();
@@ -254,7 +296,7 @@ impl Stage {
 
     fn send(&mut self, sent: Sent) -> Result<(), String> {
         let submit = ["submit", "--json", "--data", self.scene.data(), "--key", &sent.key];
-        let run = writ_reading(sent.line.as_bytes(), submit);
+        let run = self.writ_reading(sent.line.as_bytes(), submit);
         let answer = run.out.lines().next().and_then(|line| serde_json::from_str::<Value>(line).ok());
         self.answer = answer.ok_or_else(|| format!("no answer: {}", run.err))?;
         if self.answer["answer"] == "refused" {
@@ -272,7 +314,7 @@ impl Stage {
         let effect = about.map(|what| effect_of(what).and_then(|(action, args)| digest(&action, &args))).transpose()?;
         add.extend(effect.iter().flat_map(|digest| ["--effect", digest]));
         add.extend(["--key", file]);
-        let run = good(writ(add))?;
+        let run = good(self.writ(add))?;
         let answer: Value = serde_json::from_str(run.out.trim()).map_err(|e| e.to_string())?;
         self.evidence.insert(name.to_owned(), text(&answer["evidence"]));
         Ok(())
@@ -281,7 +323,7 @@ impl Stage {
     fn vote(&mut self, word: &str, who: &str, id: &str, key: usize) -> Result<(), String> {
         let tenant = self.sent(id)?.tenant.clone();
         let file = &self.key(who, key)?.0;
-        let run = writ([
+        let run = self.writ([
             "approvals",
             word,
             "--data",
@@ -302,20 +344,20 @@ impl Stage {
         let mut act = vec![word, "--data", self.scene.data()];
         act.extend((word == "freeze").then_some(["--reason", "a transcript"]).into_iter().flatten());
         act.extend((what != "everything").then_some(["--tenant", what]).into_iter().flatten());
-        good(writ(act)).map(drop)
+        good(self.writ(act)).map(drop)
     }
 
     fn reconcile(&self, id: &str, how: &str) -> Result<(), String> {
         let case = self.case(id)?;
         let receipt = text(&case["receipts"][0]["event"]["digest"]);
-        good(writ(["reconcile", "--data", self.scene.data(), how, &receipt])).map(drop)
+        good(self.writ(["reconcile", "--data", self.scene.data(), how, &receipt])).map(drop)
     }
 
     fn change(&mut self, clause: &str) -> Taken {
         let taken = self.policy.take(clause)?;
         Some(taken.and_then(|()| {
             let bundle = self.scene.policy(self.policy.bundle.to_string());
-            good(writ(["policy", "activate", "--data", self.scene.data(), &bundle])).map(drop)
+            good(self.writ(["policy", "activate", "--data", self.scene.data(), &bundle])).map(drop)
         }))
     }
 
@@ -387,8 +429,8 @@ impl Stage {
         if let Some(served) = self.served.take() {
             served.stop();
         }
-        good(writ(["verify", "--data", self.scene.data()]))?;
-        good(writ(["replay", "--data", self.scene.data()])).map(drop)
+        good(self.writ(["verify", "--data", self.scene.data()]))?;
+        good(self.writ(["replay", "--data", self.scene.data()])).map(drop)
     }
 
     fn calls(&self) -> String {
@@ -401,7 +443,7 @@ impl Stage {
 
     fn case(&self, id: &str) -> Result<Value, String> {
         let tenant = &self.sent(id)?.tenant;
-        let run = good(writ(["show", "--json", "--data", self.scene.data(), tenant, id]))?;
+        let run = good(self.writ(["show", "--json", "--data", self.scene.data(), tenant, id]))?;
         serde_json::from_str(run.out.trim()).map_err(|e| e.to_string())
     }
 
@@ -440,7 +482,7 @@ impl Stage {
         let mut intent: Value = serde_json::from_str(&sent.line).map_err(|e| e.to_string())?;
         (intent["id"], intent["action"]) = (json!("what-is-left"), rule["action"].clone());
         let submit = ["submit", "--dry-run", "--json", "--data", self.scene.data(), "--key", &sent.key];
-        let run = writ_reading(intent.to_string().as_bytes(), submit);
+        let run = self.writ_reading(intent.to_string().as_bytes(), submit);
         let answer: Value = serde_json::from_str(run.out.trim()).map_err(|e| format!("{e}: {}", run.err))?;
         let facts = &answer["decision"]["payload"]["facts"]["budget"];
         let each = facts.as_array().map_or(std::slice::from_ref(facts), Vec::as_slice);
@@ -449,7 +491,7 @@ impl Stage {
     }
 
     fn entries(&self) -> Result<usize, String> {
-        let log = good(writ(["log", "show", "--json", "--data", self.scene.data()]))?;
+        let log = good(self.writ(["log", "show", "--json", "--data", self.scene.data()]))?;
         Ok(log.lines().iter().filter(|entry| OF_THE_LOG.iter().all(|kind| entry["kind"] != **kind)).count())
     }
 }

@@ -6,36 +6,34 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use writ_schemas::errors::Code;
+use writ_schemas::event::EventKind;
 
 use super::super::{entries, told};
 use super::rises_and_replays;
-use crate::scene::{Run, Scene, Served, WRIT, finish, hours_ahead, note, signed, with};
+use crate::scene::{Run, Scene, Served, WRIT, finish, hours_ahead, note, signed, with, within};
+use crate::shift::Shift;
 
 /// A ledger on a machine whose wall clock can be shifted, for its processes alone.
 struct Shifted {
     scene: Scene,
-    preloaded: String,
-    by: String,
+    shift: Shift,
 }
 
 impl Shifted {
     fn new() -> Shifted {
         let scene = Scene::new();
-        let preloaded = scene.dir.path().join("shift.so").to_string_lossy().into_owned();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/audit/clock/shift.c");
-        finish(Command::new("cc").args(["-shared", "-fPIC", "-o", &preloaded, source]), b"").ended(0);
-        let by = scene.file("by", "0");
-        Shifted { scene, preloaded, by }
+        let shift = Shift::new(scene.dir.path().join("by"));
+        Shifted { scene, shift }
     }
 
     /// The wall clock shows so many hours more than it is.
     fn set(&self, hours: i64) {
-        self.scene.file("by", (hours * 3600).to_string());
+        self.shift.set(hours * 3_600_000_000);
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(WRIT);
-        command.env("LD_PRELOAD", &self.preloaded).env("SHIFT_BY", &self.by);
+        self.shift.give(&mut command);
         command
     }
 
@@ -56,6 +54,9 @@ fn a_jump_forward_stops_the_writer_until_it_is_corrected() {
     let intent = |id| signed(&note(id), &there.scene.key("producer.key"));
     let (status, _) = served.ask("POST", "/v1/intents", "application/json", &intent("before"));
     assert_eq!(status, 200);
+    // What passed is carried out behind the answer.
+    let ended = || entries(&there.scene).iter().filter(|it| it.entry.header.kind == EventKind::ReceiptIssued).count();
+    within("every receipt", || ended() == 4);
     let before = entries(&there.scene).len();
     there.set(400 * 24);
     let (_, answer) = served.ask("POST", "/v1/intents", "application/json", &intent("during"));
