@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use writ_kernel::expression::Found;
 use writ_kernel::policy::Policy;
 use writ_kernel::requirement::{self, Explained};
-use writ_log::Reader;
+use writ_log::{Lock, Reader};
 use writ_projections::metering::Meter;
 use writ_projections::proofgraph::{Graph, Limits, Relation};
 use writ_schemas::act::Statement;
@@ -26,7 +26,8 @@ use writ_schemas::strict::Refusal;
 use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
 use crate::folder::Folder;
-use crate::views::Queries;
+use crate::ledger;
+use crate::views::{Queries, Views};
 
 /// The most waiting intents that are listed at once.
 pub const APPROVALS_MAX: usize = 64;
@@ -48,6 +49,17 @@ pub struct Library {
 }
 
 impl Library {
+    /// The views of a folder that nobody serves, brought up to date.
+    ///
+    /// # Errors
+    /// `ERR_LOG_LOCKED` if a process that does not answer holds it; otherwise as [`Views::open`].
+    pub fn open(folder: &Folder) -> Result<Library> {
+        let _lock = Lock::acquire(&folder.lock())?;
+        let mut views = Views::open(folder, ledger::genesis(folder)?.ledger)?;
+        views.catch_up(None)?;
+        Ok(Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() })
+    }
+
     /// Waits until the views hold every entry before `next`.
     ///
     /// # Errors

@@ -17,7 +17,6 @@ use tokio::net::UnixStream;
 use tower::ServiceExt;
 use tracing::warn;
 
-use writ_log::{Lock, Reader};
 use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
 use writ_schemas::ids::Seq;
@@ -33,7 +32,6 @@ use crate::ledger::{self, Opened};
 use crate::query::Library;
 use crate::sequencer::Passed;
 use crate::service::Service;
-use crate::views::Views;
 
 /// The largest answer read: as much as may be submitted, twice.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -171,7 +169,7 @@ pub(super) fn ask(folder: &Folder, path: &str, local: impl FnOnce(&Library) -> R
         let session = Session { runtime, way: Way::Served(folder.socket()) };
         return session.get(path);
     }
-    let library = library(folder)?;
+    let library = Library::open(folder)?;
     caution(durable(folder), library.views.progress.next());
     local(&library)
 }
@@ -197,17 +195,6 @@ pub(super) fn caution(durable: Seq, next: Seq) {
              opened for writing or a checkpoint covers them"
         );
     }
-}
-
-/// The views of a folder that nobody serves, up to date.
-///
-/// # Errors
-/// `ERR_LOG_LOCKED` if a process that does not answer holds it; otherwise as [`Views::open`].
-pub(super) fn library(folder: &Folder) -> Result<Library> {
-    let _lock = Lock::acquire(&folder.lock())?;
-    let mut views = Views::open(folder, ledger::genesis(folder)?.ledger)?;
-    views.catch_up(None)?;
-    Ok(Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() })
 }
 
 async fn over_socket(socket: &Path, request: Request<Body>) -> Result<(axum::http::StatusCode, Body)> {

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | no segment, with or without an unfinished one | refuse: no log was ever created here |
 //! | an unfinished segment (`.seg.new`) beside others | it is removed once all else is in order: nothing was ever in it |
-//! | the last segment has no batch | the log goes on in it: the crash came between making it and the first batch |
+//! | the only segment has no batch | the log goes on in it: the crash came between making it and the first batch |
 //! | the last batch is whole | it is written again, the same bytes, and synced: the disk may lack what the page cache shows |
 //! | a segment header, ledger, version, size or place that is not right | refuse: damaged |
 //! | a whole frame that does not belong or follow | refuse: damaged |

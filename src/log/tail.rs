@@ -1,7 +1,7 @@
 //! What may stand after the last complete batch, and what is done about it.
 //!
 //! A walk stops where no whole batch follows. Batch *n* is written only after `fdatasync` of batch *n - 1* returned, and a
-//! segment is made only after that of the last batch before it; sectors of one write reach the disk in any order. So a crash
+//! segment is made only after that of the last batch before it, with its first batch in it; sectors of one write reach the disk in any order. So a crash
 //! leaves at most one unfinished batch, in the last segment, with a sector of it still zero. Everything else is damage:
 //!
 //! | after the last batch | last segment | frame of another batch | at most one batch | part missing | checkpoint beyond | so |

@@ -13,7 +13,7 @@ use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 
 use crate::desk::Desk;
-use crate::scene::{Run, Served, WRIT, finish, hours_ahead, note, with, writ};
+use crate::scene::{Run, Served, WRIT, finish, holds, hours_ahead, note, with, writ};
 
 const HOUR: u64 = 3_600_000_000;
 
@@ -509,5 +509,5 @@ fn an_id_stays_taken_while_its_execution_is_outside() {
     submit(&next).ended(0);
     assert_ne!(dock.decision("p"), first);
     assert_eq!(dock.listed(), ["p"]);
-    writ(["replay", "--data", data]).ended(0);
+    holds(data);
 }

@@ -7,7 +7,7 @@ use writ_schemas::act::{Act, Statement};
 use writ_schemas::dsse::Signed;
 use writ_schemas::keys::SecretKey;
 
-use crate::scene::{Scene, Served, hours_ahead, note, writ, writ_reading};
+use crate::scene::{Scene, Served, holds, hours_ahead, note, writ, writ_reading};
 
 /// Who signed the decision of an id.
 fn signer(scene: &Scene, id: &str) -> String {
@@ -15,11 +15,6 @@ fn signer(scene: &Scene, id: &str) -> String {
     let envelope = case["decision"]["event"]["envelope"].as_str().expect("an envelope").to_owned();
     let envelope: Value = serde_json::from_str(&envelope).expect("JSON");
     envelope["signatures"][0]["keyid"].as_str().expect("a key").to_owned()
-}
-
-fn holds(scene: &Scene) {
-    writ(["verify", "--data", scene.data()]).ended(0);
-    writ(["replay", "--data", scene.data()]).ended(0);
 }
 
 fn submit_note(scene: &Scene, id: &str) {
@@ -34,7 +29,7 @@ fn a_new_key_signs_from_the_next_entry_on() {
     submit_note(&scene, "after-1");
     let second = signer(&scene, "after-1");
     assert_ne!(first, second);
-    holds(&scene);
+    holds(scene.data());
 
     // The first key is not needed any more; the second can be handed on as well, also while the ledger is served.
     std::fs::remove_file(scene.inside("keys/decision.key")).expect("it was there");
@@ -48,14 +43,14 @@ fn a_new_key_signs_from_the_next_entry_on() {
     assert!(third != second);
     submit_note(&scene, "after-4");
     assert_eq!(signer(&scene, "after-4"), third);
-    holds(&scene);
+    holds(scene.data());
 
     // Without the key that signs now, nothing starts.
     let file = format!("keys/decision-{}.key", third.trim_start_matches("ed25519:"));
     std::fs::remove_file(scene.inside(&file)).expect("it was there");
     let refused = scene.submit(note("after-5").to_string().as_bytes(), &[]).ended(2);
     assert!(refused.err.contains("ERR_KEY_FILE"), "{}", refused.err);
-    holds(&scene);
+    holds(scene.data());
 }
 
 #[test]
@@ -86,7 +81,7 @@ fn operators_the_old_key_and_the_new_one_hand_it_on_together() {
         assert_eq!(post(&used, &[&operator, &old, &used]), refused, "a key of another use");
     }
     served.stop();
-    holds(&scene);
+    holds(scene.data());
     let two = writ(["log", "show", "--json", "--data", scene.data()]).ended(0).lines();
     assert!(two.iter().all(|entry| entry["kind"] != json!("LedgerKeyRotated")));
 }
@@ -130,7 +125,7 @@ fn what_nobody_could_sign_after_is_refused() {
     submit_note(&scene, "after");
     assert_eq!(signer(&scene, "after"), new);
     served.stop();
-    holds(&scene);
+    holds(scene.data());
 }
 
 #[test]
@@ -161,5 +156,5 @@ fn a_key_that_was_handed_on_does_not_come_back_and_nobody_else_uses_it() {
         let trust = json!({"kind": "trust_key", "key": back.id(), "tenant": "acme", "principal": name.replace([' ', '\''], "-"), "roles": []});
         refused(trust, &[&operator]);
     }
-    holds(&scene);
+    holds(scene.data());
 }

@@ -10,6 +10,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use writ::clock::{Clock, Stopwatch};
+use writ::folder::Folder;
+use writ::query::Library;
+use writ::replay::replay;
+use writ::verify::{Pins, verify};
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::ids::{LedgerId, UnixMicros};
 use writ_schemas::intent::Intent;
@@ -206,6 +210,30 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
             fs::set_permissions(&to, fs::metadata(&from).expect("a file").permissions()).expect("permissions");
         }
     }
+}
+
+/// Whoever looks finds that everything was decided as the log says.
+#[track_caller]
+pub(crate) fn holds(data: impl AsRef<Path>) {
+    holds_or(data).unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// The same, and what does not hold.
+pub(crate) fn holds_or(data: impl AsRef<Path>) -> Result<(), String> {
+    let folder = Folder::at(data.as_ref());
+    let verified = verify(&folder, &Pins::default(), &mut |_| {}).map_err(|e| e.to_string())?;
+    let replayed = replay(&folder, &Pins::default(), None, &mut |_| {}).map_err(|e| e.to_string())?;
+    match (verified.ok, replayed.verified.ok, &replayed.divergence) {
+        (true, true, None) => Ok(()),
+        _ => Err(format!("{:?} {:?}", verified.broken, replayed.divergence)),
+    }
+}
+
+/// What became of an id of a ledger that nobody serves.
+pub(crate) fn case(data: &str, tenant: &str, id: &str) -> Result<Value, String> {
+    let name = |text: &str| text.parse().map_err(|e| format!("{text}: {e:?}"));
+    let library = Library::open(&Folder::at(data)).map_err(|e| e.to_string())?;
+    library.case(&name(tenant)?, &name(id)?).map_err(|e| e.to_string())
 }
 
 /// Waits until something is so, or fails if it takes too long.

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use writ_schemas::errors::Code;
 
-use crate::scene::{Run, Scene, Served, WRIT, finish, note, writ};
+use crate::scene::{Run, Scene, Served, WRIT, finish, holds, note, writ};
 
 /// The program of `signer/faulty.rs`, compiled once.
 fn faulty() -> &'static str {
@@ -109,7 +109,7 @@ fn a_ledger_works_with_all_its_keys_away() {
     served.stop();
     let report = away.verified();
     assert_eq!(report["checkpoint"], report["entries"], "the seal is signed, too: {report}");
-    writ(["replay", "--data", scene.data()]).ended(0);
+    holds(scene.data());
 }
 
 /// Each way to go wrong, at each moment: asked for a proof of itself, for a decision, for a receipt.
@@ -156,7 +156,7 @@ fn a_signer_that_goes_wrong_ends_the_writer_and_nothing_unsigned_is_written() {
         let after = shown();
         let status = after.pointer("/receipts/0/event/payload/status");
         assert_eq!(status, Some(&json!("UNCERTAIN")), "{fault}: {after}");
-        writ(["replay", "--data", away.scene.data()]).ended(0);
+        holds(away.scene.data());
     }
 }
 

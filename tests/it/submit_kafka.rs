@@ -14,7 +14,7 @@ use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::keys::SecretKey;
 
-use crate::scene::{Run, Scene, note, refund, signed, with, writ, writ_reading};
+use crate::scene::{Run, Scene, holds, note, refund, signed, with, writ_reading};
 
 /// A ledger whose intents topic is bound, and a Kafka for it.
 pub(crate) struct World {
@@ -141,5 +141,5 @@ fn submit_hears_decisions_and_refusals_and_does_not_wait_for_ever() {
         found
     });
     assert!(found, "what was answered is told before it gives up");
-    writ(["replay", "--data", world.scene.data()]).ended(0);
+    holds(world.scene.data());
 }

@@ -21,7 +21,7 @@ use writ_schemas::intent::Intent;
 use writ_schemas::receipt::Status;
 
 use crate::ledgers::{HOUR, Kept, NOW, Who, ask, bundle, create, name, sign};
-use crate::scene::{Scene, Served, init, note, with, writ};
+use crate::scene::{Scene, Served, holds, init, note, with, writ};
 
 /// The other side of a connector: it counts calls, and answers none.
 pub(crate) struct Endpoint {
@@ -101,7 +101,7 @@ fn what_is_meant_to_stop_effects_causes_none() {
     scene.submit(&lines("note", 0..1), &[]).ended(1);
     let expired = (Status::Expired, Code::Frozen);
     assert_eq!((endpoint.calls(), receipts(&scene)), (1, vec![interrupted, expired, expired]));
-    writ(["replay", "--data", scene.data()]).ended(0);
+    holds(scene.data());
 }
 
 #[test]

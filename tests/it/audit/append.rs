@@ -7,7 +7,7 @@ use writ_schemas::errors::Code;
 
 use super::{AGENT, asks, entries, told};
 use crate::ledgers::{files, used};
-use crate::scene::{Run, Scene, WRIT, finish, note, with, writ};
+use crate::scene::{Run, Scene, WRIT, finish, holds, note, with, writ};
 use crate::service::Service;
 use crate::transcripts::after;
 
@@ -78,6 +78,6 @@ fn a_failed_append_is_a_hard_error_and_nothing_leaves() {
         let run = asks(&scene, scene.data(), &pay).ended(0);
         assert_eq!((&run.json()["answer"], service.calls()), (&json!("decided"), 1));
         verify().ended(0);
-        writ(["replay", "--data", scene.data()]).ended(0);
+        holds(scene.data());
     }
 }

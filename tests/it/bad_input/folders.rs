@@ -40,6 +40,12 @@ pub(super) const ROWS: &[Row] = &[
         assert!(!fresh.exists(), "nothing is made");
         run
     }),
+    row("init with segments that are no whole sectors", Code::Usage, |it| {
+        let fresh = it.dir.path().join("odd");
+        let run = writ(["init", "--data", &fresh.to_string_lossy(), "--segment-bytes", "100000"]);
+        assert!(!fresh.exists(), "nothing is made");
+        run
+    }),
     damage("the checkpoint of another ledger", Code::LogDamaged, |it| {
         let other = other();
         fs::copy(other.inside(CHECKPOINT), it.inside(CHECKPOINT)).expect("copied");
@@ -178,6 +184,10 @@ pub(super) const ROWS: &[Row] = &[
     row("a wrong type in the configuration", Code::Config, |it| configured(it, "checkpoint_interval_ms = \"often\"")),
     row("a wrong value in the configuration", Code::Config, |it| configured(it, "checkpoint_interval_ms = 5000")),
     row("no patience in the configuration", Code::Config, |it| configured(it, "request_patience_ms = 0")),
+    row("segments too small", Code::Config, |it| configured(it, "[log]\nsegment_bytes = 1024")),
+    row("segments too large", Code::Config, |it| configured(it, "[log]\nsegment_bytes = 2147483648")),
+    row("segments that are no whole sectors", Code::Config, |it| configured(it, "[log]\nsegment_bytes = 100000")),
+    row("too many segments made ahead", Code::Config, |it| configured(it, "[log]\nsegments_prepared = 17")),
     row("a signer without a program", Code::Config, |it| configured(it, "[signer]\ndecision = []")),
     row("a signer without patience", Code::Config, |it| configured(it, "[signer]\ntimeout_ms = 0")),
     row("a signer for a role that has none", Code::Config, |it| configured(it, "[signer]\nproducer = [\"x\"]")),

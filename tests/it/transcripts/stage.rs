@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use writ::clock::Stopwatch;
-use writ_schemas::ids::UnixMicros;
+use writ_log::Reader;
+use writ_schemas::event::EventKind;
+use writ_schemas::ids::{Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 
 use super::policy::Policy;
 use super::words::{fits, micros};
-use crate::scene::{Run, Scene, Served, WRIT, finish, hours_ahead, init};
+use crate::scene::{Run, Scene, Served, WRIT, case, finish, holds_or, hours_ahead, init};
 use crate::service::Service;
 use crate::shift::Shift;
 
@@ -21,7 +23,7 @@ use crate::shift::Shift;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Entries that speak of the log itself come by themselves.
-const OF_THE_LOG: [&str; 3] = ["CheckpointSigned", "StateHashed", "TailCut"];
+const OF_THE_LOG: [EventKind; 3] = [EventKind::CheckpointSigned, EventKind::StateHashed, EventKind::TailCut];
 
 /// Whether a line was one of these words, and how it went.
 pub(super) type Taken = Option<Result<(), String>>;
@@ -429,8 +431,7 @@ impl Stage {
         if let Some(served) = self.served.take() {
             served.stop();
         }
-        good(self.writ(["verify", "--data", self.scene.data()]))?;
-        good(self.writ(["replay", "--data", self.scene.data()])).map(drop)
+        holds_or(self.scene.data())
     }
 
     fn calls(&self) -> String {
@@ -443,6 +444,9 @@ impl Stage {
 
     fn case(&self, id: &str) -> Result<Value, String> {
         let tenant = &self.sent(id)?.tenant;
+        if self.served.is_none() {
+            return case(self.scene.data(), tenant, id);
+        }
         let run = good(self.writ(["show", "--json", "--data", self.scene.data(), tenant, id]))?;
         serde_json::from_str(run.out.trim()).map_err(|e| e.to_string())
     }
@@ -491,8 +495,10 @@ impl Stage {
     }
 
     fn entries(&self) -> Result<usize, String> {
-        let log = good(self.writ(["log", "show", "--json", "--data", self.scene.data()]))?;
-        Ok(log.lines().iter().filter(|entry| OF_THE_LOG.iter().all(|kind| entry["kind"] != **kind)).count())
+        let entries = Reader::open(self.scene.inside("log")).and_then(|log| log.entries(Seq(0)));
+        let kinds = entries.map_err(|e| e.to_string())?.map(|it| it.map(|it| it.entry.header.kind));
+        let kinds = kinds.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+        Ok(kinds.iter().filter(|kind| !OF_THE_LOG.contains(kind)).count())
     }
 }
 
