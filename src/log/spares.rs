@@ -71,8 +71,9 @@ impl Spares {
     #[must_use]
     pub fn wait(&self) -> bool {
         let wanted = self.0.options.segments_prepared;
-        let idle = |shelf: &mut Shelf| !shelf.closed && !(shelf.asked && shelf.ready.len() < wanted);
-        let shelf = self.0.changed.wait_while(self.shelf(), idle).unwrap_or_else(PoisonError::into_inner);
+        let due = |shelf: &Shelf| shelf.closed || shelf.asked && shelf.ready.len() < wanted;
+        let shelf =
+            self.0.changed.wait_while(self.shelf(), |shelf| !due(shelf)).unwrap_or_else(PoisonError::into_inner);
         !shelf.closed
     }
 

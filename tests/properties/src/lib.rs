@@ -2,11 +2,11 @@
 //!
 //! `cargo test` calls them with every committed input, `fuzz/` with inputs that a fuzzer looks for:
 //!
-//! - [`envelope`]: signed documents
-//! - [`payload`]: events
-//! - [`segment`]: a log's files after a crash, damage and forgery
-//! - [`decide`]: sequences of acts, intents, dispatches and endings
-//! - [`policy`]: policy bundles and expressions
+//! - [`envelope`] - signed documents
+//! - [`payload`] - events
+//! - [`segment`] - a log's files after a crash, damage and forgery
+//! - [`decide`] - sequences of acts, intents, dispatches and endings
+//! - [`policy`] - policy bundles and expressions
 #![allow(
     clippy::expect_used,
     clippy::panic,
