@@ -170,8 +170,8 @@ def busy(run):
     loops = [subprocess.Popen([sys.executable, "-c", loop]) for _ in range(BUSY_LOOPS)]
     try:
         began = time.monotonic()
-        # As many threads as in the gate.
-        output = run("cargo", "test", "--no-fail-fast", fine=(0, 101), env={"RUST_TEST_THREADS": str(2 * os.cpu_count())})
+        # More threads than the gate has, so that each of them waits longer for a core.
+        output = run("cargo", "test", "--no-fail-fast", fine=(0, 101), env={"RUST_TEST_THREADS": str(4 * os.cpu_count())})
         seconds = time.monotonic() - began
     finally:
         for process in loops:

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
-use crate::scene::{Served, WRIT, note, with, writ};
+use crate::scene::{Served, WRIT, note, with, within, writ};
 use crate::shop::{Says, Shop};
 
 /// One action, carried out by a shop.
@@ -154,12 +154,7 @@ fn a_freeze_between_attempts_ends_them() {
     desk.submit(&ship("1"), &[]);
     shop.wait_for(1);
     writ(["freeze", "--data", desk.0.data(), "--reason", "a drill", "--tenant", "acme"]).ended(0);
-    for _ in 0..500 {
-        if desk.case("1")["receipts"] != json!([]) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    within("a receipt", || desk.case("1")["receipts"] != json!([]));
     assert_eq!(receipt(&desk, "1"), ended("EXPIRED", "ERR_FROZEN", ""));
     assert_eq!(shop.calls().len(), 1);
     served.stop();
@@ -174,9 +169,7 @@ fn a_wait_survives_a_kill() {
     let served = Served::new(&desk.0);
     desk.submit(&ship("1"), &[]);
     // The event is durable once the log that is served shows it.
-    while count(&desk, "DispatchRetried") == 0 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    within("a retry", || count(&desk, "DispatchRetried") > 0);
     drop(served); // kill -9
     assert_eq!(shop.calls().len(), 1, "it still waits");
     let mut again = Command::new(WRIT)
@@ -185,12 +178,7 @@ fn a_wait_survives_a_kill() {
         .spawn()
         .expect("it starts");
     shop.wait_for(2);
-    for _ in 0..500 {
-        if count(&desk, "ReceiptIssued") == 1 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    within("a receipt", || count(&desk, "ReceiptIssued") == 1);
     again.kill().and_then(|()| again.wait()).expect("it ends");
     desk.submit(&ship("2"), &[]); // opens it for writing, so that what the kill left is settled
     assert_eq!(receipt(&desk, "1"), ended("SUCCEEDED", "OK", ""));

@@ -13,7 +13,7 @@ use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 
 use crate::desk::Desk;
-use crate::scene::{Run, Served, WRIT, finish, holds, hours_ahead, note, with, writ};
+use crate::scene::{Run, Served, WRIT, finish, holds, hours_ahead, note, with, within, writ};
 
 const HOUR: u64 = 3_600_000_000;
 
@@ -84,13 +84,7 @@ impl Dock {
     }
 
     fn waits_for_receipt(&self, id: &str) {
-        for _ in 0..500 {
-            if !self.receipts(id).is_empty() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("{id} has no receipt");
+        within(&format!("a receipt of {id}"), || !self.receipts(id).is_empty());
     }
 
     fn list(&self, tenant: &str, more: &[&str]) -> Value {
@@ -383,9 +377,7 @@ fn one_that_is_served_is_killed_while_it_is_outside() {
     let dock = Dock::under(&bundle(HOUR, 1000));
     let served = Served::new(&dock.desk.0);
     dock.desk.submit(&ship("1"), &[]);
-    while dock.listed().is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    within("a dispatch", || !dock.listed().is_empty());
     drop(served); // kill -9
     let served = Served::new(&dock.desk.0);
     assert_eq!(dock.receipts("1"), [[""; 3]; 0]);
@@ -421,9 +413,7 @@ fn what_is_outside_holds_up_nothing_and_is_found_over_the_network() {
     ids.iter().for_each(|id| dock.desk.submit(&ship(id), &[]));
     dock.desk.submit(&note("echo"), &[]);
     dock.waits_for_receipt("echo");
-    while dock.listed().len() < ids.len() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    within("every dispatch", || dock.listed().len() >= ids.len());
     assert_eq!(dock.listed(), ids);
 
     let ask = |path: &str| {
@@ -491,7 +481,7 @@ fn a_policy_says_who_reports_and_until_when() {
 #[test]
 fn an_id_stays_taken_while_its_execution_is_outside() {
     let dock = Dock::under(&bundle(HOUR, 1000));
-    let short = with(ship("p"), "expires_at", json!(hours_ahead(0).0 + 3_000_000));
+    let short = with(ship("p"), "expires_at", json!(hours_ahead(0).0 + 5_000_000));
     let data = dock.desk.0.data();
     let submit = |intent: &Value| crate::scene::writ_reading(intent.to_string().as_bytes(), ["submit", "--data", data]);
     submit(&short).ended(0);

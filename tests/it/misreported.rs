@@ -20,6 +20,7 @@ use writ_schemas::receipt::{Receipt, Status};
 use crate::forged::{check, forgery};
 use crate::ledgers::{Expected, HOUR, Kept, NOW, Who, Working, ask, sign};
 use crate::planted::{appended, partition};
+use crate::scene::within;
 
 fn bundle() -> Bundle {
     let off = json!({"disabled": "not tested here"});
@@ -90,9 +91,7 @@ fn report(working: &Working, id: &str, applied: bool, output: Option<serde_json:
 
 fn dispatched(working: &Working, dispatches: usize) {
     let started = || working.copy().events().iter().filter(|event| event.kind() == EventKind::DispatchStarted).count();
-    while started() < dispatches {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    within("every dispatch", || started() >= dispatches);
 }
 
 /// Reported, refused, drifted, missed, missed and reported late, and still open.

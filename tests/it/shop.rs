@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+
+use crate::scene::within;
 
 /// How it answers one call.
 #[derive(Clone, Copy, Debug)]
@@ -61,13 +62,7 @@ impl Shop {
 
     /// Waits until it was asked so often.
     pub(crate) fn wait_for(&self, calls: usize) {
-        for _ in 0..1000 {
-            if self.calls().len() >= calls {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("{} calls, {calls} expected", self.calls().len());
+        within(&format!("{calls} calls"), || self.calls().len() >= calls);
     }
 }
 

@@ -261,6 +261,7 @@ fn an_intent_that_is_known_is_answered_as_before_until_it_expires_and_has_ended(
     let mut desk = Desk::furnished();
     let seq = desk.start(note()).seq;
     desk.end(&success(seq));
+    assert_eq!(known(&desk, &ask(note())), Identity::Known(seq), "its execution has ended, and it has not expired");
     desk.now = START.plus(HOUR);
     assert_eq!(known(&desk, &ask(note())), Identity::New, "also where no entry has come since");
 }

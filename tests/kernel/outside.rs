@@ -76,6 +76,7 @@ fn the_policy_of_the_dispatch_says_whether_it_is_outside() {
     // What comes later changes neither that nor the shape that its output must have.
     desk.administer(activate(policy()));
     assert!(desk.state.is_outside(decided.seq));
+    assert_eq!(desk.state.open_inside(), 0, "where its connector is inside by now, too");
     desk.does(applied(decided.digest, json!([])), &[DAN]);
     assert_eq!(desk.state.ending().map(|ending| ending.code), Some(Code::ConnectorContractDrift));
 }
@@ -214,6 +215,9 @@ fn so_many_are_outside_at_once_and_the_next_one_waits_a_second() {
     desk.does(not_applied(first.expect("some are outside").digest, "no ship"), &[DAN]);
     follow(&mut desk);
     assert_eq!(desk.turn(next.seq), Ok(Dispatch::Start));
+    desk.dispatch(next.seq);
+    let last = desk.pass(intent("last", "ship"));
+    assert_eq!(desk.turn(last.seq), Ok(Dispatch::Wait(START.plus(SECOND))), "one place was free, and no more");
 }
 
 #[test]

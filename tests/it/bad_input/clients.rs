@@ -7,10 +7,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::Value;
-use writ::clock::Stopwatch;
 use writ_schemas::errors::Code;
 
-use crate::scene::{Scene, Served, holds, note, signed};
+use crate::scene::{Scene, Served, holds, note, signed, within};
 
 /// A server that answers nothing for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -108,11 +107,7 @@ fn many_large_bodies_at_once_are_refused_and_leave_nothing_behind() {
         streams.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
         tells(&refused, Code::Overloaded);
     });
-    let waited = Stopwatch::start();
-    while served.ask("POST", "/v1/intents", LINES, &blank).0 != 200 {
-        assert!(waited.elapsed() < PATIENCE, "the memory of bodies is not given back");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    within("the memory of bodies", || served.ask("POST", "/v1/intents", LINES, &blank).0 == 200);
     let line = signed(&note("after"), &scene.key("producer.key"));
     assert_eq!(served.ask("POST", "/v1/intents", "application/json", &line).0, 200);
     served.stop();
