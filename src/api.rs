@@ -6,11 +6,13 @@
 //! Every error is a problem document (RFC 9457) with a registered code.
 //!
 //! - [`limits`]: what clients may take: memory, time, connections
+//! - `request`: where a request goes, and how its body is read
 
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -32,10 +34,13 @@ use crate::intake;
 use crate::ledger::Handle;
 use crate::query::{self, Library};
 use crate::sequencer::{Answer, Submitted};
+use crate::threads;
 
 pub mod limits;
+mod request;
 
 use limits::{Limits, Share};
+use request::{Content, Path, Query};
 
 /// The largest body of many intents, a line each: 20 MiB.
 const LINES_BYTES_MAX: usize = 20 << 20;
@@ -69,22 +74,22 @@ pub struct Api {
 
 /// The routes that a network may reach.
 pub fn public(api: Api) -> Router {
-    questions()
+    let routes = questions()
         .route("/v1/intents", post(intents))
         .route("/v1/approvals", post(approval))
-        .route("/v1/outcomes", post(outcome))
-        .with_state(api)
+        .route("/v1/outcomes", post(outcome));
+    answering(routes, api)
 }
 
 /// The routes of the ledger's own socket: the public ones, and administration.
 pub fn private(api: Api) -> Router {
-    questions()
+    let routes = questions()
         .route("/v1/intents", post(intents))
         .route("/v1/acts", post(act))
         .route("/v1/approvals", get(approvals).post(act))
         .route("/v1/outcomes", post(outcome))
-        .route("/v1/evidence", post(evidence))
-        .with_state(api)
+        .route("/v1/evidence", post(evidence));
+    answering(routes, api)
 }
 
 fn questions() -> Router<Api> {
@@ -99,8 +104,15 @@ fn questions() -> Router<Api> {
         .route("/metrics", get(metrics))
         .route("/health/live", get(|| async { Json(json!({ "live": true })) }))
         .route("/health/ready", get(ready))
+}
+
+/// All routes there are, and what is said of every other request.
+fn answering(routes: Router<Api>, api: Api) -> Router {
+    routes
         .fallback(|| async { Failure::new(Code::NotFound, "no such route") })
-        .method_not_allowed_fallback(|| async { Failure::new(Code::NotFound, "the route has another method") })
+        .method_not_allowed_fallback(|| async { Failure::new(Code::Method, "the route has other methods") })
+        .layer(from_fn_with_state(api.limits.clone(), limits::heard))
+        .with_state(api)
 }
 
 impl IntoResponse for Failure {
@@ -129,21 +141,17 @@ pub fn failure_of_problem(problem: &Value) -> Failure {
 
 type Answered = Result<Json<Value>, Failure>;
 
-/// The headers and the body of a request, and the share of memory to keep until it is answered.
-async fn body(api: &Api, request: Request, bytes_max: usize) -> Result<(HeaderMap, Vec<u8>, Share), Failure> {
-    let (parts, body) = request.into_parts();
-    let (bytes, share) = api.limits.receive(body, bytes_max).await?;
-    Ok((parts.headers, bytes, share))
-}
-
 /// One envelope; or, as `application/x-ndjson`, one a line, answered a line each in order.
 async fn intents(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
-    let lines = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-ndjson");
-    let bytes_max = if lines { LINES_BYTES_MAX } else { ENVELOPE_BYTES_MAX + 1 };
-    let (headers, body, _share) = body(&api, request, bytes_max).await?;
+    let content = Content::of(&request)?;
+    let bytes_max = match content {
+        Content::One => ENVELOPE_BYTES_MAX + 1,
+        Content::Lines => LINES_BYTES_MAX,
+    };
+    let (headers, body, _share) = api.limits.receive(request, bytes_max).await?;
     let trace =
         headers.get("traceparent").and_then(|value| value.to_str().ok()).filter(|it| it.len() <= 64).map(str::to_owned);
-    if !lines {
+    if content == Content::One {
         let bytes = body.len();
         let what = read_off_thread(vec![body]).await?.pop();
         let what = what.ok_or_else(|| Failure::new(Code::RecordEmpty, "no bytes"))?;
@@ -174,7 +182,7 @@ async fn read_off_thread(records: Vec<Vec<u8>>) -> Result<Vec<Submitted>, Failur
 }
 
 async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(body).await.map_err(|e| Failure::new(Code::Io, e))?
+    tokio::task::spawn_blocking(body).await.map_err(|_| threads::panicked("of a request"))?
 }
 
 impl Api {
@@ -205,16 +213,32 @@ impl Api {
         question: impl FnOnce(&Library) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (library, progress) = (self.library.clone(), std::sync::Arc::clone(&self.ledger.progress));
-        blocking(move || {
-            library.wait_for(progress.next(), VIEW_PATIENCE)?;
-            question(&library)
+        let answer = blocking(move || {
+            threads::contained("a question", || {
+                library.wait_for(progress.next(), VIEW_PATIENCE)?;
+                question(&library)
+            })
+        });
+        let broken = |failure: &Failure| matches!(failure.code, Code::ViewDamaged | Code::Panicked);
+        answer.await.inspect_err(|failure| {
+            if broken(failure) {
+                self.library.views.doubt(failure)
+            }
         })
-        .await
     }
 }
 
+/// The bytes of one document, and the share of memory to keep until it is answered.
+async fn document(api: &Api, request: Request, bytes_max: usize) -> Result<(Vec<u8>, Share), Failure> {
+    if Content::of(&request)? != Content::One {
+        return Err(Failure::new(Code::ContentType, "one document is taken here, as application/json"));
+    }
+    let (_, bytes, share) = api.limits.receive(request, bytes_max).await?;
+    Ok((bytes, share))
+}
+
 async fn act(State(api): State<Api>, request: Request) -> Answered {
-    let (_, bytes, _share) = body(&api, request, ENVELOPE_BYTES_MAX + 1).await?;
+    let (bytes, _share) = document(&api, request, ENVELOPE_BYTES_MAX + 1).await?;
     let act = blocking(move || Ok(Signed::<Act>::from_envelope(&bytes)?)).await?;
     let bytes = act.payload().len();
     recorded(&api, Submitted::Act(Box::new(act)), bytes).await
@@ -222,7 +246,7 @@ async fn act(State(api): State<Api>, request: Request) -> Answered {
 
 /// An approver's answer: like an outcome, an act that a network may submit, since it is its signer's alone.
 async fn approval(State(api): State<Api>, request: Request) -> Answered {
-    let (_, bytes, _share) = body(&api, request, APPROVAL_BYTES_MAX).await?;
+    let (bytes, _share) = document(&api, request, APPROVAL_BYTES_MAX).await?;
     let act = blocking(move || Ok(Signed::<Act>::from_envelope(&bytes)?)).await?;
     if !matches!(act.value().statement, Statement::Approve { .. }) {
         return Err(Failure::new(Code::ActRefused, "here only approvers are heard, and only their answers"));
@@ -233,7 +257,7 @@ async fn approval(State(api): State<Api>, request: Request) -> Answered {
 
 /// What became of an effect that was carried out outside.
 async fn outcome(State(api): State<Api>, request: Request) -> Answered {
-    let (_, bytes, _share) = body(&api, request, OUTCOME_BYTES_MAX).await?;
+    let (bytes, _share) = document(&api, request, OUTCOME_BYTES_MAX).await?;
     let act = blocking(move || Ok(Signed::<Act>::from_envelope(&bytes)?)).await?;
     if !matches!(act.value().statement, Statement::Report { .. }) {
         return Err(Failure::new(Code::ActRefused, "here only those are heard who carry out, and only their reports"));
@@ -266,7 +290,7 @@ async fn approvals_of(State(api): State<Api>, Path(tenant): Path<String>) -> Ans
 }
 
 async fn evidence(State(api): State<Api>, request: Request) -> Answered {
-    let (_, bytes, _share) = body(&api, request, ENVELOPE_BYTES_MAX + 1).await?;
+    let (bytes, _share) = document(&api, request, ENVELOPE_BYTES_MAX + 1).await?;
     let evidence = blocking(move || Ok(Signed::<Evidence>::from_envelope(&bytes)?)).await?;
     let bytes = evidence.payload().len();
     recorded(&api, Submitted::Evidence(Box::new(evidence)), bytes).await
@@ -331,8 +355,6 @@ async fn ready(State(api): State<Api>) -> Result<Json<Value>, Failure> {
     if api.ledger.progress.is_closed() {
         return Err(Failure::new(Code::Stopping, "closed"));
     }
-    if api.library.views.progress.is_closed() {
-        return Err(Failure::new(Code::ViewDamaged, "the views stand still; the log of this process says why"));
-    }
+    api.library.views.current()?;
     Ok(Json(json!({ "ledger": api.ledger.genesis.ledger, "ready": true, "entries": api.ledger.progress.next() })))
 }

@@ -3,14 +3,14 @@
 //!
 //! Only what is durable is handed to this thread, so a checkpoint never runs ahead of the log.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use writ_log::replace;
+use writ_log::{files, replace};
 use writ_schemas::checkpoint::{Checkpoint, NOTE_BYTES_MAX};
 use writ_schemas::entry::Header;
 use writ_schemas::ids::KeyId;
@@ -126,22 +126,37 @@ impl Checkpointer {
 /// `ERR_LOG_DAMAGED` if it is not a checkpoint of this log by this key.
 pub fn latest(folder: &Folder, origin: &str, key: &KeyId) -> Result<Option<Checkpoint>> {
     let path = folder.checkpoints().join(LATEST);
-    match read_note(&path)? {
+    match read_own_note(folder, &path)? {
         None => Ok(None),
         Some(note) => open_note(&note, &path, origin, key).map(Some),
     }
 }
 
-/// The bytes of a note; nothing if there is no file. One that is longer than any note is cut, and then does not open.
+/// The bytes of a note of a ledger's own folder; nothing if there is no file. Of one that is longer than any note nothing is read, and
+/// that does not open.
+///
+/// # Errors
+/// The operating system's refusal; a link that leads out of the folder.
+pub fn read_own_note(folder: &Folder, path: &Path) -> Result<Option<Vec<u8>>> {
+    match files::read(folder.root(), path, NOTE_BYTES_MAX) {
+        Ok(note) => Ok(Some(note)),
+        Err(e) if e.kind() == ErrorKind::FileTooLarge => Ok(Some(Vec::new())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::io(path, &e)),
+    }
+}
+
+/// The bytes of a note from elsewhere. One that is longer than any note is cut, and then does not open.
 ///
 /// # Errors
 /// The operating system's refusal.
-pub fn read_note(path: &std::path::Path) -> Result<Option<Vec<u8>>> {
+pub fn read_note(path: &Path) -> Result<Option<Vec<u8>>> {
     let limit = u64::try_from(NOTE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let mut note = Vec::new();
-    match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut note)) {
+    let opened = std::fs::canonicalize(path).and_then(|place| files::open(OpenOptions::new().read(true), &place));
+    match opened.and_then(|file| file.take(limit).read_to_end(&mut note)) {
         Ok(_) => Ok(Some(note)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Failure::io(path, &e)),
     }
 }
@@ -150,7 +165,7 @@ pub fn read_note(path: &std::path::Path) -> Result<Option<Vec<u8>>> {
 ///
 /// # Errors
 /// `ERR_LOG_DAMAGED` if it is not a checkpoint of this log by this key.
-pub fn open_note(note: &[u8], path: &std::path::Path, origin: &str, key: &KeyId) -> Result<Checkpoint> {
+pub fn open_note(note: &[u8], path: &Path, origin: &str, key: &KeyId) -> Result<Checkpoint> {
     use writ_schemas::errors::Code;
     Checkpoint::open(note, origin, key)
         .map_err(|e| Failure::new(Code::LogDamaged, format!("{} at byte 0: {e}", path.display())))

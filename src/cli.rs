@@ -2,7 +2,6 @@
 //!
 //! Exit status: 0 yes or done; 1 a negative answer (broken, diverged, refused); 2 could not run. Each command is a file here;
 //! a new one is a variant of `Command`, a line in `run`, and its file.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that prints")]
 #![allow(clippy::indexing_slicing, reason = "reading a JSON value by a key that is not there gives null")]
 
 use std::path::PathBuf;
@@ -16,9 +15,11 @@ use writ_schemas::ids::Name;
 
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
-use crate::telemetry;
+use crate::{signals, telemetry, threads};
 
+mod input;
 mod output;
+mod panics;
 mod session;
 mod act;
 mod approvals;
@@ -122,6 +123,8 @@ pub enum Found {
     Yes,
     /// A negative answer: it was printed.
     No,
+    /// Some of it: a signal of this number asked for the end.
+    Stopped(u8),
 }
 
 /// Parses the arguments, runs the command, and says how it went.
@@ -139,14 +142,17 @@ pub fn main() -> ExitCode {
         }
     };
     telemetry::start_logging("warn,librdkafka=error");
+    panics::report();
     let told = |found| match output::refused() {
         // A reader that has enough is no fault; a disk that is full is one, whatever was found.
         None | Some(std::io::ErrorKind::BrokenPipe) => Ok(found),
         Some(kind) => Err(Failure::new(Code::Io, format!("standard output: {kind}"))),
     };
-    match run(cli.command).and_then(told) {
+    let ran = panics::caught(|| run(cli.command).and_then(told));
+    match ran {
         Ok(Found::Yes) => ExitCode::SUCCESS,
         Ok(Found::No) => ExitCode::from(1),
+        Ok(Found::Stopped(signal)) => ExitCode::from(signal.saturating_add(128)),
         Err(failure) => {
             complain(&failure);
             ExitCode::from(failure.code.entry().exit)
@@ -155,6 +161,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<Found> {
+    signals::survive_file_size_limit()?;
+    threads::require()?;
+    threads::start_pool()?;
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
@@ -182,14 +191,13 @@ fn run(command: Command) -> Result<Found> {
 
 /// What to do about a negative answer, which is data and was printed as such.
 pub fn advise(code: Code) {
-    eprintln!("writ: {code}: {}", code.entry().remedy);
+    output::note(format!("writ: {code}: {}", code.entry().remedy));
 }
 
 /// A failure on standard error: what, where, and what to do.
 pub fn complain(failure: &Failure) {
     let entry = failure.code.entry();
-    eprintln!("writ: {}: {}: {}", entry.code, entry.message, failure.detail);
-    eprintln!("      {}", entry.remedy);
+    output::note(format!("writ: {}: {}: {}\n      {}", entry.code, entry.message, failure.detail, entry.remedy));
 }
 
 /// A name from the command line.

@@ -1,13 +1,18 @@
 //! The only reader of the environment, and the configuration file `writ.toml`.
 #![allow(clippy::disallowed_methods, reason = "this is the module that may")]
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
+use writ_log::files;
 use writ_schemas::errors::Code;
 
 use crate::error::{Failure, Result};
+
+/// The longest `writ.toml`, in bytes.
+const FILE_BYTES_MAX: usize = 64 << 10;
 
 /// `writ.toml`. Flags of the command line go before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,22 +132,20 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a configuration file; a missing one is the default.
+    /// Reads the configuration file of a ledger's folder; a missing one is the default.
     ///
     /// # Errors
-    /// `ERR_CONFIG` with the line, or an I/O failure.
-    pub fn read(path: &Path) -> Result<Config> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+    /// `ERR_CONFIG` with the line, or if it names commands and others than its owner may write it; an I/O failure.
+    pub fn read(folder: &Path, path: &Path) -> Result<Config> {
+        let refusal = |why: &dyn std::fmt::Display| Failure::new(Code::Config, format!("{}: {why}", path.display()));
+        let refuse = |why: &str| Err(refusal(&why));
+        let bytes = match files::read(folder, path, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                return Err(Failure::new(Code::Config, format!("{}: {error}", path.display())));
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => return Err(refusal(&error)),
             Err(error) => return Err(Failure::io(path, &error)),
         };
-        let config: Config =
-            toml::from_str(&text).map_err(|e| Failure::new(Code::Config, format!("{}: {e}", path.display())))?;
-        let refuse = |why: &str| Err(Failure::new(Code::Config, format!("{}: {why}", path.display())));
+        let config: Config = toml::from_slice(&bytes).map_err(|e| refusal(&e))?;
         if !(1..=1000).contains(&config.checkpoint_interval_ms) {
             return refuse("checkpoint_interval_ms must be 1 to 1000");
         }
@@ -158,6 +161,17 @@ impl Config {
         let Signers { decision, checkpoint, operator, timeout_ms } = &config.signer;
         if [decision, checkpoint, operator].into_iter().flatten().any(Vec::is_empty) {
             return refuse("a signer is a program and its arguments: [\"program\", \"argument\"]");
+        }
+        if !config.signer.are_none() {
+            for path in [path, folder] {
+                let mode = std::fs::metadata(path).map_err(|e| Failure::io(path, &e))?.mode() & 0o7777;
+                if mode & 0o022 != 0 {
+                    let place = path.display();
+                    return refuse(&format!(
+                        "it names commands, and others may write {place} (mode {mode:04o}): chmod go-w {place}"
+                    ));
+                }
+            }
         }
         if !(1..=600_000).contains(timeout_ms) {
             return refuse("signer.timeout_ms must be 1 to 600000");
@@ -189,6 +203,13 @@ pub fn passphrase_file() -> Option<PathBuf> {
 pub fn killed_at() -> Option<&'static str> {
     static STAGE: OnceLock<Option<String>> = OnceLock::new();
     STAGE.get_or_init(|| std::env::var("WRIT_KILL_AT").ok()).as_deref()
+}
+
+/// The thread in which a debug build panics, from `WRIT_PANIC_IN`: for tests. Read once.
+#[must_use]
+pub fn panics_in() -> Option<&'static str> {
+    static THREAD: OnceLock<Option<String>> = OnceLock::new();
+    THREAD.get_or_init(|| std::env::var("WRIT_PANIC_IN").ok()).as_deref()
 }
 
 /// Whether the user asked for no colour (no-color.org).

@@ -33,7 +33,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::queue::Queue;
 use crate::sequencer::{Carried, Effect, Input, JOB_BYTES_MAX, Job};
-use crate::telemetry;
+use crate::{telemetry, threads};
 
 pub mod content;
 pub mod http;
@@ -267,7 +267,7 @@ impl Executor {
                 let call = http::Call { url: url.clone(), timeout_us: *timeout_us, effect, key: open.idempotency_key };
                 let (queue, content) = (Arc::clone(&self.queue), self.content.clone());
                 let shape = shapes.output.clone();
-                let spawned = std::thread::Builder::new().name("connector".to_owned()).spawn(move || {
+                let spawned = threads::spawn("connector", move || {
                     let mut report = Report { queue, ending: Some(end(Status::Uncertain, Code::ConnectorUncertain)) };
                     let took = Stopwatch::start();
                     let outcome = call.run();

@@ -11,12 +11,14 @@
 //! DIR/writ.sock      while it is served
 //! DIR/clock          how the clock went   machine-local; may be deleted
 //! DIR/lock           held by the one writer
+//! DIR/.unfinished/   while the ledger is made
 //! ```
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use writ_log::files;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{KeyId, hex};
 use writ_schemas::keys::SecretKey;
@@ -104,6 +106,11 @@ impl Folder {
     pub fn socket(&self) -> PathBuf {
         self.root.join("writ.sock")
     }
+    /// Where a ledger comes to be, until it is whole.
+    #[must_use]
+    pub fn unfinished(&self) -> PathBuf {
+        self.root.join(".unfinished")
+    }
     /// The lock of the one writer.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
@@ -135,45 +142,16 @@ impl Folder {
     /// # Errors
     /// As [`Config::read`].
     pub fn config(&self) -> Result<Config> {
-        Config::read(&self.config_file())
+        Config::read(&self.root, &self.config_file())
     }
 
-    /// Takes an empty folder for a new ledger, and makes it if need be. Of several processes that find it empty, the one that
-    /// makes `log/` has it; only that one may [`Folder::unmake`].
-    ///
-    /// # Errors
-    /// `ERR_LOG_EXISTS` if there is anything in it, or the operating system's refusal.
-    pub fn claim(&self) -> Result<()> {
-        let exists = |what: &str| Failure::new(Code::LogExists, format!("{}{what}", self.root.display()));
-        fs::create_dir_all(&self.root).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => exists(": a file"),
-            _ => Failure::io(&self.root, &e),
-        })?;
-        let mut inside = fs::read_dir(&self.root).map_err(|e| Failure::io(&self.root, &e))?;
-        if inside.next().is_some() {
-            return Err(exists(""));
-        }
-        fs::create_dir(self.log()).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => exists(": another process makes a ledger there"),
-            _ => Failure::io(&self.log(), &e),
-        })
-    }
-
-    /// Makes the other folders of a new ledger in one that was claimed.
+    /// Makes the folders of a ledger.
     ///
     /// # Errors
     /// The operating system's refusal.
     pub fn make(&self) -> Result<()> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |e: std::io::Error| Failure::io(&path, &e)
-        };
-        for path in [self.checkpoints(), self.content(), self.policy(), self.keys()] {
-            fs::create_dir(&path).map_err(io(&path))?;
-        }
-        let keys = self.keys();
-        fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(io(&keys))?;
-        Ok(())
+        let all = [self.log(), self.checkpoints(), self.content(), self.policy(), self.keys()];
+        all.iter().try_for_each(|path| files::make_folder(path).map_err(|e| Failure::io(path, &e)))
     }
 
     /// Makes durable the names that lead to what was made: a sync of a file says nothing of them. Parents are synced as far as
@@ -187,15 +165,6 @@ impl Folder {
         let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
         let here = |path: &&Path| device(path) == device(&root) && fs::File::open(path).is_ok();
         root.ancestors().skip(1).take_while(here).try_for_each(sync_folder)
-    }
-
-    /// Removes what the process that claimed the folder made in it, after a failure half-way: a folder that is no ledger must
-    /// not look like one. The claim goes last, so that nobody finds the folder empty before. What cannot be removed stays.
-    pub fn unmake(&self) {
-        let _ = fs::remove_file(self.config_file());
-        for path in [self.checkpoints(), self.content(), self.policy(), self.keys(), self.log()] {
-            let _ = fs::remove_dir_all(path);
-        }
     }
 
     /// Fails unless there is a ledger here.
@@ -269,6 +238,22 @@ pub fn random_many<const N: usize>(count: usize) -> Result<Vec<[u8; N]>> {
     let mut all = vec![[0; N]; count];
     getrandom::fill(all.as_flattened_mut()).map_err(|e| Failure::new(Code::Io, format!("no random bytes: {e}")))?;
     Ok(all)
+}
+
+/// Removes a file or a folder, if it is there.
+///
+/// # Errors
+/// The operating system's refusal.
+pub fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Failure::io(path, &e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Makes the names in a folder durable.

@@ -9,9 +9,9 @@
 //!
 //! **Invariant:** nothing is read from a file that others than its owner may open, and none is made that they may.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::{EncodePrivateKey, KeypairBytes, PrivateKeyInfoRef};
@@ -21,6 +21,7 @@ use pkcs8::der::pem::PemLabel;
 use pkcs8::pkcs5::EncryptionScheme;
 use pkcs8::pkcs5::pbes2::{EncryptionScheme as Cipher, Kdf, Parameters, Salt, ScryptParams};
 use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding};
+use writ_log::files;
 use zeroize::Zeroizing;
 
 use writ_schemas::errors::Code;
@@ -146,7 +147,8 @@ fn refuse(path: &Path, why: impl std::fmt::Display) -> Failure {
 
 /// The text of a file of secrets, asked about the file that is open and not about its name.
 fn read_private(path: &Path, bytes_max: u64) -> Result<Zeroizing<String>> {
-    let file = File::open(path).map_err(|e| refuse(path, e))?;
+    let place = path.canonicalize().map_err(|e| refuse(path, e))?;
+    let file = files::open(OpenOptions::new().read(true), &place).map_err(|e| refuse(path, e))?;
     let mode = file.metadata().map_err(|e| refuse(path, e))?.mode() & 0o777;
     if mode & 0o077 != 0 {
         let why = format!("others than its owner may open it (mode {mode:04o}): chmod 600 {}", path.display());
@@ -236,12 +238,10 @@ fn is_affordable(scheme: &EncryptionScheme) -> bool {
 }
 
 fn write_new(path: &Path, text: &str) -> Result<()> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = opened.map_err(|e| match e.kind() {
+    files::write_new(path, text.as_bytes()).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => Failure::new(Code::LogExists, path.display()),
         _ => Failure::io(path, &e),
     })?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| Failure::io(path, &e))?;
     sync_folder(folder_of(path))
 }
 

@@ -5,7 +5,6 @@
 //! then the open dispatches. Shutdown is a crash that was polite.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -37,6 +36,7 @@ use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::sequencer::{Carried, Effect, Input, Job, Passed, Sequencer, Timekeeper, chain_up};
 use crate::signer::Signer;
+use crate::threads::{guarded, panicked, spawn};
 use crate::verify::{DecisionKey, check_event};
 
 mod acts;
@@ -48,7 +48,7 @@ pub use handle::Handle;
 use waiting::Waiting;
 
 pub use acts::{act, act_by, draft, rotation};
-pub use founding::{Operators, create};
+pub use founding::{Founding, Operators, create};
 
 /// Appends one event that belongs to no sequencer: what makes the log, or what opening it did to it.
 fn append(log: &mut Log<DirStorage>, now: UnixMicros, event: &Event) -> Result<Vec<Entry>> {
@@ -84,6 +84,8 @@ impl Opened {
     pub fn open(folder: &Folder, clock: Clock) -> Result<Opened> {
         folder.require()?;
         let lock = Lock::acquire(&folder.lock())?;
+        // A kill at the end of making it left it empty. Otherwise it would say that the ledger is not whole.
+        let _ = std::fs::remove_dir(folder.unfinished());
         let genesis = genesis(folder)?;
         let covered = checkpoint::latest(folder, &genesis.origin, &genesis.checkpoint_key)?;
         let covered = covered.ok_or_else(|| {
@@ -341,7 +343,7 @@ impl Ledger {
     fn end(self, how: Effect) -> Result<()> {
         self.queue.close_outside();
         let _ = self.effects.send(how);
-        let died = |_| Failure::new(Code::Io, "a thread of the ledger panicked");
+        let died = |_| panicked("of the ledger");
         let executor = self.executor.map_or(Ok(Ok(())), JoinHandle::join);
         self.queue.close();
         // The lock is held until none of them is left, whatever became of the others.
@@ -398,41 +400,5 @@ fn prepare(spares: Spares, storage: DirStorage) -> Result<JoinHandle<()>> {
             }
         }
         spares.clear(&storage);
-    })
-}
-
-fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .map_err(|e| Failure::new(Code::Io, format!("thread {name}: {e}")))
-}
-
-/// A thread whose failure is the ledger's: it is told at once, before anything waits for it. A panic counts.
-pub(crate) fn guarded(
-    name: &'static str,
-    on_fatal: Arc<impl Fn(&Failure) + Send + Sync + 'static>,
-    body: impl FnOnce() -> Result<()> + Send + 'static,
-) -> Result<JoinHandle<Result<()>>> {
-    struct Watch<F: Fn(&Failure)> {
-        name: &'static str,
-        fine: AtomicBool,
-        on_fatal: Arc<F>,
-    }
-    impl<F: Fn(&Failure)> Drop for Watch<F> {
-        fn drop(&mut self) {
-            if !self.fine.load(Ordering::SeqCst) {
-                (self.on_fatal)(&Failure::new(Code::Io, format!("the {} panicked", self.name)));
-            }
-        }
-    }
-    spawn(name, move || {
-        let watch = Watch { name, fine: AtomicBool::new(false), on_fatal };
-        let result = body();
-        watch.fine.store(true, Ordering::SeqCst);
-        if let Err(failure) = &result {
-            (watch.on_fatal)(failure);
-        }
-        result
     })
 }

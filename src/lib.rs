@@ -5,6 +5,8 @@
 //!
 //! - [`error`]: a failure, with its registered code
 //! - [`clock`], [`config`]: the only readers of time and of the environment
+//! - [`signals`]: what the operating system tells the process
+//! - [`threads`]: threads whose end is noticed
 //! - [`keyfile`]: key files: readable by their owner only, and under a passphrase where that is asked for
 //! - [`folder`]: the layout of a ledger's folder, its keys, its lock
 //! - [`signer`]: whoever signs for the ledger: a key that is held, or a command
@@ -40,6 +42,8 @@
 pub mod error;
 pub mod clock;
 pub mod config;
+pub mod signals;
+pub mod threads;
 pub mod keyfile;
 pub mod folder;
 pub mod signer;

@@ -31,6 +31,12 @@ impl Progress {
         waited.unwrap_or_else(PoisonError::into_inner).0.0
     }
 
+    /// Waits until nothing will be added any more, or `patience` is over.
+    pub fn wait_closed(&self, patience: Duration) {
+        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.moved.wait_timeout_while(at, patience, |(_, closed)| !*closed); // poisoned or not, the time is over
+    }
+
     pub(crate) fn advance(&self, next: Seq) {
         self.at.lock().unwrap_or_else(PoisonError::into_inner).0 = next;
         self.moved.notify_all();

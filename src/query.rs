@@ -27,7 +27,7 @@ use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
 use crate::folder::Folder;
 use crate::ledger;
-use crate::views::{Queries, Views};
+use crate::views::{Shelf, brought_up};
 
 /// The most waiting intents that are listed at once.
 pub const APPROVALS_MAX: usize = 64;
@@ -45,19 +45,18 @@ pub struct Library {
     /// Its log.
     pub reader: Reader,
     /// Its views.
-    pub views: Queries,
+    pub views: Shelf,
 }
 
 impl Library {
     /// The views of a folder that nobody serves, brought up to date.
     ///
     /// # Errors
-    /// `ERR_LOG_LOCKED` if a process that does not answer holds it; otherwise as [`Views::open`].
+    /// `ERR_LOG_LOCKED` if a process that does not answer holds it; otherwise as [`brought_up`].
     pub fn open(folder: &Folder) -> Result<Library> {
         let _lock = Lock::acquire(&folder.lock())?;
-        let mut views = Views::open(folder, ledger::genesis(folder)?.ledger)?;
-        views.catch_up(None)?;
-        Ok(Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() })
+        let views = brought_up(folder, ledger::genesis(folder)?.ledger)?;
+        Ok(Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views })
     }
 
     /// Waits until the views hold every entry before `next`.
@@ -65,11 +64,12 @@ impl Library {
     /// # Errors
     /// `ERR_OVERLOADED` if they have not caught up within `patience`.
     pub fn wait_for(&self, next: Seq, patience: Duration) -> Result<()> {
-        if self.views.progress.wait_beyond(Seq(next.0.saturating_sub(1)), patience) >= next {
+        let views = self.views.current()?;
+        if views.progress.wait_beyond(Seq(next.0.saturating_sub(1)), patience) >= next {
             return Ok(());
         }
-        if self.views.progress.is_closed() {
-            return Err(Failure::new(Code::ViewDamaged, "the views stand still; the log of this process says why"));
+        if views.progress.is_closed() {
+            return Err(Failure::new(Code::ViewDamaged, "they ended while this question waited for them"));
         }
         Err(Failure::new(Code::Overloaded, "the views have not caught up with the log"))
     }
@@ -159,8 +159,8 @@ impl Library {
     /// # Errors
     /// `ERR_NOT_FOUND`, or the log or a view failed.
     pub fn case(&self, tenant: &Name, id: &Name) -> Result<Value> {
-        let log = |seq| self.event(seq);
-        let case = Graph::new(&self.views.graph, &log).case(tenant, id).map_err(view)?;
+        let (views, log) = (self.views.current()?, |seq| self.event(seq));
+        let case = Graph::new(&views.graph, &log).case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         let receipts = case.receipts.iter().map(|seq| self.receipt(*seq)).collect::<Result<Vec<Value>>>()?;
         Ok(json!({
@@ -179,8 +179,8 @@ impl Library {
     /// # Errors
     /// As [`Library::case`].
     pub fn explanation(&self, tenant: &Name, id: &Name) -> Result<Value> {
-        let log = |seq| self.event(seq);
-        let graph = Graph::new(&self.views.graph, &log);
+        let (views, log) = (self.views.current()?, |seq| self.event(seq));
+        let graph = Graph::new(&views.graph, &log);
         let case = graph.case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         let (Event::IntentAdmitted(admitted), Event::DecisionMade(decision)) =
@@ -210,8 +210,8 @@ impl Library {
     /// # Errors
     /// The log or a view failed.
     pub fn approvals(&self, tenant: Option<&Name>) -> Result<Value> {
-        let log = |seq| self.event(seq);
-        let graph = Graph::new(&self.views.graph, &log);
+        let (views, log) = (self.views.current()?, |seq| self.event(seq));
+        let graph = Graph::new(&views.graph, &log);
         let all = graph.waiting(tenant).map_err(view)?;
         let mut waiting = Vec::new();
         for seq in all.iter().take(APPROVALS_MAX) {
@@ -235,8 +235,8 @@ impl Library {
     /// # Errors
     /// The log or a view failed.
     pub fn dispatches(&self, tenant: &Name, connector: &Name, after: Option<Seq>) -> Result<Value> {
-        let log = |seq| self.event(seq);
-        let graph = Graph::new(&self.views.graph, &log);
+        let (views, log) = (self.views.current()?, |seq| self.event(seq));
+        let graph = Graph::new(&views.graph, &log);
         let (mut dispatches, mut bytes, mut complete) = (Vec::new(), 0_usize, true);
         let mut policies: BTreeMap<Seq, Option<u64>> = BTreeMap::new();
         let elsewhere = |(of_tenant, of_connector): &(Name, Name)| of_tenant != tenant || of_connector != connector;
@@ -318,7 +318,8 @@ impl Library {
     /// # Errors
     /// The view failed.
     pub fn usage(&self, tenant: Option<&Name>) -> Result<Value> {
-        let meter = Meter::new(&self.views.metering);
+        let views = self.views.current()?;
+        let meter = Meter::new(&views.metering);
         let lines = meter.usage(tenant).map_err(view)?;
         let lines = lines.into_iter().map(|line| {
             let sources = meter.usage_sources(&line).map_err(view)?;
@@ -332,8 +333,8 @@ impl Library {
     /// # Errors
     /// `ERR_NOT_FOUND` if the entry is no node, or the view failed.
     pub fn graph(&self, seq: Seq) -> Result<Value> {
-        let log = |seq| self.event(seq);
-        let graph = Graph::new(&self.views.graph, &log);
+        let (views, log) = (self.views.current()?, |seq| self.event(seq));
+        let graph = Graph::new(&views.graph, &log);
         let missing = || Failure::new(Code::NotFound, format!("entry {seq} is no node of the graph"));
         let tree = graph.tree(seq, Limits::default()).map_err(view)?.ok_or_else(missing)?;
         let part = graph.ancestors(seq, Limits::default()).map_err(view)?.ok_or_else(missing)?;
@@ -345,8 +346,8 @@ impl Library {
     /// # Errors
     /// `ERR_NOT_FOUND`, or the view failed.
     pub fn last_of(&self, tenant: &Name, id: &Name) -> Result<Seq> {
-        let log = |seq| self.event(seq);
-        let case = Graph::new(&self.views.graph, &log).case(tenant, id).map_err(view)?;
+        let (views, log) = (self.views.current()?, |seq| self.event(seq));
+        let case = Graph::new(&views.graph, &log).case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         Ok(case.reconciled.or(case.receipts.last().copied()).unwrap_or(case.decision))
     }

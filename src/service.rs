@@ -3,26 +3,32 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use tracing::{error, warn};
+use tracing::warn;
 
 use writ_log::Reader;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::Seq;
 
+use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::kafka::intake::Intake;
 use crate::kafka::outlet::{Outlet, Published};
-use crate::ledger::{Handle, Ledger, Opened, guarded};
+use crate::ledger::{Handle, Ledger, Opened};
 use crate::query::Library;
 use crate::sequencer::Passed;
-use crate::views::Views;
+use crate::threads::{guarded, panicked, spawn};
+use crate::views::{Shelf, Views, host};
+
+/// How long the views may take to end once the log is closed.
+const VIEWS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A ledger at work.
 pub struct Service {
     ledger: Ledger,
     library: Library,
-    views: JoinHandle<Result<()>>,
+    views: JoinHandle<()>,
     kafka: Vec<JoinHandle<Result<()>>>,
     stop: Arc<AtomicBool>,
 }
@@ -55,7 +61,7 @@ impl Service {
         }
         let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
         // Whatever cannot be opened refuses here: after the start an open dispatch would be interrupted.
-        let mut views = Views::open(&folder, ledger_id)?;
+        let views = Views::open(&folder, ledger_id)?;
         let mut intakes = Vec::new();
         for (topic, binding) in bindings.iter().filter(|_| kafka.is_some()) {
             let queue = Arc::clone(opened.queue());
@@ -63,16 +69,10 @@ impl Service {
         }
         let ledger = opened.start_with(passed, on_fatal.clone())?;
         let handle = ledger.handle();
-        let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: views.queries() };
-        let progress = Arc::clone(&handle.progress);
-        let views = std::thread::spawn(move || {
-            let followed = views.follow(&progress);
-            if let Err(failure) = &followed {
-                error!(%failure, "the views stand still; the ledger goes on");
-                views.queries().progress.close();
-            }
-            followed
-        });
+        let shelf = Shelf::of(views.queries());
+        let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: shelf.clone() };
+        let (hosted, progress) = (folder.clone(), Arc::clone(&handle.progress));
+        let views = spawn("views", move || host(views, &shelf, &hosted, ledger_id, &progress))?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
@@ -109,7 +109,7 @@ impl Service {
     /// Ends it: intake first, then what is under way, then the log; then views and outlet, which follow it to its end.
     ///
     /// # Errors
-    /// What ended the writer or a view.
+    /// What ended the writer.
     pub fn stop(self) -> Result<()> {
         self.end(Ledger::stop)
     }
@@ -125,11 +125,19 @@ impl Service {
     fn end(self, ledger: impl FnOnce(Ledger) -> Result<()>) -> Result<()> {
         self.stop.store(true, Ordering::SeqCst);
         ledger(self.ledger)?;
-        let died = |_| Failure::new(Code::Io, "a thread panicked");
         for thread in self.kafka {
-            thread.join().map_err(died)??;
+            thread.join().map_err(|_| panicked("of Kafka"))??;
         }
-        self.views.join().map_err(died)?
+        // All of it is derived, so nobody waits long for it: without threads, sled would wait for ever.
+        let since = Stopwatch::start();
+        while !self.views.is_finished() {
+            if since.elapsed() > VIEWS_PATIENCE {
+                warn!("the views do not end; what they lack, the next opening reads from the log");
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.views.join().map_err(|_| panicked("views"))
     }
 }
 

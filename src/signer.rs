@@ -21,6 +21,7 @@ use crate::clock::Stopwatch;
 use crate::config::Signers;
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, KeyRole};
+use crate::threads::spawn;
 
 /// The longest answer that is read, in bytes: 128 hex digits and the end of the line, of either kind.
 const ANSWER_BYTES_MAX: usize = 130;
@@ -128,9 +129,9 @@ impl Commanded {
         };
         let (requests, asked) = channel();
         let (told, answers) = sync_channel(ANSWERS_MAX);
-        std::thread::spawn(move || pass_requests(stdin, &asked));
-        std::thread::spawn(move || pass_answers(stdout, &told));
         let running = Running { child, requests: Some(requests), answers };
+        spawn("signer's requests", move || pass_requests(stdin, &asked))?;
+        spawn("signer's answers", move || pass_answers(stdout, &told))?;
         Ok(Commanded { name, keys: keys.to_vec(), patience, running: Some(running) })
     }
 

@@ -1,6 +1,7 @@
 //! Spans and metrics. Every metric is declared in `describe`, with its help and unit; labels are bounded: no tenants, no
 //! principals, no ids.
 
+use std::io::Write;
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -24,6 +25,8 @@ const KAFKA_RECORDS: &str = "writ_kafka_records_total";
 const KAFKA_PUBLISHED: &str = "writ_kafka_published_total";
 const KAFKA_LAG: &str = "writ_kafka_lag_entries";
 const VIEW_LAG: &str = "writ_view_lag_entries";
+const VIEWS_LOST: &str = "writ_views_lost_total";
+const LINES_LOST: &str = "writ_lines_lost_total";
 
 /// Every metric there is.
 fn describe() {
@@ -47,6 +50,10 @@ fn describe() {
         "Entries that are durable and not published yet; one that stays above zero says that Kafka is away"
     );
     describe_gauge!(VIEW_LAG, Unit::Count, "Entries that a view has not applied yet");
+    describe_counter!(VIEWS_LOST, Unit::Count, "How often the views ended before the ledger, and were begun anew");
+    describe_counter!(LINES_LOST, Unit::Count, "Lines that standard error did not take");
+    counter!(VIEWS_LOST).absolute(0);
+    counter!(LINES_LOST).absolute(0);
 }
 
 /// Starts logging to standard error: warnings, or what `WRIT_LOG` asks for.
@@ -55,9 +62,27 @@ pub fn start_logging(default: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
     let _ = tracing_subscriber::fmt() // a second start in one process keeps the first
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| StandardError)
+        .log_internal_errors(false)
         .with_ansi(!config::no_color() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
+}
+
+/// Standard error, which may go away or be full while the ledger goes on: what it does not take is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if std::io::stderr().write_all(line).is_err() {
+            counter!(LINES_LOST).increment(1);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Starts counting, for `/metrics`.
@@ -131,6 +156,11 @@ pub fn kafka_lag(entries: u64) {
 /// How far a view lies behind the log.
 pub fn view_lag(view: &'static str, entries: u64) {
     gauge!(VIEW_LAG, "view" => view).set(lossy(entries));
+}
+
+/// The views ended.
+pub fn views_lost() {
+    counter!(VIEWS_LOST).increment(1);
 }
 
 fn wide(count: usize) -> u64 {

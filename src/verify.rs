@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use writ_log::{End, Lock, LogError, Reader};
 use writ_schemas::act::{Act, Statement};
-use writ_schemas::checkpoint::Checkpoint;
+use writ_schemas::checkpoint::{BadNote, Checkpoint};
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::{Chain, Entry};
 use writ_schemas::errors::Code;
@@ -20,7 +20,7 @@ use writ_schemas::event::{Event, INLINE_OUTPUT_MAX};
 use writ_schemas::genesis::Genesis;
 use writ_schemas::ids::{Digest, KeyId, LedgerId, Seq, hex};
 
-use crate::checkpoint::{Head, LATEST, open_note, read_note};
+use crate::checkpoint::{Head, LATEST, open_note, read_note, read_own_note};
 use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
 use crate::folder::Folder;
@@ -117,7 +117,7 @@ impl From<LogError> for Halt {
 
 /// Whether the machine refused, which says nothing about the ledger.
 fn is_of_the_machine(code: Code) -> bool {
-    matches!(code, Code::Io | Code::Permission)
+    matches!(code, Code::Io | Code::Permission | Code::LogWrite | Code::Threads)
 }
 
 /// Checks a ledger's folder.
@@ -337,9 +337,10 @@ impl Audit {
         }
         self.chain = Some(Chain::empty(genesis.ledger));
         let latest = self.folder.checkpoints().join(LATEST);
-        self.want(&genesis, &latest)?;
+        let note = read_own_note(&self.folder, &latest)?;
+        self.want(&genesis, &latest, note)?;
         match self.pins.checkpoint.clone() {
-            Some(path) => self.want(&genesis, &path)?,
+            Some(path) => self.want_pinned(&genesis, &path)?,
             None => self.notes.push(
                 "no checkpoint from outside (--checkpoint): an older copy of the whole folder would pass".to_owned(),
             ),
@@ -349,9 +350,19 @@ impl Audit {
         Ok(())
     }
 
-    fn want(&mut self, genesis: &Genesis, path: &Path) -> std::result::Result<(), Halt> {
+    /// One that has not the form of a checkpoint says nothing of the ledger; one of another log does.
+    fn want_pinned(&mut self, genesis: &Genesis, path: &Path) -> std::result::Result<(), Halt> {
+        let note = read_note(path)?;
+        let opened = note.as_ref().map(|note| Checkpoint::open(note, &genesis.origin, &genesis.checkpoint_key));
+        if let Some(Err(bad @ BadNote::Form)) = opened {
+            return Err(Halt::Unreadable(Failure::new(Code::InputFile, format!("{}: {bad}", path.display()))));
+        }
+        self.want(genesis, path, note)
+    }
+
+    fn want(&mut self, genesis: &Genesis, path: &Path, note: Option<Vec<u8>>) -> std::result::Result<(), Halt> {
         let missing = || Broken { code: Code::LogForked, seq: None, what: format!("{} is missing", path.display()) };
-        let note = read_note(path)?.ok_or_else(missing)?;
+        let note = note.ok_or_else(missing)?;
         let checkpoint = open_note(&note, path, &genesis.origin, &genesis.checkpoint_key)?;
         self.counts.signatures += 1;
         self.wanted.push((path.display().to_string(), checkpoint));
@@ -389,7 +400,7 @@ impl Audit {
         }
         self.check_latest()?;
         if let Some(End::Incomplete { file, offset, bytes }) = end {
-            if self.is_being_written() {
+            if self.is_being_written()? {
                 self.notes.push("the ledger is being written: what came while it was read was not checked".to_owned());
             } else {
                 let what = format!(
@@ -429,8 +440,8 @@ impl Audit {
         }
     }
 
-    fn is_being_written(&self) -> bool {
-        matches!(Lock::acquire(&self.folder.lock()), Err(LogError::Locked(_)))
+    fn is_being_written(&self) -> std::result::Result<bool, LogError> {
+        Lock::is_held(&self.folder.lock())
     }
 
     /// What was checked.

@@ -2,24 +2,31 @@
 //!
 //! A new projection is a fold in `writ-projections`, a field here, and a line in `catch_up` and in replay.
 
-use std::sync::Arc;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{error, warn};
 
-use writ_log::Reader;
+use writ_log::{Reader, files};
 use writ_projections::follower::{Follower, ViewError};
 use writ_projections::metering::Metering;
 use writ_projections::projection::Projection;
 use writ_projections::proofgraph::ProofGraph;
 use writ_projections::sled_store::{SledStore, SledViews};
 use writ_projections::store::StoreError;
+use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, LedgerId, Seq};
 
 use crate::error::{Failure, Result};
-use crate::folder::Folder;
+use crate::folder::{Folder, remove};
 use crate::progress::Progress;
-use crate::telemetry;
+use crate::{telemetry, threads};
+
+/// How long views that have ended stay away; twice as long each time, up to the largest.
+const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The views of one ledger, and where each stands.
 pub struct Views {
@@ -28,10 +35,11 @@ pub struct Views {
     graph: Follower<ProofGraph, SledStore>,
     metering: Follower<Metering, SledStore>,
     progress: Arc<Progress>,
+    doubt: Doubt,
 }
 
 /// The stores of the views, for queries while another thread follows the log.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Queries {
     /// The ProofGraph's.
     pub graph: SledStore,
@@ -39,6 +47,145 @@ pub struct Queries {
     pub metering: SledStore,
     /// How far both have come.
     pub progress: Arc<Progress>,
+    doubt: Doubt,
+}
+
+/// What a question found wrong with the views, until these have looked into it.
+type Doubt = Arc<Mutex<Option<Failure>>>;
+
+/// Where questions find the views of a ledger at work, also after they were begun anew.
+#[derive(Clone, Debug)]
+pub struct Shelf(Arc<Shelved>);
+
+#[derive(Debug)]
+struct Shelved(Mutex<Result<Queries>>);
+
+impl Drop for Shelved {
+    /// Who lets go of sled last ends it.
+    fn drop(&mut self) {
+        let last = std::mem::replace(&mut *self.lock(), Err(Failure::new(Code::Stopping, "the views are closed")));
+        let _ = let_go(last); // what it held comes from the log again
+    }
+}
+
+impl Shelved {
+    fn lock(&self) -> MutexGuard<'_, Result<Queries>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    /// A shelf with these.
+    #[must_use]
+    pub fn of(queries: Queries) -> Shelf {
+        Shelf(Arc::new(Shelved(Mutex::new(Ok(queries)))))
+    }
+
+    /// The views as they are now.
+    ///
+    /// # Errors
+    /// What ended them, until they are there again.
+    pub fn current(&self) -> Result<Queries> {
+        self.0.lock().clone()
+    }
+
+    /// Tells the views what a question found wrong with them.
+    pub fn doubt(&self, failure: &Failure) {
+        if let Ok(queries) = self.current() {
+            *queries.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+        }
+    }
+
+    fn put(&self, queries: Result<Queries>) {
+        let before = std::mem::replace(&mut *self.0.lock(), queries);
+        // Who waits for them waits for nothing.
+        before.iter().for_each(|queries| queries.progress.close());
+        let _ = let_go(before);
+    }
+}
+
+/// Lets views follow a ledger until it closes. Those that fail or panic before are begun anew: all of it is derived, so the ledger
+/// goes on.
+pub fn host(views: Views, shelf: &Shelf, folder: &Folder, ledger: LedgerId, progress: &Progress) {
+    let (mut views, mut pause) = (Some(views), REBUILD_PAUSE);
+    while !progress.is_closed() || views.is_some() {
+        let hosted = threads::contained("views", || {
+            let views = match &mut views {
+                Some(views) => views,
+                none => {
+                    let views = none.insert(rebuilt(folder, ledger)?);
+                    shelf.put(Ok(views.queries()));
+                    views
+                }
+            };
+            threads::panic_if_asked("views");
+            views.follow(progress)
+        });
+        let ended = let_go(views.take());
+        let Err(failure) = hosted.and(ended) else { return };
+        error!(%failure, "the views have ended; the ledger goes on, and they are begun anew from the log");
+        telemetry::views_lost();
+        shelf.put(Err(Failure::new(Code::ViewDamaged, format!("they are begun anew from the log, after: {failure}"))));
+        progress.wait_closed(pause);
+        pause = pause.saturating_mul(2).min(REBUILD_PAUSE_MAX);
+    }
+}
+
+/// The views of a folder that nobody serves, brought up to date.
+///
+/// # Errors
+/// As [`Views::open`]; `ERR_VIEW_DAMAGED` also if sled panics.
+pub fn brought_up(folder: &Folder, ledger: LedgerId) -> Result<Shelf> {
+    let mut opened = None;
+    let shelf = threads::contained("views", || {
+        let views: &mut Views = opened.insert(Views::open(folder, ledger)?);
+        views.catch_up(None)?;
+        Ok(Shelf::of(views.queries()))
+    });
+    let ended = let_go(opened);
+    shelf.and_then(|shelf| ended.map(|()| shelf)).map_err(|failure| match failure.code {
+        Code::Panicked => Failure::new(Code::ViewDamaged, failure.detail),
+        _ => failure,
+    })
+}
+
+/// Drops what holds sled, which panics where the disk does not take what it still has; in the middle of another panic that would
+/// end the process.
+fn let_go<T>(holder: T) -> Result<()> {
+    threads::contained("views", || {
+        drop(holder);
+        Ok(())
+    })
+}
+
+fn rebuilt(folder: &Folder, ledger: LedgerId) -> Result<Views> {
+    remove(&folder.views())?;
+    Views::open(folder, ledger)
+}
+
+/// Makes the folder of the views, if it is not there. One in which a file is no plain one is none of ours: sled would wait for it for
+/// ever.
+fn prepare(views: &Path) -> Result<()> {
+    let io = |e| Failure::io(views, &e);
+    match std::fs::symlink_metadata(views) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return files::make_folder(views).map_err(io),
+        Err(e) => return Err(io(e)),
+        Ok(meta) if meta.is_dir() && is_plain(views).map_err(io)? => return Ok(()),
+        Ok(_) => {}
+    }
+    warn!("not only plain files are in the folder of the views; rebuilt from the log");
+    remove(views)?;
+    files::make_folder(views).map_err(io)
+}
+
+fn is_plain(folder: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(folder)? {
+        let (entry, kind) = entry.and_then(|entry| entry.file_type().map(|kind| (entry, kind)))?;
+        if !(kind.is_file() || kind.is_dir() && is_plain(&entry.path())?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn failure(error: &ViewError) -> Failure {
@@ -54,11 +201,13 @@ impl Views {
     pub fn open(folder: &Folder, ledger: LedgerId) -> Result<Views> {
         let reader = Reader::open(folder.log())?;
         let store_failure = |e: StoreError| Failure::new(e.code(), e);
+        prepare(&folder.views())?;
         let sled = match SledViews::open(&folder.views()) {
             Err(StoreError::Damaged(why)) => {
                 // All of it is derived, and the caller holds the ledger's lock.
                 warn!(%why, "the views are damaged; rebuilt from the log");
-                std::fs::remove_dir_all(folder.views()).map_err(|e| Failure::io(&folder.views(), &e))?;
+                remove(&folder.views())?;
+                prepare(&folder.views())?;
                 SledViews::open(&folder.views())
             }
             opened => opened,
@@ -78,7 +227,7 @@ impl Views {
         }
         let progress = Arc::new(Progress::default());
         progress.advance(graph.next().min(metering.next()));
-        Ok(Views { reader, sled, graph, metering, progress })
+        Ok(Views { reader, sled, graph, metering, progress, doubt: Doubt::default() })
     }
 
     /// The stores, for queries.
@@ -88,6 +237,18 @@ impl Views {
             graph: self.graph.store().clone(),
             metering: self.metering.store().clone(),
             progress: Arc::clone(&self.progress),
+            doubt: Arc::clone(&self.doubt),
+        }
+    }
+
+    /// Ends views of which a question has found that they are damaged. One that panicked may have done so for a reason of its own:
+    /// then all of them is read.
+    fn settle_doubt(&mut self) -> Result<()> {
+        let doubt = self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match doubt {
+            None => Ok(()),
+            Some(failure) if failure.code == Code::Panicked => self.digests().map(drop),
+            Some(failure) => Err(failure),
         }
     }
 
@@ -122,6 +283,7 @@ impl Views {
         loop {
             let next = self.graph.next().min(self.metering.next());
             let until = progress.wait_beyond(next, Duration::from_millis(500));
+            self.settle_doubt()?;
             telemetry::view_lag(ProofGraph::NAME, until.0.saturating_sub(self.graph.next().0));
             telemetry::view_lag(Metering::NAME, until.0.saturating_sub(self.metering.next().0));
             if next < until {

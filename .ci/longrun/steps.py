@@ -21,6 +21,7 @@ DEMO_SECONDS_MAX = 15
 FUZZ_SECONDS = 120
 FUZZ_TARGETS = ("decide", "envelope", "payload", "policy", "segment")
 LINES_PERCENT_MIN = 95
+FAULTS = ("init", "submit", "serve", "verify", "show")
 BUSY_RUNS, BUSY_LOOPS = 20, 4
 MODEL_STEPS = 100_000
 CRASH_ROUNDS = 50
@@ -162,6 +163,17 @@ def planted_together(parts):
     return {"found": parts[0]["found"], "steps_min": min(steps), "steps_max": max(steps)}
 
 
+def faults(test, run):
+    """Each call on a file fails once, in each way."""
+    output = run("sh", "-c", f"exec cargo test --test it -- --nocapture faults::{test} 2>&1", env={"WRIT_FAULTS": "all"})
+    met, calls = map(int, last(r"^(\d+) faults met at (\d+) calls", output))
+    return {"calls": calls, "faults": met}
+
+
+def faults_together(parts):
+    return {name: sum(part[name] for part in parts) for name in ("calls", "faults")}
+
+
 def busy(run):
     """The README's test command, beside loops that want the same cores."""
     run("cargo", "test", "--no-run")
@@ -219,6 +231,8 @@ ALL = (
          ("compilers",)),
     Step("bench_memory", "memory after 100 000 and after 1 000 000 intents, views following", (*RUST, "benches"), {"all": memory},
          ("compilers",)),
+    Step("faults", "each call on a file fails once in each way, or the process is killed at it", TESTS,
+         {test: functools.partial(faults, test) for test in FAULTS}, ("compilers",), faults_together),
     Step("busy", f"`cargo test`, {BUSY_RUNS} times beside {BUSY_LOOPS} busy loops", TESTS,
          {f"run {number}": busy for number in range(1, BUSY_RUNS + 1)}, ("compilers", "openssl"), busy_together),
     Step("mutants", "changes of kernel and schemas, one place at a time, are noticed by their tests",

@@ -99,6 +99,10 @@ registry! {
         "the document is larger than the limit" "send less than 1 MiB; put large content in a store and send its digest";
     RequestIncomplete "ERR_REQUEST_INCOMPLETE" Input Determinate 408 1
         "the request did not arrive whole and in time" "send it again in one go; many lines as several smaller bodies";
+    ContentType "ERR_CONTENT_TYPE" Input Final 415 1
+        "the body is of a kind that is not read here" "send application/json, or intents as application/x-ndjson; not compressed";
+    Method "ERR_METHOD" Input Final 405 1
+        "the route does not take this method" "the header Allow names those that it takes";
     JsonUtf8 "ERR_JSON_UTF8" Input Final 400 1
         "the bytes are not UTF-8" "encode the document as UTF-8";
     JsonSyntax "ERR_JSON_SYNTAX" Input Final 400 1
@@ -271,6 +275,10 @@ registry! {
         "the operating system denies access" "give this user access to the file or folder";
     InputFile "ERR_INPUT_FILE" Operation Final 400 2
         "an input file cannot be read" "check the path";
+    Threads "ERR_THREADS" Operation Determinate 503 2
+        "the machine gives this process no more threads" "raise the limit (ulimit -u, pids.max), or end what uses it up";
+    Panicked "ERR_PANICKED" Operation Stop 500 2
+        "a fault in this program" "send in what stands above this line; what was acknowledged is in the log";
     Io "ERR_IO" Operation Stop 500 2
         "reading or writing failed" "see the cause; mend it and start again";
 }

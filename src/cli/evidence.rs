@@ -10,7 +10,7 @@ use writ_schemas::evidence::Evidence;
 use writ_schemas::ids::Digest;
 
 use super::session::Session;
-use super::{Data, Found, name, output};
+use super::{Data, Found, input, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::KeyRole;
@@ -53,18 +53,14 @@ pub(super) fn run(command: &Command) -> Result<Found> {
     let folder = data.folder();
     folder.require()?;
     let now = Clock::Wall.now();
-    let artifact: Option<Result<Digest>> = artifact.as_ref().map(|path| {
-        let bytes =
-            std::fs::read(path).map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", path.display())))?;
-        Ok(Digest::of(&bytes))
-    });
+    let artifact = artifact.as_ref().map(|path| input::digest(path)).transpose()?;
     let effect: Option<Result<Digest>> =
         effect.as_ref().map(|it| it.parse().map_err(|e| Failure::new(Code::Usage, format!("{it:?}: {e}"))));
     let evidence = Evidence {
         ledger: ledger::genesis(&folder)?.ledger,
         tenant: name(tenant)?,
         kind: name(kind)?,
-        artifact: artifact.transpose()?,
+        artifact,
         effect: effect.transpose()?,
         issued_at: now,
         expires_at: now.plus(hours * 3_600_000_000),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use writ_kernel::policy::Policy;
+use writ_log::files;
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::KeyId;
@@ -19,7 +20,7 @@ use crate::error::{Failure, Result};
 use crate::folder::{Folder, KeyRole};
 use crate::kafka::{INTENTS, cluster};
 use crate::keyfile;
-use crate::ledger::{self, Operators};
+use crate::ledger::{self, Founding, Operators};
 
 const EXAMPLE_POLICY: &str = include_str!("example_policy.json");
 
@@ -73,9 +74,10 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     };
     let clock = Clock::Wall;
     let operators = operators(args)?;
-    let genesis = ledger::create(&operators, &folder, args.origin.clone(), &config(args), &clock)?;
     let digest = Policy::compile(&bundle)?.digest();
-    let (producer, approver) = write_files(&folder, args, &bundle).inspect_err(|_| folder.unmake())?;
+    let founding = Founding::begin(&operators, &folder, args.origin.clone(), &config(args), &clock)?;
+    let (inside, genesis) = (founding.folder(), founding.genesis().clone());
+    let (producer, approver) = write_files(inside, args, &bundle)?;
     let mut statements = vec![
         trust(producer, "acme", "agent-1", "agent")?,
         trust(approver, "acme", "approver-1", "approver")?,
@@ -86,15 +88,16 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         statements.push(Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions });
     }
     let operators = match operators {
-        Operators::Made => vec![folder.read_key(KeyRole::Operator)?],
+        Operators::Made => vec![inside.read_key(KeyRole::Operator)?],
         Operators::Given { keys, .. } => keys,
     };
-    let session = Session::administer(&folder)?;
+    let session = Session::administer(inside)?;
     for statement in statements {
         let act = ledger::act_by(&operators, genesis.value().ledger, statement, &clock)?;
         session.post("/v1/acts", act.to_envelope())?;
     }
     session.close()?;
+    founding.finish()?;
 
     let genesis = genesis.value();
     if args.json {
@@ -139,14 +142,15 @@ fn config(args: &Args) -> Config {
 
 /// Writes what is not the ledger's own: policy, the example keys, whose ids it returns.
 fn write_files(folder: &Folder, args: &Args, bundle: &Bundle) -> Result<(KeyId, KeyId)> {
-    let write = |path: PathBuf, text: String| std::fs::write(&path, text).map_err(|e| Failure::io(&path, &e));
+    let write =
+        |path: PathBuf, text: String| files::write_new(&path, text.as_bytes()).map_err(|e| Failure::io(&path, &e));
     let policy = folder.policy().join("policy.json");
     if args.policy.is_some() {
         write(policy, serde_json::to_string_pretty(bundle).unwrap_or_default())?;
     } else {
         write(policy, EXAMPLE_POLICY.to_owned())?;
         let cases = folder.policy().join("cases");
-        std::fs::create_dir(&cases).map_err(|e| Failure::io(&cases, &e))?;
+        files::make_folder(&cases).map_err(|e| Failure::io(&cases, &e))?;
         write(cases.join("example.json"), EXAMPLE_CASES.to_owned())?;
     }
     let producer = keyfile::make(&folder.key(KeyRole::Producer), None)?.id();

@@ -12,7 +12,7 @@ use writ_schemas::ids::Digest;
 use writ_schemas::strict;
 
 use super::session::{self, Session, encode};
-use super::{Data, Found, name, output};
+use super::{Data, Found, input, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::KeyRole;
@@ -130,7 +130,7 @@ fn report(Report { data, tenant, id, applied, output: file, because, key, .. }: 
         Some(path) => {
             let refused =
                 |why: &dyn std::fmt::Display| Failure::new(Code::InputFile, format!("{}: {why}", path.display()));
-            let bytes = std::fs::read(path).map_err(|e| refused(&e))?;
+            let bytes = input::read(path, REPORT_BYTES_MAX)?;
             Some(strict::parse::<Value>(&bytes, REPORT_BYTES_MAX).map_err(|e| refused(&e))?)
         }
     };

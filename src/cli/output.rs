@@ -1,6 +1,4 @@
 //! What people see: tables, colour on a terminal, progress of long work.
-#![allow(clippy::print_stdout, reason = "this is the module that prints")]
-
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
 
@@ -11,6 +9,7 @@ use serde_json::Value;
 use crate::clock::Stopwatch;
 use crate::config;
 use crate::query;
+use crate::telemetry::StandardError;
 
 /// Why standard output took no more.
 static REFUSED: OnceLock<ErrorKind> = OnceLock::new();
@@ -34,7 +33,12 @@ pub(super) fn line(text: impl std::fmt::Display) {
     }
 }
 
-/// A table with these columns; plain when it is piped.
+/// Prints a line on standard error, if that takes it.
+pub(super) fn note(text: impl std::fmt::Display) {
+    let _ = StandardError.write_all(format!("{text}\n").as_bytes()); // it never fails
+}
+
+/// A table with these columns, or without a head where there are none; plain when it is piped.
 #[must_use]
 pub(super) fn table(columns: &[&str]) -> Table {
     let mut table = Table::new();
@@ -43,7 +47,9 @@ pub(super) fn table(columns: &[&str]) -> Table {
     if terminal {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
-    table.set_header(columns);
+    if !columns.is_empty() {
+        table.set_header(columns);
+    }
     table
 }
 

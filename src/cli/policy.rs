@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use writ_kernel::policy::Policy;
 use writ_schemas::act::{Act, Statement};
-use writ_schemas::dsse::{DOCUMENT_BYTES_MAX, Signed};
+use writ_schemas::dsse::{DOCUMENT_BYTES_MAX, ENVELOPE_BYTES_MAX, Signed};
 use writ_schemas::errors::Code;
 use writ_schemas::policy::Bundle;
 use writ_schemas::strict;
 
 use super::session::{self, Session, encode};
-use super::{Data, Found, name, output};
+use super::{Data, Found, input, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::ledger;
@@ -98,11 +98,8 @@ pub(super) fn run(command: &Command) -> Result<Found> {
         }
         Command::Activate { data, from } => {
             data.folder().require()?;
-            let act = if from.is_dir() {
-                sign(data, from)?.to_envelope()
-            } else {
-                std::fs::read(from).map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", from.display())))?
-            };
+            let act =
+                if from.is_dir() { sign(data, from)?.to_envelope() } else { input::read(from, ENVELOPE_BYTES_MAX)? };
             let session = Session::administer(&data.folder())?;
             let answer = session.post("/v1/acts", act);
             session.close()?;
@@ -190,7 +187,7 @@ fn sign(data: &Data, dir: &Path) -> Result<Signed<Act>> {
 /// The bundle of a directory, checked in every way that can be checked without a ledger.
 pub(super) fn read(dir: &Path) -> Result<Bundle> {
     let path = dir.join("policy.json");
-    let bytes = std::fs::read(&path).map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", path.display())))?;
+    let bytes = input::read(&path, DOCUMENT_BYTES_MAX)?;
     parse(&bytes).map_err(|failure| Failure::new(failure.code, format!("{}: {}", path.display(), failure.detail)))
 }
 

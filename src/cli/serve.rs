@@ -1,17 +1,19 @@
 //! `writ serve`: HTTP, the socket, and Kafka, until it is told to stop.
-#![allow(clippy::print_stderr, reason = "this is the module that prints")]
 
+use std::future::poll_fn;
 use std::os::unix::fs::PermissionsExt;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
 
 use super::session::end_process;
-use super::{Data, Found};
+use super::{Data, Found, output};
 use crate::api::limits::{self, Limits};
 use crate::api::{self, Api};
 use crate::clock::Clock;
@@ -20,7 +22,7 @@ use crate::folder::Folder;
 use crate::ledger::Opened;
 use crate::sequencer::Passed;
 use crate::service::Service;
-use crate::telemetry;
+use crate::{signals, telemetry, threads};
 
 /// The longest path that a socket may have (`sun_path` in unix(7), less its end).
 const SOCKET_PATH_MAX: usize = 107;
@@ -54,8 +56,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     let kafka = args.kafka.clone().or(config.kafka);
     let http = args.http.clone().or(config.http);
     let metrics = telemetry::start_metrics()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::new(Code::Io, e))?;
+    let runtime = threads::runtime()?;
     let listener = match &http {
         Some(address) => Some(runtime.block_on(listen(address))?),
         None => None,
@@ -92,22 +93,29 @@ async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>, patienc
     let socket = UnixListener::bind(&path).map_err(|e| Failure::io(&path, &e))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(|e| Failure::io(&path, &e))?;
     let io = |e: std::io::Error| Failure::new(Code::Io, e);
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate()).map_err(io)?, signal(SignalKind::interrupt()).map_err(io)?);
+    let mut asked = Vec::new();
+    for number in signals::asking_to_end() {
+        asked.push(signal(SignalKind::from_raw(number)).map_err(io)?);
+    }
     let local = Api { source: Source::Local, limits: Limits::new(patience), ..api.clone() };
     let (public, private) = (api::public(api.clone()), api::private(local));
-    tokio::spawn(limits::answer(socket, private, patience));
-    eprintln!("writ: ledger {} is served on {}", api.ledger.genesis.ledger, path.display());
+    // They answer for as long as the process lives.
+    let mut listeners = JoinSet::new();
+    listeners.spawn(limits::answer(socket, private, patience));
+    output::note(format!("writ: ledger {} is served on {}", api.ledger.genesis.ledger, path.display()));
     if let Some(listener) = listener {
         if let Ok(address) = listener.local_addr() {
-            eprintln!("writ: and on http://{address}");
+            output::note(format!("writ: and on http://{address}"));
         }
-        tokio::spawn(limits::answer(listener, public, patience));
+        listeners.spawn(limits::answer(listener, public, patience));
     }
+    let told = poll_fn(|cx| {
+        if asked.iter_mut().any(|signal| signal.poll_recv(cx).is_ready()) { Poll::Ready(()) } else { Poll::Pending }
+    });
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = told => {}
+        _ = listeners.join_next() => return Err(threads::panicked("of a listener")),
     }
-    eprintln!("writ: stopping");
+    output::note("writ: stopping");
     Ok(())
 }

@@ -3,7 +3,6 @@
 //! Either way the same router answers, so a command behaves the same.
 //!
 //! **Invariant:** an act or evidence dispatches nothing here: what is meant to stop effects must not cause them.
-#![allow(clippy::print_stderr, reason = "this is the module that prints")]
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
 use writ_schemas::ids::Seq;
 
+use super::output;
 use crate::api::limits::Limits;
 use crate::api::{self, Api};
 use crate::checkpoint;
@@ -32,6 +32,7 @@ use crate::ledger::{self, Opened};
 use crate::query::Library;
 use crate::sequencer::Passed;
 use crate::service::Service;
+use crate::threads;
 
 /// The largest answer read: as much as may be submitted, twice.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -80,7 +81,7 @@ impl Session {
 
     fn by(folder: &Folder, passed: impl FnOnce(&Opened) -> Passed) -> Result<Session> {
         folder.require()?;
-        let runtime = runtime()?;
+        let runtime = threads::runtime()?;
         if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
             return Ok(Session { runtime, way: Way::Served(folder.socket()) });
         }
@@ -164,14 +165,14 @@ pub(super) fn encode(name: &str) -> String {
 /// What the question found, or that nothing could be asked.
 pub(super) fn ask(folder: &Folder, path: &str, local: impl FnOnce(&Library) -> Result<Value>) -> Result<Value> {
     folder.require()?;
-    let runtime = runtime()?;
+    let runtime = threads::runtime()?;
     if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
         let session = Session { runtime, way: Way::Served(folder.socket()) };
         return session.get(path);
     }
     let library = Library::open(folder)?;
-    caution(durable(folder), library.views.progress.next());
-    local(&library)
+    caution(durable(folder), library.views.current()?.progress.next());
+    threads::contained("a question", || local(&library))
 }
 
 /// How many entries of a folder are known to be durable without opening it for writing: those that the last checkpoint
@@ -190,10 +191,10 @@ pub(super) fn durable(folder: &Folder) -> Seq {
 /// Says on standard error that an answer, from entries before `next`, goes beyond what is `durable`.
 pub(super) fn caution(durable: Seq, next: Seq) {
     if next > durable {
-        eprintln!(
+        output::note(format!(
             "writ: entries from {durable} on are beyond the last checkpoint: a crash may still take them, until the ledger is \
-             opened for writing or a checkpoint covers them"
-        );
+             opened for writing or a checkpoint covers them",
+        ));
     }
 }
 
@@ -205,11 +206,6 @@ async fn over_socket(socket: &Path, request: Request<Body>) -> Result<(axum::htt
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|e| gone(&e))?;
     Ok((response.status(), Body::new(response.into_body())))
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(|e| Failure::new(Code::Io, format!("no runtime: {e}")))
 }
 
 /// A writer that cannot go on ends its process at once: nothing of what it did not make durable may be told.

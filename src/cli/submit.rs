@@ -1,8 +1,6 @@
 //! `writ submit`: intents, one JSON a line.
-#![allow(clippy::print_stderr, reason = "this is the module that prints")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, Read};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,19 +20,20 @@ use writ_schemas::strict;
 
 use super::session::{self, Session};
 use super::{Found, output};
-use crate::api::LINES_MAX;
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, KeyRole};
 use crate::kafka::answers::{Answers, Heard, Refused};
 use crate::kafka::producer;
+use crate::signals::Interrupt;
 use crate::{api, config, intake, keyfile, ledger, query};
+
+mod lines;
+
+use lines::Input;
 
 /// How many lines without an answer are named.
 const UNANSWERED_NAMED_MAX: usize = 10;
-
-/// Bytes that are submitted together: 16 MiB.
-const LINES_BYTES_MAX: usize = 16 << 20;
 
 /// Arguments of `writ submit`.
 #[derive(clap::Args)]
@@ -87,108 +86,50 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         }
         (None, None) => Err(Failure::new(Code::KeyFile, "an intent that is not signed needs --key")),
     };
-    let mut input = open_input(args)?;
+    let interrupt = Interrupt::listen()?;
+    let input = Input::open(args.file.as_deref())?;
     let mut submitter = Submitter::new(args)?;
-    let mut printer = Printer {
-        json: args.json,
-        table: (!args.json).then(|| output::table(&["tenant", "id", "verdict", "code", "seq", "because"])),
-        codes: BTreeSet::new(),
-    };
-    // Whatever ends it, what was answered before is told.
-    let submitted = submit_all(&mut input, &key, &mut submitter, &mut printer);
+    let mut printer = Printer::new(args.json);
+    let submitted = submit_all(&input, &key, &mut submitter, &mut printer, &interrupt);
+    // Whatever ends it, what is under way is ended and sealed.
     let closed = submitter.close();
     let found = printer.end();
     let lines = submitted?;
     closed?;
-    if lines == 0 {
-        return Err(Failure::new(Code::InputFile, "there is no line in the input"));
+    match interrupt.by() {
+        Some(signal) => Ok(Found::Stopped(signal)),
+        None if lines == 0 => Err(Failure::new(Code::InputFile, "there is no line in the input")),
+        None => Ok(found),
     }
-    Ok(found)
 }
 
-/// Submits every line and prints every answer. Returns how many lines there were.
+/// Submits every line and prints every answer, until the input ends or somebody wants it to end. Returns how many lines there were.
 fn submit_all(
-    input: &mut dyn BufRead,
+    input: &Input,
     key: &Result<SecretKey>,
     submitter: &mut Submitter,
     printer: &mut Printer,
+    interrupt: &Interrupt,
 ) -> Result<u64> {
     let mut number = 0;
-    loop {
-        let (lines, ended) = next_lines(input, &mut number, key, printer)?;
-        if !lines.is_empty() {
-            submitter.submit(lines, printer)?;
-        }
-        if ended {
-            return Ok(number);
-        }
-    }
-}
-
-fn open_input(args: &Args) -> Result<Box<dyn BufRead>> {
-    match &args.file {
-        Some(path) if path.as_os_str() != "-" => {
-            let file = std::fs::File::open(path)
-                .map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", path.display())))?;
-            Ok(Box::new(std::io::BufReader::new(file)))
-        }
-        Some(_) | None => Ok(Box::new(std::io::stdin().lock())),
-    }
-}
-
-/// Reads and signs as many lines as are submitted together. A line that is no intent is answered at once.
-fn next_lines(
-    input: &mut dyn BufRead,
-    number: &mut u64,
-    key: &Result<SecretKey>,
-    printer: &mut Printer,
-) -> Result<(Vec<Line>, bool)> {
-    let (mut lines, mut bytes) = (Vec::new(), 0);
-    while lines.len() < LINES_MAX && bytes < LINES_BYTES_MAX {
-        let Some(text) = next_line(input)? else { return Ok((lines, true)) };
-        if text.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        *number += 1;
-        match envelope(&text, key) {
-            Ok(envelope) => {
-                bytes += envelope.len();
-                lines.push(Line { number: *number, envelope });
-            }
-            Err(failure) if failure.code == Code::KeyFile => return Err(failure),
-            Err(Failure { code, detail }) => {
-                printer.answer(&json!({ "answer": "refused", "code": code, "detail": detail, "line": *number }));
+    while let Some(texts) = input.next(submitter.is_dear(), interrupt)? {
+        let mut lines = Vec::with_capacity(texts.len());
+        for text in texts {
+            number += 1;
+            match envelope(&text, key) {
+                Ok(envelope) => lines.push(Line { number, envelope }),
+                Err(failure) if failure.code == Code::KeyFile => return Err(failure),
+                Err(Failure { code, detail }) => {
+                    printer.answer(&json!({ "answer": "refused", "code": code, "detail": detail, "line": number }));
+                }
             }
         }
+        let submitted = if lines.is_empty() { Ok(()) } else { submitter.submit(lines, printer) };
+        // What was answered before a failure is told.
+        printer.print();
+        submitted?;
     }
-    Ok((lines, false))
-}
-
-/// A line without its end; nothing at the end of the input. One that is too long is cut to a length that is refused.
-fn next_line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>> {
-    let io = |e: std::io::Error| Failure::new(Code::InputFile, e);
-    let mut line = Vec::new();
-    let limit = u64::try_from(ENVELOPE_BYTES_MAX + 2).unwrap_or(u64::MAX);
-    let read = Read::take(&mut *input, limit).read_until(b'\n', &mut line).map_err(io)?;
-    if read == 0 {
-        return Ok(None);
-    }
-    if line.last() == Some(&b'\n') {
-        line.pop();
-    } else if line.len() > ENVELOPE_BYTES_MAX {
-        loop {
-            let buffer = input.fill_buf().map_err(io)?;
-            let (len, end) = match buffer.iter().position(|byte| *byte == b'\n') {
-                Some(at) => (at + 1, true),
-                None => (buffer.len(), buffer.is_empty()),
-            };
-            input.consume(len);
-            if end {
-                break;
-            }
-        }
-    }
-    Ok(Some(line))
+    Ok(number)
 }
 
 /// The envelope of a line: as it is, if it is one; else the line is an intent, and is signed here.
@@ -242,6 +183,11 @@ impl Submitter {
             printer.answer(answer);
         }
         Ok(())
+    }
+
+    /// Whether each submission costs so much that as many lines as may be are submitted together.
+    fn is_dear(&self) -> bool {
+        matches!(self, Submitter::Kafka(..))
     }
 
     fn close(self) -> Result<()> {
@@ -371,24 +317,30 @@ impl DryRun {
 /// Prints answers, and remembers the codes of those that are a no.
 struct Printer {
     json: bool,
-    table: Option<comfy_table::Table>,
+    /// Rows that are not printed yet.
+    table: comfy_table::Table,
     codes: BTreeSet<Code>,
 }
 
 impl Printer {
+    fn new(json: bool) -> Printer {
+        let table = output::table(&["tenant", "id", "verdict", "code", "seq", "because"]);
+        Printer { json, table, codes: BTreeSet::new() }
+    }
+
     fn answer(&mut self, answer: &Value) {
         let refused = output::text(answer, "/answer") == "refused";
         let verdict = if refused { "REFUSED" } else { output::text(answer, "/decision/payload/verdict") };
         if self.json {
             output::json(answer);
-        } else if let Some(table) = &mut self.table {
+        } else {
             let line = format!("line {}", answer["line"]);
             let field = |name: &str| output::text(answer, &format!("/decision/payload/{name}")).to_owned();
             let (tenant, id) = if refused { (String::new(), line) } else { (field("tenant"), field("id")) };
             let code = if refused { output::text(answer, "/code").to_owned() } else { field("code") };
             let because = if refused { output::text(answer, "/detail").to_owned() } else { field("because") };
             let seq = answer["seq"].as_u64().map(|seq| seq.to_string()).unwrap_or_default();
-            table.add_row([tenant, id, output::verdict(verdict), code, seq, because]);
+            self.table.add_row([tenant, id, output::verdict(verdict), code, seq, because]);
         }
         if refused || verdict == "FAIL" {
             let code = output::text(answer, if refused { "/code" } else { "/decision/payload/code" });
@@ -396,10 +348,15 @@ impl Printer {
         }
     }
 
-    fn end(self) -> Found {
-        if let Some(table) = self.table.filter(|table| !table.is_empty()) {
-            output::line(table);
+    /// Prints the rows since the last time, under the columns if they are the first.
+    fn print(&mut self) {
+        if !self.table.is_empty() {
+            output::line(std::mem::replace(&mut self.table, output::table(&[])));
         }
+    }
+
+    fn end(mut self) -> Found {
+        self.print();
         self.codes.iter().for_each(|code| super::advise(*code));
         if self.codes.is_empty() { Found::Yes } else { Found::No }
     }

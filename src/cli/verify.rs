@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Data, Found, key, output};
+use super::{Data, Found, input, key, output};
 use crate::error::{Failure, Result};
 use crate::verify::{Pins, Report, verify};
+
+/// The longest file of a public key, in bytes.
+const KEY_BYTES_MAX: usize = 1024;
 
 /// Arguments of `writ verify`.
 #[derive(clap::Args)]
@@ -36,9 +39,8 @@ impl PinArgs {
     /// Reads the pins.
     pub(super) fn read(&self) -> Result<Pins> {
         let public = self.public_key.as_ref().map(|path| {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Failure::new(writ_schemas::errors::Code::InputFile, format!("{}: {e}", path.display())))?;
-            key::parse(text.trim())
+            let text = input::read(path, KEY_BYTES_MAX)?;
+            key::parse(String::from_utf8_lossy(&text).trim())
         });
         if let Some(path) = &self.checkpoint {
             std::fs::File::open(path)

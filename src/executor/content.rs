@@ -2,10 +2,12 @@
 //!
 //! Written and synced before the receipt that names it; verified when read.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use writ_log::replace;
+use writ_log::{files, replace};
+use writ_schemas::dsse::DOCUMENT_BYTES_MAX;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, hex, unhex};
 
@@ -40,7 +42,10 @@ impl ContentStore {
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let (folder, file) = self.place(digest);
-        std::fs::create_dir_all(&folder).map_err(|e| Failure::io(&folder, &e))?;
+        match files::make_folder(&folder) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Failure::io(&folder, &e)),
+            Ok(()) | Err(_) => {}
+        }
         replace(&folder, &file, bytes)?;
         std::fs::File::open(&self.root).and_then(|root| root.sync_all()).map_err(|e| Failure::io(&self.root, &e))
     }
@@ -54,8 +59,8 @@ impl ContentStore {
         let path = folder.join(file);
         let damaged =
             |why: String| Failure::new(Code::ContentIntegrity, format!("{} at byte 0: {why}", path.display()));
-        let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => damaged(e.to_string()),
+        let bytes = files::read(&self.root, &path, DOCUMENT_BYTES_MAX).map_err(|e| match e.kind() {
+            ErrorKind::NotFound | ErrorKind::FileTooLarge => damaged(e.to_string()),
             _ => Failure::io(&path, &e),
         })?;
         if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(damaged("not what its name says".to_owned())) }
@@ -70,7 +75,7 @@ impl ContentStore {
         let io = |e: std::io::Error| Failure::io(root, &e);
         let folders = match std::fs::read_dir(root) {
             Ok(folders) => folders,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(io(e)),
         };
         for folder in folders {

@@ -189,9 +189,9 @@ pub enum LogError {
 
 impl LogError {
     /// Names the operation and the file of an error of the operating system.
-    pub(crate) fn io(doing: Doing, file: &str) -> impl FnOnce(io::Error) -> LogError {
+    pub(crate) fn io(doing: Doing, file: &str) -> impl Fn(io::Error) -> LogError + use<> {
         let file = file.to_owned();
-        move |source| LogError::Io { doing, file, source }
+        move |source| LogError::Io { doing, file: file.clone(), source }
     }
 
     /// The registered code.

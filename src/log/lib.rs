@@ -3,6 +3,7 @@
 //! The bytes are specified in `docs/log-format.md`. In reading order:
 //!
 //! - [`error`]: what can go wrong, where, and its registered code
+//! - [`files`]: how a file is opened and made
 //! - [`storage`]: named files in one flat folder: real ones, and a disk in memory that can lose power
 //! - [`frame`]: one entry as bytes, with its checksum and its place in a batch
 //! - [`segment`]: files of frames, their names and headers
@@ -23,6 +24,7 @@
 //! **Invariant:** nothing here knows what an event means, reads a clock, or prints.
 
 pub mod error;
+pub mod files;
 pub mod storage;
 pub mod frame;
 pub mod segment;

@@ -5,10 +5,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::error::{Doing, LogError};
+use crate::files;
+
+/// How often the lock is tried: whoever only asks for it ([`Lock::is_held`]) has it for a moment.
+const ASKED_MAX: u32 = 10;
+const ASKED_PAUSE: Duration = Duration::from_millis(5);
 
 /// Held while it lives.
 #[derive(Debug)]
@@ -24,18 +31,41 @@ impl Drop for Lock {
 }
 
 impl Lock {
-    /// Takes the lock, or fails at once.
+    /// Takes the lock. Fails if another holds it for longer than asking takes.
     ///
     /// # Errors
     /// `ERR_LOG_LOCKED` if another holds it.
     pub fn acquire(path: &Path) -> Result<Lock, LogError> {
-        let name = path.display().to_string();
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        let file = file.map_err(LogError::io(Doing::Lock, &name))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::Locked(path.to_owned())),
-            Err(e) => Err(LogError::io(Doing::Lock, &name)(e.into())),
+        let io = LogError::io(Doing::Lock, &path.display().to_string());
+        let file = files::open(OpenOptions::new().write(true).create(true).truncate(false), path);
+        let file = file.map_err(&io)?;
+        let mut asked = 1;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock { file }),
+                Err(Errno::WOULDBLOCK) if asked < ASKED_MAX => std::thread::sleep(ASKED_PAUSE),
+                Err(Errno::WOULDBLOCK) => return Err(LogError::Locked(path.to_owned())),
+                Err(e) => return Err(io(e.into())),
+            }
+            asked += 1;
+        }
+    }
+
+    /// Whether somebody holds the lock now. Nothing is made for it: where there is no file, nobody does.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub fn is_held(path: &Path) -> Result<bool, LogError> {
+        let io = LogError::io(Doing::Lock, &path.display().to_string());
+        let file = match files::open(OpenOptions::new().read(true), path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(&io)?,
+        };
+        // There is no way to ask but to share it for a moment; who wants it meanwhile asks again.
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => flock(&file, FlockOperation::Unlock).map(|()| false).map_err(|e| io(e.into())),
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(e) => Err(io(e.into())),
         }
     }
 }
@@ -54,6 +84,17 @@ mod tests {
         drop(held);
         Lock::acquire(&path).expect("free again");
         drop(shared);
+        // Asking makes nothing, and takes nothing away from who asks at the same time.
+        let none = dir.path().join("none");
+        assert!(!Lock::is_held(&none).expect("asked") && !none.exists());
+        let asking = || (0..1000).for_each(|_| _ = Lock::is_held(&path).expect("asked"));
+        std::thread::scope(|scope| {
+            scope.spawn(asking);
+            (0..100).for_each(|_| drop(Lock::acquire(&path).expect("nobody holds it")));
+        });
+        let held = Lock::acquire(&path).expect("free");
+        assert!(Lock::is_held(&path).expect("asked"));
+        drop(held);
         assert!(matches!(Lock::acquire(&dir.path().join("no/lock")), Err(LogError::Io { .. })));
     }
 }

@@ -1,10 +1,11 @@
 //! A small file replaced as a whole: after a crash it has the old content or the new one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
 use crate::error::{Doing, LogError};
+use crate::files;
 use crate::storage::UNFINISHED;
 
 /// Replaces the file `name` in `dir` by one with these bytes, durably. One process at a time does this to one file.
@@ -12,15 +13,32 @@ use crate::storage::UNFINISHED;
 /// # Errors
 /// Those of the operating system; the file then has its old content or the new one.
 pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), LogError> {
-    let (path, unfinished) = (dir.join(name), dir.join(format!("{name}{UNFINISHED}")));
     let replaced = || -> io::Result<()> {
-        let mut file = File::create(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &path)?;
+        put(dir, name, |unfinished| files::write_new(unfinished, bytes))?;
         File::open(dir)?.sync_all()
     };
     replaced().map_err(LogError::io(Doing::Write, name))
+}
+
+/// The same for what only this run of the machine needs: when it ends, the file may have any content.
+///
+/// # Errors
+/// As [`replace()`].
+pub fn unsynced(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+    let write =
+        |unfinished: &Path| files::open(OpenOptions::new().write(true).create_new(true), unfinished)?.write_all(bytes);
+    put(dir, name, write).map_err(LogError::io(Doing::Write, name))
+}
+
+fn put(dir: &Path, name: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let (path, unfinished) = (dir.join(name), dir.join(format!("{name}{UNFINISHED}")));
+    // What an earlier attempt left is nobody's, and may be anything.
+    match fs::remove_file(&unfinished) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    write(&unfinished)?;
+    fs::rename(&unfinished, &path)
 }
 
 #[cfg(test)]
@@ -32,8 +50,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("folder");
         // A leftover of a crash is longer than what comes.
         fs::write(dir.path().join("latest.new"), "half of an older attempt").expect("writes");
-        for content in ["one", "two, longer", "3"] {
-            replace(dir.path(), "latest", content.as_bytes()).expect("replaces");
+        for (content, is_durable) in [("one", true), ("two, longer", false), ("3", true)] {
+            let put = if is_durable { replace } else { unsynced };
+            put(dir.path(), "latest", content.as_bytes()).expect("replaces");
             assert_eq!(fs::read_to_string(dir.path().join("latest")).expect("reads"), content);
             assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 1);
         }

@@ -9,6 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::files;
+
 mod memory;
 
 pub use memory::{Fault, MemStorage};
@@ -149,7 +151,7 @@ impl DirStorage {
             return Ok(Arc::clone(file));
         }
         let write = self.access == Access::ReadWrite;
-        let file = Arc::new(OpenOptions::new().read(true).write(write).open(self.dir.join(name))?);
+        let file = Arc::new(files::open(OpenOptions::new().read(true).write(write), &self.dir.join(name))?);
         *last = Some((name.to_owned(), Arc::clone(&file)));
         Ok(file)
     }
@@ -179,13 +181,13 @@ impl Storage for DirStorage {
     }
 
     fn size(&self, name: &str) -> io::Result<u64> {
-        Ok(fs::metadata(self.dir.join(name))?.len())
+        Ok(fs::symlink_metadata(self.dir.join(name))?.len())
     }
 
     fn prepare(&self, unfinished: &str, size: u64) -> io::Result<()> {
         self.for_writing()?;
         let path = self.dir.join(unfinished);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        let file = files::open(OpenOptions::new().write(true).create(true).truncate(true), &path)?;
         let zeros = vec![0; ZEROS.min(span(size))];
         let mut at = 0;
         // Real zeros: blocks that are only allocated would cost a metadata write at every sync.
@@ -204,7 +206,7 @@ impl Storage for DirStorage {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         self.forget();
-        let file = OpenOptions::new().write(true).open(&from)?;
+        let file = files::open(OpenOptions::new().write(true), &from)?;
         file.write_all_at(head, 0)?;
         file.sync_data()?;
         fs::rename(from, to)?;

@@ -181,6 +181,91 @@ fn over_http_each_has_its_code_and_status_too() {
     holds(scene.data());
 }
 
+/// Each route of each side with each method: what is not taken is a problem with a registered code.
+#[test]
+fn every_route_answers_every_method_in_problem_documents() {
+    let scene = Scene::new();
+    let served = Served::new(&scene);
+    let routes = [
+        "/v1/intents",
+        "/v1/acts",
+        "/v1/approvals",
+        "/v1/outcomes",
+        "/v1/evidence",
+        "/v1/decisions/acme/n-1",
+        "/v1/explanations/acme/n-1",
+        "/v1/approvals/acme",
+        "/v1/dispatches/acme/mail",
+        "/v1/entries/0",
+        "/v1/usage",
+        "/v1/graph/acme/n-1",
+        "/metrics",
+        "/health/live",
+        "/health/ready",
+        "/v2",
+        // What no route can take.
+        "/v1/decisions/%ff/x",
+        "/v1/decisions/acme/%ff",
+        "/v1/decisions/%20/x",
+        "/v1/approvals/%ff",
+        "/v1/entries/-1",
+        "/v1/entries/%ff",
+        "/v1/dispatches/acme/mail?after=x",
+        "/v1/dispatches/acme/mail?after=1&after=2",
+        "/v1/usage?tenant=%ff",
+        "/v1/usage?tenant=%20",
+    ];
+    for route in routes {
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "FETCH"] {
+            let over_http = served.ask(method, route, "application/json", b"");
+            let over_socket = Served::ask_socket(&scene, method, route, "application/json", b"");
+            for (status, body) in [over_http, over_socket] {
+                if status == 200 {
+                    continue;
+                }
+                let problem: serde_json::Value =
+                    serde_json::from_str(&body).unwrap_or_else(|e| panic!("{method} {route}: {status} {e}: {body:?}"));
+                let code: Code = problem["code"].as_str().and_then(|code| code.parse().ok()).expect("registered");
+                assert_eq!(status, code.entry().http, "{method} {route}: {body}");
+                let asked = method == "GET" || method == "POST";
+                assert!(asked || matches!(code, Code::Method | Code::NotFound), "{method} {route}: {body}");
+            }
+        }
+    }
+    served.stop();
+}
+
+/// RFC 9110, 8.3.1.
+#[test]
+fn what_a_body_holds_is_said_in_any_case_and_with_parameters() {
+    let scene = Scene::new();
+    let served = Served::new(&scene);
+    let known = crate::scene::signed(&note("n-kind"), &scene.key("producer.key"));
+    let ask = |kind: &str| served.ask("POST", "/v1/intents", kind, &known);
+    let lines = [
+        "application/x-ndjson",
+        "application/x-ndjson; charset=utf-8",
+        "Application/X-NDJSON",
+        "application/x-ndjson ;q=1",
+    ];
+    for kind in lines {
+        let (status, body) = ask(kind);
+        assert!(status == 200 && body.ends_with("\n"), "{kind}: {status} {body}");
+    }
+    for kind in ["", "application/json", "APPLICATION/JSON;charset=UTF-8"] {
+        let (status, body) = ask(kind);
+        assert!(status == 200 && !body.ends_with("\n"), "{kind}: {status} {body}");
+    }
+    let not_read = ["text/plain", "application/x-ndjson+gzip", "application/json\r\nContent-Encoding: gzip", "x"];
+    for kind in not_read {
+        let (status, body) = ask(kind);
+        assert!(status == 415 && body.contains(Code::ContentType.as_str()), "{kind}: {status} {body}");
+    }
+    let (status, body) = served.ask("POST", "/v1/approvals", "application/x-ndjson", &known);
+    assert!(status == 415 && body.contains(Code::ContentType.as_str()), "{status} {body}");
+    served.stop();
+}
+
 /// All or nothing: whoever sent too many lines can cut them and send them again.
 #[test]
 fn a_body_of_one_line_too_many_is_refused_whole() {

@@ -17,6 +17,8 @@ const REACHED: &[(Code, &str)] = &[
     (Code::Ok,                     "gates.rs: an_intent_that_every_gate_lets_pass"),
     (Code::TooLarge,               "bad_input/lines.rs: 2 MiB of args"),
     (Code::RequestIncomplete,      "codes/clients.rs: half_a_request_is_given_up"),
+    (Code::ContentType,            "bad_input.rs: what_a_body_holds_is_said_in_any_case_and_with_parameters"),
+    (Code::Method,                 "bad_input.rs: every_route_answers_every_method_in_problem_documents"),
     (Code::JsonUtf8,               "bad_input/lines.rs: invalid UTF-8"),
     (Code::JsonSyntax,             "bad_input/lines.rs: malformed JSON"),
     (Code::JsonDuplicateKey,       "bad_input/lines.rs: a key twice"),
@@ -99,6 +101,8 @@ const REACHED: &[(Code, &str)] = &[
     (Code::PortBusy,               "bad_input/system.rs: a busy port"),
     (Code::Permission,             "bad_input/system.rs: a segment that this user may not write"),
     (Code::InputFile,              "bad_input/lines.rs: an input file that is not there"),
+    (Code::Threads,                "process.rs: a_machine_without_threads_is_told_at_once"),
+    (Code::Panicked,               "process.rs: a_fault_in_the_writer_ends_the_process_with_a_report"),
     (Code::Io,                     "bad_input/system.rs: nothing takes the answer"),
 ];
 

@@ -368,10 +368,15 @@ impl Served {
         (status, body.to_owned())
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let told = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(told.success(), "{told}");
+    }
+
     /// Ends it politely.
     pub(crate) fn stop(self) {
-        let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
-        assert!(told.success(), "{told}");
+        self.signal("TERM");
         let status = self.ended();
         assert!(status.success(), "{status}");
     }

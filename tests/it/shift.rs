@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 
-use crate::scene::finish;
+use crate::preload::preload;
 
 /// How far the wall clock of some processes is shifted.
 pub(crate) struct Shift {
@@ -26,20 +25,6 @@ impl Shift {
 
     /// Gives a process the shifted clock.
     pub(crate) fn give<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("LD_PRELOAD", library()).env("SHIFT_BY", &self.by)
+        command.env("LD_PRELOAD", preload("shift")).env("SHIFT_BY", &self.by)
     }
-}
-
-/// What is preloaded, compiled once.
-fn library() -> &'static PathBuf {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let (source, library) = (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/shift.c"), folder.join("shift.so"));
-        // Another run of the tests may use the same folder: it finds the whole file, or none.
-        let partial = folder.join(format!("shift-{}.so", std::process::id()));
-        finish(Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&partial).arg(source), b"").ended(0);
-        std::fs::rename(partial, &library).expect("renamed");
-        library
-    })
 }

@@ -24,6 +24,9 @@ from system import Broken
 
 import producer  # examples/python: signing, sending
 
+# The folders that `writ init` makes, and the files in them that it does not replace later.
+MADE = ("", "log", "keys", "policy", "checkpoints", "writ.toml", "policy/policy.json",
+        "keys/decision.key", "keys/checkpoint.key", "keys/operator.key", "keys/producer.key", "keys/approver.key")
 INTENTS = 60
 # Above what one call of this run writes, the rewriting of a tail at opening included. check.py refuses a trace that was cut.
 STRING_BYTES_MAX = 1 << 20
@@ -69,7 +72,9 @@ def run(writ, folder):
     with system.kafka(folder / "kafka") as bootstrap, system.effects(folder / "effects.txt", "--delay-ms", 5, 20) as address:
         ledger = system.Ledger(writ, folder / "ledger", bootstrap, prefix=strace(traces[0]))
         ledger.init(f"http://{address}/effects")
-        require_names(traces[0], [ledger.folder, ledger.folder / "keys", ledger.folder.parent])
+        # It comes to be in a folder inside of its own, and moves into place.
+        made = [ledger.folder / ".unfinished" / name for name in MADE]
+        require_synced(traces[0], [*made, ledger.folder, ledger.folder.parent])
         key = producer.load_key(ledger.folder / "keys/producer.key")
         try:
             ledger.serve(prefix=strace(traces[1]))
@@ -91,12 +96,12 @@ def run(writ, folder):
     return traces, names, address
 
 
-def require_names(trace, folders):
-    """A synced file whose name is not synced may be gone after a power cut, and decisions that were told with it."""
+def require_synced(trace, paths):
+    """What is not synced, or whose name is not, may be gone after a power cut, and decisions that were told with it."""
     calls = trace.read_text(encoding="latin-1")
-    for folder in folders:
-        if not re.search(rf"fsync\(\d+<{re.escape(str(folder))}>", calls):
-            raise Broken(f"writ init did not sync {folder}")
+    for path in paths:
+        if not re.search(rf"fsync\(\d+<{re.escape(str(path))}>", calls):
+            raise Broken(f"writ init did not sync {path}")
 
 
 def traced(ledger):

@@ -1,8 +1,8 @@
 //! `writ act`: an act as a file, which is written down, signed by one operator after the other, and submitted.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -15,7 +15,7 @@ use writ_schemas::genesis::Genesis;
 use writ_schemas::strict;
 
 use super::{applied, post, words};
-use crate::cli::{Data, Found, key, output, policy};
+use crate::cli::{Data, Found, input, key, output, policy};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, KeyRole};
@@ -165,7 +165,7 @@ pub(in crate::cli) fn run(command: &Command) -> Result<Found> {
             Ok(Found::Yes)
         }
         Command::Sign { by, file } => sign(by, file),
-        Command::Submit { data, file } => post(data, read_bytes(file, ENVELOPE_BYTES_MAX)?),
+        Command::Submit { data, file } => post(data, input::read(file, ENVELOPE_BYTES_MAX)?),
     }
 }
 
@@ -196,7 +196,7 @@ fn write_down(new: &New) -> Result<Found> {
 
 /// A statement from outside. What can be told without the ledger is told here, and not after everybody has signed.
 fn statement(path: &Path) -> Result<Statement> {
-    let statement: Statement = strict::parse(&read_bytes(path, DOCUMENT_BYTES_MAX)?, DOCUMENT_BYTES_MAX)?;
+    let statement: Statement = strict::parse(&input::read(path, DOCUMENT_BYTES_MAX)?, DOCUMENT_BYTES_MAX)?;
     if let Statement::ActivatePolicy { bundle } = &statement {
         Policy::compile(bundle)?;
     }
@@ -238,19 +238,6 @@ fn sign(by: &By, file: &Path) -> Result<Found> {
 
 /// An act that others may still have to sign.
 fn read(path: &Path) -> Result<Signed<Act>> {
-    let act = Signed::from_draft(&read_bytes(path, ENVELOPE_BYTES_MAX)?);
+    let act = Signed::from_draft(&input::read(path, ENVELOPE_BYTES_MAX)?);
     act.map_err(|refusal| Failure::new(refusal.code, format!("{}: {}", path.display(), refusal.detail)))
-}
-
-/// What a file or standard input holds; of more than `bytes_max` so much that it is refused as too large.
-fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
-    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    let read = if path.as_os_str() == "-" {
-        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
-    };
-    read.map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", path.display())))?;
-    Ok(bytes)
 }

@@ -34,6 +34,7 @@ use crate::ledger::{self, Opened, Operators};
 use crate::query::Library;
 use crate::sequencer::{Answer, Passed, Submitted};
 use crate::service::Service;
+use crate::threads;
 
 const POLICY: &str = include_str!("policy.json");
 
@@ -268,11 +269,12 @@ fn shop() -> Result<String> {
     let io = |e: std::io::Error| Failure::new(Code::Io, e);
     let listener = TcpListener::bind("127.0.0.1:0").map_err(io)?;
     let address = listener.local_addr().map_err(io)?.to_string();
-    std::thread::spawn(move || {
+    threads::spawn("shop", move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || serve(stream));
+            // Who gets no thread gets no answer, as from `/never`.
+            let _ = threads::spawn("shop's call", move || serve(stream));
         }
-    });
+    })?;
     Ok(address)
 }
 

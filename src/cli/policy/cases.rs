@@ -231,7 +231,7 @@ fn list(at: &Path) -> Result<Vec<PathBuf>> {
 
 fn read(path: &Path) -> Result<Vec<Case>> {
     let failure = |code, why: &dyn std::fmt::Display| Failure::new(code, format!("{}: {why}", path.display()));
-    let bytes = std::fs::read(path).map_err(|e| failure(Code::InputFile, &e))?;
+    let bytes = crate::cli::input::read(path, DOCUMENT_BYTES_MAX)?;
     let parsed: Value =
         strict::parse(&bytes, DOCUMENT_BYTES_MAX).map_err(|refusal| failure(refusal.code, &refusal.detail))?;
     let file: File = serde_json::from_value(parsed).map_err(|e| failure(Code::Schema, &e))?;

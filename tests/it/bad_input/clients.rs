@@ -19,6 +19,11 @@ fn head(path: &str, kind: &str, length: usize) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: writ\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n")
 }
 
+/// The head of the only request of its connection.
+fn only(kind: &str, length: usize) -> String {
+    head("/v1/intents", kind, length).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
+}
+
 fn connect(served: &Served) -> TcpStream {
     let stream = TcpStream::connect(&served.http).expect("a listener");
     stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
@@ -46,6 +51,37 @@ fn tells(answer: &str, code: Code) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {} ", entry.http)), "{answer}");
     let problem: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap_or_default().1).expect("a problem");
     assert_eq!((&problem["code"], &problem["remedy"]), (&entry.code.into(), &entry.remedy.into()));
+}
+
+/// Of many that send far more than they may, or what nobody takes, each hears so; who asks before hears it without sending.
+#[test]
+fn who_sends_too_much_hears_it() {
+    let scene = Scene::new();
+    let served = Served::new(&scene);
+    let body = vec![b' '; 8 << 20];
+    let requests = [
+        (only("application/json", body.len()), Code::TooLarge),
+        (only("text/plain", body.len()), Code::ContentType),
+        (only("application/json", body.len()).replace("POST", "PUT"), Code::Method),
+        (only("application/json", body.len()).replace("intents", "nothing"), Code::NotFound),
+    ];
+    std::thread::scope(|scope| {
+        for (head, code) in requests.iter().cycle().take(48) {
+            let (served, body) = (&served, &body);
+            scope.spawn(move || {
+                let mut stream = connect(served);
+                stream.write_all(head.as_bytes()).expect("sent");
+                stream.write_all(body).expect("it is read to its end");
+                tells(&rest(stream), *code);
+            });
+        }
+    });
+    let asking =
+        head("/v1/intents", "application/json", 8 << 20).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+    let mut stream = connect(&served);
+    stream.write_all(asking.as_bytes()).expect("sent");
+    tells(&rest(stream), Code::TooLarge);
+    served.stop();
 }
 
 #[test]

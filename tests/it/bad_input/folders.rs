@@ -63,6 +63,7 @@ pub(super) const ROWS: &[Row] = &[
     row("the views of another ledger", Code::Ok, |it| {
         let other = other();
         let expected = writ(["usage", "show", "--data", it.data(), "--json"]).ended(0);
+        writ(["usage", "show", "--data", other.data()]).ended(0);
         fs::remove_dir_all(it.inside("views")).expect("removed");
         copy_folder(&other.inside("views"), &it.inside("views"));
         let rebuilt = writ(["usage", "show", "--data", it.data(), "--json"]).ended(0);
@@ -147,7 +148,7 @@ pub(super) const ROWS: &[Row] = &[
         fs::write(it.inside("views/db"), [0x5a; 4096]).expect("written");
         submit(it)
     }),
-    row("views that are a file", Code::Io, |it| {
+    row("views that are a file", Code::Ok, |it| {
         fs::remove_dir_all(it.inside("views")).expect("removed");
         fs::write(it.inside("views"), "garbage").expect("written");
         writ(["usage", "show", "--data", it.data()])
@@ -212,7 +213,7 @@ pub(super) const ROWS: &[Row] = &[
     row("a pinned checkpoint that is not there", Code::InputFile, |it| {
         writ(["verify", "--data", it.data(), "--checkpoint", "/nowhere/note"])
     }),
-    row("a pinned checkpoint of garbage", Code::LogDamaged, |it| {
+    row("a pinned checkpoint of garbage", Code::InputFile, |it| {
         writ(["verify", "--data", it.data(), "--checkpoint", &it.file("note", "garbage")])
     }),
     row("an older copy, under a pinned checkpoint", Code::LogForked, |it| {

@@ -76,6 +76,26 @@ fn a_jump_forward_stops_the_writer_until_it_is_corrected() {
     assert!(last < hours_ahead(1), "{last:?}");
 }
 
+/// As after a boot: no process has kept a reading yet, and the one that meets the jump ends without a seal.
+#[test]
+fn a_jump_in_the_first_run_after_a_boot_is_not_believed_by_the_next() {
+    let there = Shifted::new();
+    std::fs::remove_file(there.scene.inside("clock")).expect("removes");
+    let served = Served::by(there.command(), Path::new(there.scene.data()));
+    let intent = |id| signed(&note(id), &there.scene.key("producer.key"));
+    assert_eq!(served.ask("POST", "/v1/intents", "application/json", &intent("before")).0, 200);
+    there.set(400 * 24);
+    served.ask("POST", "/v1/intents", "application/json", &intent("during"));
+    assert_eq!(served.ended().code(), Some(2));
+    for _ in 0..2 {
+        told(&there.writ(&["serve"]), Code::ClockJumped);
+        told(&there.submit(&note("during")), Code::ClockJumped);
+    }
+    there.set(0);
+    there.submit(&note("during")).ended(0);
+    rises_and_replays(&there.scene);
+}
+
 #[test]
 fn operators_can_say_that_the_clock_is_right() {
     let there = Shifted::new();

@@ -1,0 +1,38 @@
+//! What a panic says, which is always a fault of the program: a registered code, where it was, and what whoever maintains it needs.
+
+use std::backtrace::Backtrace;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
+
+use writ_schemas::errors::Code;
+
+use super::output;
+use crate::error::{Failure, Result};
+use crate::threads::{is_contained, panicked};
+
+/// Has every panic reported on standard error, in whichever thread it is.
+pub(super) fn report() {
+    set_hook(Box::new(|panic| {
+        if !is_contained() {
+            output::note(text(panic));
+        }
+    }));
+}
+
+/// A panic of the main thread as a failure: the process ends with its code, as after any other.
+pub(super) fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(panicked("main")))
+}
+
+fn text(panic: &PanicHookInfo<'_>) -> String {
+    let why = Failure::new(Code::Panicked, panic.payload_as_str().unwrap_or("no words"));
+    let thread = std::thread::current();
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    format!(
+        "writ: {why}\n      writ {}, {} {}, thread {}, {place}\n{}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        thread.name().unwrap_or("without a name"),
+        Backtrace::force_capture(),
+    )
+}
