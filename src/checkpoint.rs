@@ -3,8 +3,8 @@
 //!
 //! Only what is durable is handed to this thread, so a checkpoint never runs ahead of the log.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
@@ -132,30 +132,27 @@ pub fn latest(folder: &Folder, origin: &str, key: &KeyId) -> Result<Option<Check
     }
 }
 
-/// The bytes of a note of a ledger's own folder; nothing if there is no file. Of one that is longer than any note nothing is read, and
+/// The bytes of a note of a ledger's own folder; nothing if there is no file. Of one that is longer than any note there are none, and
 /// that does not open.
 ///
 /// # Errors
 /// The operating system's refusal; a link that leads out of the folder.
 pub fn read_own_note(folder: &Folder, path: &Path) -> Result<Option<Vec<u8>>> {
-    match files::read(folder.root(), path, NOTE_BYTES_MAX) {
-        Ok(note) => Ok(Some(note)),
-        Err(e) if e.kind() == ErrorKind::FileTooLarge => Ok(Some(Vec::new())),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Failure::io(path, &e)),
-    }
+    found(path, files::read(folder.root(), path, NOTE_BYTES_MAX))
 }
 
-/// The bytes of a note from elsewhere. One that is longer than any note is cut, and then does not open.
+/// The same of a note that somebody named, which may be a pipe.
 ///
 /// # Errors
 /// The operating system's refusal.
 pub fn read_note(path: &Path) -> Result<Option<Vec<u8>>> {
-    let limit = u64::try_from(NOTE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let mut note = Vec::new();
-    let opened = std::fs::canonicalize(path).and_then(|place| files::open(OpenOptions::new().read(true), &place));
-    match opened.and_then(|file| file.take(limit).read_to_end(&mut note)) {
-        Ok(_) => Ok(Some(note)),
+    found(path, File::open(path).and_then(|mut file| files::read_at_most(&mut file, NOTE_BYTES_MAX)))
+}
+
+fn found(path: &Path, read: std::io::Result<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+    match read {
+        Ok(note) => Ok(Some(note)),
+        Err(e) if e.kind() == ErrorKind::FileTooLarge => Ok(Some(Vec::new())),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Failure::io(path, &e)),
     }

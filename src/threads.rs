@@ -96,8 +96,7 @@ pub fn guarded(
     })
 }
 
-/// Runs what may panic for reasons of a library's own, and makes a failure of it: nothing is printed of it, and its words are in the
-/// failure.
+/// Runs what may panic, also for reasons of a library's own, and makes a failure with its words of it.
 ///
 /// # Errors
 /// What `body` does; `ERR_PANICKED`.

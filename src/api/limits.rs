@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** whatever clients send, or leave unsent, the bodies of one listener hold at most [`BODIES_BYTES_MAX`] bytes
 //! together, and no request that has not arrived holds its connection for longer than twice the patience: once for its head,
-//! once for its body.
+//! once for its body; what is refused is read for as long again at most.
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -1,4 +1,5 @@
 //! What people see: tables, colour on a terminal, progress of long work.
+
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
 

@@ -9,10 +9,15 @@ use super::output;
 use crate::error::{Failure, Result};
 use crate::threads::{is_contained, panicked};
 
+/// In the path of sled's sources. It panics where the disk fails, which is no fault of the program: where that is contained, it becomes
+/// a failure of the views.
+const SLED: &str = "/sled-";
+
 /// Has every panic reported on standard error, in whichever thread it is.
 pub(super) fn report() {
     set_hook(Box::new(|panic| {
-        if !is_contained() {
+        let of_sled = panic.location().is_some_and(|place| place.file().contains(SLED));
+        if !(of_sled && is_contained()) {
             output::note(text(panic));
         }
     }));

@@ -87,7 +87,7 @@ impl Founding {
         let lock = claim(place)?;
         let inside = Folder::at(place.unfinished());
         let made = found(operators, &inside, ledger, origin, config, clock);
-        let genesis = made.inspect_err(|_| drop(std::fs::remove_dir_all(inside.root())))?;
+        let genesis = made.inspect_err(|_| drop(clear(place)))?;
         Ok(Founding { place: place.clone(), inside, genesis, is_whole: false, _lock: lock })
     }
 

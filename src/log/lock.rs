@@ -13,9 +13,10 @@ use rustix::io::Errno;
 use crate::error::{Doing, LogError};
 use crate::files;
 
-/// How often the lock is tried: whoever only asks for it ([`Lock::is_held`]) has it for a moment.
-const ASKED_MAX: u32 = 10;
-const ASKED_PAUSE: Duration = Duration::from_millis(5);
+/// How often the lock is tried while others only ask for it ([`Lock::is_held`]): with [`ASKED_PAUSE`] for ten seconds, since whoever
+/// asks may be stopped in the middle of it.
+const ASKED_MAX: u32 = 5000;
+const ASKED_PAUSE: Duration = Duration::from_millis(2);
 
 /// Held while it lives.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Drop for Lock {
 }
 
 impl Lock {
-    /// Takes the lock. Fails if another holds it for longer than asking takes.
+    /// Takes the lock. Fails at once if another has it; who only asks for it is waited for.
     ///
     /// # Errors
     /// `ERR_LOG_LOCKED` if another holds it.
@@ -39,16 +40,15 @@ impl Lock {
         let io = LogError::io(Doing::Lock, &path.display().to_string());
         let file = files::open(OpenOptions::new().write(true).create(true).truncate(false), path);
         let file = file.map_err(&io)?;
-        let mut asked = 1;
-        loop {
+        for _ in 0..ASKED_MAX {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Lock { file }),
-                Err(Errno::WOULDBLOCK) if asked < ASKED_MAX => std::thread::sleep(ASKED_PAUSE),
-                Err(Errno::WOULDBLOCK) => return Err(LogError::Locked(path.to_owned())),
+                Err(Errno::WOULDBLOCK) if is_shared(&file).map_err(&io)? => std::thread::sleep(ASKED_PAUSE),
+                Err(Errno::WOULDBLOCK) => break,
                 Err(e) => return Err(io(e.into())),
             }
-            asked += 1;
         }
+        Err(LogError::Locked(path.to_owned()))
     }
 
     /// Whether somebody holds the lock now. Nothing is made for it: where there is no file, nobody does.
@@ -61,12 +61,16 @@ impl Lock {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             opened => opened.map_err(&io)?,
         };
-        // There is no way to ask but to share it for a moment; who wants it meanwhile asks again.
-        match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => flock(&file, FlockOperation::Unlock).map(|()| false).map_err(|e| io(e.into())),
-            Err(Errno::WOULDBLOCK) => Ok(true),
-            Err(e) => Err(io(e.into())),
-        }
+        is_shared(&file).map(|shared| !shared).map_err(io)
+    }
+}
+
+/// Whether a lock can be shared, so that nobody has it alone. There is no way to ask but to share it for a moment.
+fn is_shared(file: &File) -> std::io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(flock(file, FlockOperation::Unlock).map(|()| true)?),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(e) => Err(e.into()),
     }
 }
 

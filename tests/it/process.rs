@@ -9,16 +9,12 @@ use serde_json::{Value, json};
 use writ_schemas::errors::Code;
 
 use crate::preload::preload;
-use crate::scene::{Run, Scene, Served, WRIT, finish, holds, init, note, with, within, writ};
+use crate::scene::{Run, Scene, Served, WRIT, finish, holds, init, note, signal, with, within, writ};
 use crate::unserved::Endpoint;
 
 /// Waits until the ledger of a scene answers on its socket.
 fn answers(scene: &Scene) {
     within("an answer on the socket", || std::os::unix::net::UnixStream::connect(scene.inside("writ.sock")).is_ok());
-}
-
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().expect("kill runs").success());
 }
 
 fn serve(scene: &Scene) -> Command {

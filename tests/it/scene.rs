@@ -296,6 +296,12 @@ pub(crate) fn signed_bytes<T: Document>(payload: &[u8], key: &SecretKey) -> Vec<
     envelope.to_string().into_bytes()
 }
 
+/// Sends a process a signal.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let told = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().expect("kill runs");
+    assert!(told.success(), "{told}");
+}
+
 /// A ledger that is being served. The process ends with this value.
 pub(crate) struct Served {
     child: Child,
@@ -370,8 +376,7 @@ impl Served {
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, name: &str) {
-        let told = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill runs");
-        assert!(told.success(), "{told}");
+        signal(&self.child, name);
     }
 
     /// Ends it politely.

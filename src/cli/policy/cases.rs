@@ -23,7 +23,7 @@ use writ_schemas::ids::{Digest, KeyId, Name, Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 use writ_schemas::strict;
 
-use crate::cli::{Found, output};
+use crate::cli::{Found, input, output};
 use crate::error::{Failure, Result};
 
 /// The time of a case that says none: 2026-01-01T12:00:00Z, a Thursday.
@@ -231,7 +231,7 @@ fn list(at: &Path) -> Result<Vec<PathBuf>> {
 
 fn read(path: &Path) -> Result<Vec<Case>> {
     let failure = |code, why: &dyn std::fmt::Display| Failure::new(code, format!("{}: {why}", path.display()));
-    let bytes = crate::cli::input::read(path, DOCUMENT_BYTES_MAX)?;
+    let bytes = input::read(path, DOCUMENT_BYTES_MAX)?;
     let parsed: Value =
         strict::parse(&bytes, DOCUMENT_BYTES_MAX).map_err(|refusal| failure(refusal.code, &refusal.detail))?;
     let file: File = serde_json::from_value(parsed).map_err(|e| failure(Code::Schema, &e))?;
