@@ -17,8 +17,15 @@ fn answers(scene: &Scene) {
     within("an answer on the socket", || std::os::unix::net::UnixStream::connect(scene.inside("writ.sock")).is_ok());
 }
 
+/// A command that heeds signals, also where whoever runs the tests has them ignored, as `nohup` does.
+fn heeding() -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", WRIT]);
+    command
+}
+
 fn serve(scene: &Scene) -> Command {
-    let mut command = Command::new(WRIT);
+    let mut command = heeding();
     command.args(["serve", "--http", "127.0.0.1:0", "--data", scene.data()]);
     command
 }
@@ -168,7 +175,7 @@ struct Submitting {
 
 impl Submitting {
     fn to(scene: &Scene) -> Submitting {
-        let mut command = Command::new(WRIT);
+        let mut command = heeding();
         command.args(["submit", "--json", "--data", scene.data()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
         let (input, output) = (child.stdin.take(), child.stdout.take().expect("a pipe"));
