@@ -9,10 +9,11 @@
 //! - [`segment`]: files of frames, their names and headers
 //! - [`tail`]: what may stand after the last complete batch, and what is done about it: the decision table
 //! - `scan`: walks batch by batch and checks everything
-//! - `index`: where to start a walk
+//! - `index`: where to begin on the way to an entry
 //! - [`spares`]: segments made ahead
 //! - [`writer`]: creates a log and appends to it
 //! - [`recovery`]: opens a log for writing
+//! - `single`: one entry, without those before it
 //! - [`reader`]: reads a log, while it is written or long after
 //! - [`lock`], [`mod@replace`]: the one writer's lock; a small file replaced as a whole
 //!
@@ -34,6 +35,7 @@ mod index;
 pub mod spares;
 pub mod writer;
 pub mod recovery;
+mod single;
 pub mod reader;
 pub mod lock;
 pub mod replace;

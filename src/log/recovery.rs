@@ -69,7 +69,7 @@ impl<S: Storage + Clone> Log<S> {
         let stop = loop {
             match scan.next(&mut batch)? {
                 Step::Batch(start) => {
-                    index.pass(&start);
+                    index.pass(&start, batch.iter().map(|(offset, entry)| (*offset, entry)));
                     last = Some((start, scan.position().offset));
                     for (_, entry) in &batch {
                         check_covered(entry, covered)?;

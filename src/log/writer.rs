@@ -140,7 +140,12 @@ impl<S: Storage + Clone> Log<S> {
         if at.offset < half && at.offset + len >= half {
             self.spares.ask();
         }
-        self.index.pass(&at);
+        let offsets = entries.iter().scan(at.offset, |next, entry| {
+            let offset = *next;
+            *next += length(frame::encoded_len(entry));
+            Some(offset)
+        });
+        self.index.pass(&at, offsets.zip(entries));
         self.end = Position { offset: at.offset + len, batch: at.batch + 1, chain, ..at };
         Ok(())
     }

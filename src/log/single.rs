@@ -1,0 +1,142 @@
+//! One entry, without those before it: one read, one checksum, one commitment.
+//!
+//! **Invariant:** what is found is an entry of this ledger with the payload that it commits to, in a batch that is whole. Whether it
+//! follows from the one before it, a walk tells. Whatever is odd on the way is left to a walk, too, which knows what it is called.
+
+use writ_schemas::entry::commitment;
+use writ_schemas::ids::{LedgerId, Seq};
+
+use crate::frame::{self, Frame, PREFIX_LEN};
+use crate::index::{Index, Spot};
+use crate::reader::{Located, Place};
+use crate::segment::{self, Listing};
+use crate::storage::{Storage, length, span};
+
+/// How much is read at once: half of what lies between two places that the index knows.
+const AHEAD: u64 = 32 << 10;
+
+/// The entry, if it can be had without a walk.
+pub(crate) fn find(storage: &impl Storage, index: &Index, ledger: LedgerId, seq: Seq) -> Option<Located> {
+    let (near, whole) = index.frame_before(seq);
+    let found = near.filter(|_| whole).and_then(|near| hop(storage, near, seq)).or_else(|| {
+        let listing = Listing::read(storage).ok()?;
+        let segment = listing.holding(seq)?;
+        // A segment is made only after the batches before it are on the disk.
+        let whole = whole || listing.after(segment).is_some();
+        hop(storage, Spot::first_of(segment), seq).filter(|_| whole)
+    })?;
+    let entry = &found.entry;
+    let header = &entry.header;
+    let right =
+        header.seq == seq && header.ledger == ledger && header.commitment == commitment(&entry.salt, &entry.payload);
+    right.then_some(found)
+}
+
+/// Passes frames by their lengths alone.
+fn hop(storage: &impl Storage, from: Spot, seq: Seq) -> Option<Located> {
+    let mut bytes = Ahead { storage, file: segment::name(from.segment), size: 0, start: 0, held: Vec::new() };
+    bytes.size = storage.size(&bytes.file).ok()?;
+    let (mut at, mut next) = (from.offset, from.seq);
+    loop {
+        let prefix = bytes.get(at, PREFIX_LEN)?.first_chunk()?;
+        let len = frame::extent(prefix).ok()?;
+        if next == seq {
+            let Frame { batch, index, count, entry } = frame::decode(bytes.get(at, len)?).ok()?;
+            let last_of_batch = index.checked_add(1) == Some(count);
+            return Some(Located { entry, place: Place { segment: from.segment, offset: at, batch, last_of_batch } });
+        }
+        (at, next) = (at.checked_add(length(len))?, next.next());
+    }
+}
+
+/// Bytes of one segment, read ahead.
+struct Ahead<'a, S> {
+    storage: &'a S,
+    file: String,
+    size: u64,
+    start: u64,
+    held: Vec<u8>,
+}
+
+impl<S: Storage> Ahead<'_, S> {
+    fn get(&mut self, at: u64, len: usize) -> Option<&[u8]> {
+        let end = at.checked_add(length(len)).filter(|end| *end <= self.size)?;
+        if at < self.start || end > self.start + length(self.held.len()) {
+            self.held.resize(span(length(len).max(AHEAD).min(self.size - at)), 0);
+            self.start = at;
+            self.storage.read_at(&self.file, at, &mut self.held).ok()?;
+        }
+        let from = span(at - self.start);
+        self.held.get(from..from + len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::Covered;
+    use crate::storage::MemStorage;
+    use crate::workload::{self, LEDGER};
+
+    /// A log of three segments, and all that a walk finds in it.
+    fn written() -> (MemStorage, Vec<Located>) {
+        let storage = MemStorage::new();
+        let batches = workload::batches(&[&[900, 0, 900], &[7], &[900, 900], &[1, 2, 3], &[2000], &[5, 6]]);
+        drop(workload::write(&storage, &batches));
+        let reader = crate::Reader::over(storage.clone()).expect("a log");
+        let all = reader.entries(Seq(0)).expect("a walk").collect::<Result<Vec<_>, _>>().expect("no damage");
+        assert!(all.iter().any(|it| it.place.segment == all[all.len() - 1].place.segment && it.place.segment > Seq(0)));
+        (storage, all)
+    }
+
+    #[test]
+    fn it_finds_what_a_walk_finds_whether_or_not_it_was_passed_before() {
+        let (storage, all) = written();
+        let (log, ..) = workload::open(&storage, Covered::NONE).expect("opens");
+        let known = log.reader();
+        let last_segment = all.last().expect("entries").place.segment;
+        for located in &all {
+            let seq = located.entry.header.seq;
+            assert_eq!(find(&storage, known.index(), LEDGER, seq).as_ref(), Some(located));
+            // Of the last batch of a log that was never walked nobody knows whether it is whole.
+            let unknown = find(&storage, &Index::default(), LEDGER, seq);
+            assert_eq!(unknown.as_ref(), (located.place.segment < last_segment).then_some(located));
+            assert_eq!(known.get(seq).expect("no damage").as_ref(), Some(located));
+        }
+        assert_eq!(find(&storage, known.index(), LEDGER, log.chain().next), None);
+    }
+
+    #[test]
+    fn no_flipped_bit_of_it_passes() {
+        let (storage, all) = written();
+        let (log, ..) = workload::open(&storage, Covered::NONE).expect("opens");
+        let known = log.reader();
+        let located = &all[1];
+        let file = located.place.file();
+        let len = frame::encoded_len(&located.entry);
+        let mut bytes = vec![0; len];
+        storage.read_at(&file, located.place.offset, &mut bytes).expect("reads");
+        for bit in 0..len * 8 {
+            let mut broken = bytes.clone();
+            broken[bit / 8] ^= 1 << (bit % 8);
+            storage.write_at(&file, located.place.offset, &broken).expect("writes");
+            assert_eq!(find(&storage, known.index(), LEDGER, Seq(1)), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn another_ledgers_entry_and_another_payload_are_none() {
+        let (storage, all) = written();
+        let (log, ..) = workload::open(&storage, Covered::NONE).expect("opens");
+        let known = log.reader();
+        let other = LedgerId([9; 16]);
+        assert_eq!(find(&storage, known.index(), other, Seq(3)), None);
+        let Located { entry, place } = &all[3];
+        let mut entry = entry.clone();
+        entry.payload[0] ^= 1;
+        let mut bytes = Vec::new();
+        frame::encode(place.batch, 0, 1, &entry, &mut bytes);
+        storage.write_at(&place.file(), place.offset, &bytes).expect("writes");
+        assert_eq!(find(&storage, known.index(), LEDGER, Seq(3)), None);
+    }
+}
