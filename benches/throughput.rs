@@ -10,6 +10,8 @@ mod workload;
 mod measure;
 #[path = "throughput/memory.rs"]
 mod memory;
+#[path = "throughput/clients.rs"]
+mod clients;
 
 use std::process::ExitCode;
 
@@ -25,7 +27,8 @@ use measure::{Disk, Round, measured, median};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const USAGE: &str = "cargo bench --bench throughput -- [--intents N] [--rounds N] [--json]\n       \
-     cargo bench --bench throughput -- --memory [--views] [--intents N] [--json]";
+     cargo bench --bench throughput -- --memory [--views] [--intents N] [--json]\n       \
+     cargo bench --bench throughput -- --clients [--intents N] [--json]";
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -33,6 +36,7 @@ struct Args {
     intents: Option<usize>,
     rounds: Option<usize>,
     memory: bool,
+    clients: bool,
     views: bool,
     json: bool,
 }
@@ -45,6 +49,7 @@ impl Args {
                 "--intents" => args.intents = Some(from.next()?.parse().ok().filter(|n| *n >= 10)?),
                 "--rounds" => args.rounds = Some(from.next()?.parse().ok().filter(|n| *n >= 1)?),
                 "--memory" => args.memory = true,
+                "--clients" => args.clients = true,
                 "--views" => args.views = true,
                 "--json" => args.json = true,
                 "--bench" => {} // from cargo
@@ -71,7 +76,11 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let done = if args.memory { memory(&args) } else { throughput(&args) };
+    let done = match (args.clients, args.memory) {
+        (true, _) => clients(&args),
+        (false, true) => memory(&args),
+        (false, false) => throughput(&args),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -96,6 +105,15 @@ fn throughput(args: &Args) -> Result<()> {
     let disk = disk.ok_or_else(|| Failure::new(Code::Usage, USAGE))?;
     let figures = Figures { intents, cores: rayon::current_num_threads(), median: median(&all), rounds: all, disk };
     if args.json { json(&figures) } else { table(&figures) }
+}
+
+fn clients(args: &Args) -> Result<()> {
+    let crowd = clients::measure(args.intents.unwrap_or(200_000))?;
+    if args.json {
+        return json(&crowd);
+    }
+    crowd.print();
+    Ok(())
 }
 
 fn memory(args: &Args) -> Result<()> {

@@ -6,27 +6,27 @@
 //! Every error is a problem document (RFC 9457) with a registered code.
 //!
 //! - [`limits`]: what clients may take: memory, time, connections
+//! - `questions`: what happened, from the views and the log
 //! - `request`: where a request goes, and how its body is read
 
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use writ_kernel::outcome::REPORT_BYTES_MAX;
+use writ_log::Reader;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::dsse::{ENVELOPE_BYTES_MAX, Signed};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, Source};
 use writ_schemas::evidence::Evidence;
-use writ_schemas::ids::{Name, Seq};
 use writ_schemas::strict::Refusal;
 
 use crate::error::Failure;
@@ -37,10 +37,11 @@ use crate::sequencer::{Answer, Submitted};
 use crate::threads;
 
 pub mod limits;
+mod questions;
 mod request;
 
 use limits::{Limits, Share};
-use request::{Content, Path, Query};
+use request::Content;
 
 /// The largest body of many intents, a line each: 20 MiB.
 const LINES_BYTES_MAX: usize = 20 << 20;
@@ -54,8 +55,11 @@ const OUTCOME_BYTES_MAX: usize = REPORT_BYTES_MAX / 3 * 4 + (8 << 10);
 /// The most lines of such a body.
 pub const LINES_MAX: usize = 4096;
 
-/// How long a question waits until the views hold what is durable.
+/// How long a question waits until the views hold what it asks for, and how long for its turn.
 const VIEW_PATIENCE: Duration = Duration::from_secs(5);
+
+/// When a client that was not served may ask again, in seconds.
+const RETRY_AFTER: &str = "1";
 
 /// What every handler sees.
 #[derive(Clone)]
@@ -74,7 +78,7 @@ pub struct Api {
 
 /// The routes that a network may reach.
 pub fn public(api: Api) -> Router {
-    let routes = questions()
+    let routes = answers()
         .route("/v1/intents", post(intents))
         .route("/v1/approvals", post(approval))
         .route("/v1/outcomes", post(outcome));
@@ -83,24 +87,17 @@ pub fn public(api: Api) -> Router {
 
 /// The routes of the ledger's own socket: the public ones, and administration.
 pub fn private(api: Api) -> Router {
-    let routes = questions()
+    let routes = answers()
         .route("/v1/intents", post(intents))
         .route("/v1/acts", post(act))
-        .route("/v1/approvals", get(approvals).post(act))
+        .route("/v1/approvals", get(questions::approvals).post(act))
         .route("/v1/outcomes", post(outcome))
         .route("/v1/evidence", post(evidence));
     answering(routes, api)
 }
 
-fn questions() -> Router<Api> {
-    Router::new()
-        .route("/v1/decisions/{tenant}/{id}", get(case))
-        .route("/v1/explanations/{tenant}/{id}", get(explanation))
-        .route("/v1/approvals/{tenant}", get(approvals_of))
-        .route("/v1/dispatches/{tenant}/{connector}", get(dispatches))
-        .route("/v1/entries/{seq}", get(entry))
-        .route("/v1/usage", get(usage))
-        .route("/v1/graph/{tenant}/{id}", get(graph))
+fn answers() -> Router<Api> {
+    questions::routes()
         .route("/metrics", get(metrics))
         .route("/health/live", get(|| async { Json(json!({ "live": true })) }))
         .route("/health/ready", get(ready))
@@ -128,7 +125,12 @@ impl IntoResponse for Failure {
             "title": entry.message,
             "type": format!("https://writ.example/errors/{}", entry.code),
         });
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (status, kind, body.to_string()).into_response();
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        response
     }
 }
 
@@ -158,7 +160,7 @@ async fn intents(State(api): State<Api>, request: Request) -> Result<Response, F
         let answer = api.ledger.submit(what, api.source.clone(), trace, bytes).await?;
         return match answer {
             Answer::Refused(refusal) => Err(refusal.into()),
-            answer => Ok(Json(api.answer(answer).await?).into_response()),
+            answer => Ok(Json(api.told(answer).await?).into_response()),
         };
     }
     let records: Vec<Vec<u8>> =
@@ -169,11 +171,16 @@ async fn intents(State(api): State<Api>, request: Request) -> Result<Response, F
     let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
     let all: Vec<(Submitted, usize)> = read_off_thread(records).await?.into_iter().zip(sizes).collect();
     let answers = api.ledger.offer_all(all, &api.source, trace.as_ref()).await?;
-    let mut out = String::new();
-    for answer in answers {
-        out.push_str(&query::line(&api.answer(answer).await?));
-        out.push('\n');
-    }
+    let reader = api.library.reader.clone();
+    let out = blocking(move || {
+        let mut out = String::new();
+        for answer in answers {
+            out.push_str(&query::line(&told(answer, &reader)?));
+            out.push('\n');
+        }
+        Ok(out)
+    });
+    let out = out.await?;
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], out).into_response())
 }
 
@@ -185,46 +192,28 @@ async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, Failure> +
     tokio::task::spawn_blocking(body).await.map_err(|_| threads::panicked("of a request"))?
 }
 
-impl Api {
-    /// An answer as JSON. A duplicate gets the decision that it got at first.
-    async fn answer(&self, answer: Answer) -> Result<Value, Failure> {
-        Ok(match answer {
-            Answer::Decided(seq, decision) => {
-                json!({ "answer": "decided", "decision": query::document(&decision), "seq": seq })
+/// An answer as JSON. A duplicate gets the decision that it got at first.
+fn told(answer: Answer, log: &Reader) -> Result<Value, Failure> {
+    Ok(match answer {
+        Answer::Decided(seq, decision) => {
+            json!({ "answer": "decided", "decision": query::document(&decision), "seq": seq })
+        }
+        Answer::Known(seq) => match log.get(seq)?.map(|located| located.entry.event()) {
+            Some(Ok(Event::DecisionMade(decision))) => {
+                json!({ "answer": "known", "decision": query::document(&decision), "seq": seq })
             }
-            Answer::Known(seq) => {
-                let reader = self.library.reader.clone();
-                let entry = blocking(move || Ok(reader.get(seq)?)).await?;
-                match entry.map(|located| located.entry.event()) {
-                    Some(Ok(Event::DecisionMade(decision))) => {
-                        json!({ "answer": "known", "decision": query::document(&decision), "seq": seq })
-                    }
-                    _ => return Err(Failure::new(Code::LogDamaged, format!("entry {seq} is not a decision"))),
-                }
-            }
-            Answer::Recorded(seq) => json!({ "answer": "recorded", "seq": seq }),
-            Answer::Already => json!({ "answer": "already" }),
-            Answer::Refused(Refusal { code, detail }) => json!({ "answer": "refused", "code": code, "detail": detail }),
-        })
-    }
+            _ => return Err(Failure::new(Code::LogDamaged, format!("entry {seq} is not a decision"))),
+        },
+        Answer::Recorded(seq) => json!({ "answer": "recorded", "seq": seq }),
+        Answer::Already => json!({ "answer": "already" }),
+        Answer::Refused(Refusal { code, detail }) => json!({ "answer": "refused", "code": code, "detail": detail }),
+    })
+}
 
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Library) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let (library, progress) = (self.library.clone(), std::sync::Arc::clone(&self.ledger.progress));
-        let answer = blocking(move || {
-            threads::contained("a question", || {
-                library.wait_for(progress.next(), VIEW_PATIENCE)?;
-                question(&library)
-            })
-        });
-        let broken = |failure: &Failure| matches!(failure.code, Code::ViewDamaged | Code::Panicked);
-        answer.await.inspect_err(|failure| {
-            if broken(failure) {
-                self.library.views.doubt(failure)
-            }
-        })
+impl Api {
+    async fn told(&self, answer: Answer) -> Result<Value, Failure> {
+        let reader = self.library.reader.clone();
+        blocking(move || told(answer, &reader)).await
     }
 }
 
@@ -266,29 +255,6 @@ async fn outcome(State(api): State<Api>, request: Request) -> Answered {
     recorded(&api, Submitted::Act(Box::new(act)), bytes).await
 }
 
-#[derive(Deserialize)]
-struct After {
-    after: Option<u64>,
-}
-
-async fn dispatches(
-    State(api): State<Api>,
-    Path((tenant, connector)): Path<(String, String)>,
-    Query(After { after }): Query<After>,
-) -> Answered {
-    let (tenant, connector) = (name(&tenant)?, name(&connector)?);
-    Ok(Json(api.ask(move |library| library.dispatches(&tenant, &connector, after.map(Seq))).await?))
-}
-
-async fn approvals(State(api): State<Api>) -> Answered {
-    Ok(Json(api.ask(|library| library.approvals(None)).await?))
-}
-
-async fn approvals_of(State(api): State<Api>, Path(tenant): Path<String>) -> Answered {
-    let tenant = name(&tenant)?;
-    Ok(Json(api.ask(move |library| library.approvals(Some(&tenant))).await?))
-}
-
 async fn evidence(State(api): State<Api>, request: Request) -> Answered {
     let (bytes, _share) = document(&api, request, ENVELOPE_BYTES_MAX + 1).await?;
     let evidence = blocking(move || Ok(Signed::<Evidence>::from_envelope(&bytes)?)).await?;
@@ -299,46 +265,8 @@ async fn evidence(State(api): State<Api>, request: Request) -> Answered {
 async fn recorded(api: &Api, what: Submitted, bytes: usize) -> Answered {
     match api.ledger.submit(what, api.source.clone(), None, bytes).await? {
         Answer::Refused(refusal) => Err(refusal.into()),
-        answer => Ok(Json(api.answer(answer).await?)),
+        answer => Ok(Json(api.told(answer).await?)),
     }
-}
-
-fn name(text: &str) -> Result<Name, Failure> {
-    text.parse().map_err(|e| Failure::new(Code::Usage, format!("{text:?}: {e}")))
-}
-
-async fn case(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>) -> Answered {
-    let (tenant, id) = (name(&tenant)?, name(&id)?);
-    Ok(Json(api.ask(move |library| library.case(&tenant, &id)).await?))
-}
-
-async fn explanation(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>) -> Answered {
-    let (tenant, id) = (name(&tenant)?, name(&id)?);
-    Ok(Json(api.ask(move |library| library.explanation(&tenant, &id)).await?))
-}
-
-async fn entry(State(api): State<Api>, Path(seq): Path<String>) -> Answered {
-    let seq: u64 = seq.parse().map_err(|e| Failure::new(Code::Usage, format!("{seq:?}: {e}")))?;
-    if Seq(seq) >= api.ledger.progress.next() {
-        return Err(Failure::new(Code::NotFound, format!("entry {seq}")));
-    }
-    let library = api.library.clone();
-    Ok(Json(blocking(move || library.entry(Seq(seq))).await?))
-}
-
-#[derive(Deserialize)]
-struct UsageOf {
-    tenant: Option<String>,
-}
-
-async fn usage(State(api): State<Api>, Query(of): Query<UsageOf>) -> Answered {
-    let tenant = of.tenant.as_deref().map(name).transpose()?;
-    Ok(Json(api.ask(move |library| library.usage(tenant.as_ref())).await?))
-}
-
-async fn graph(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>) -> Answered {
-    let (tenant, id) = (name(&tenant)?, name(&id)?);
-    Ok(Json(api.ask(move |library| library.graph(library.last_of(&tenant, &id)?)).await?))
 }
 
 async fn metrics(State(api): State<Api>) -> Response {

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TrySendError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::signer::Signer;
-use crate::telemetry;
+use crate::{telemetry, threads};
 
 /// The file in `checkpoints/` that holds the last one.
 pub const LATEST: &str = "latest";
@@ -63,18 +63,28 @@ impl Head {
     }
 }
 
-/// The thread that signs.
+/// The most batches of headers that wait for the thread of the tree.
+pub const HEADERS_MAX: usize = 64;
+
+/// The thread that grows the tree, and tells another, which signs, how far it has come. A command that signs may take minutes: the
+/// tree does not wait for it, and neither does the writer.
 pub struct Checkpointer {
+    /// What is durable.
+    pub head: Head,
+    /// How often it is signed.
+    pub interval: Duration,
+    /// Signs it.
+    pub sealer: Sealer,
+}
+
+/// Signs heads.
+pub struct Sealer {
     /// The log's name.
     pub origin: String,
     /// Signs checkpoints.
     pub signer: Signer,
     /// The folder of checkpoints.
     pub folder: PathBuf,
-    /// How often.
-    pub interval: Duration,
-    /// What is durable.
-    pub head: Head,
     /// The size that the checkpoint on the disk covers.
     pub signed: u64,
     /// To the sequencer.
@@ -82,35 +92,41 @@ pub struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Signs until the sequencer ends, and then once more.
+    /// Has the head signed until the sequencer ends, and then once more.
     ///
     /// # Errors
     /// The checkpoint could not be signed or written: the process must end, for nothing would notice a rewound log.
-    pub fn run(mut self, headers: &Receiver<Vec<Header>>) -> Result<()> {
+    pub fn run(self, headers: &Receiver<Vec<Header>>) -> Result<()> {
+        let Checkpointer { mut head, interval, mut sealer } = self;
+        // Whoever signs is told a head when it has none, so that it never signs an old one.
+        let (heads, due) = mpsc::sync_channel::<Head>(0);
+        let signing = threads::spawn("sealer", move || due.iter().try_for_each(|head| sealer.seal(&head)))?;
         let mut since = Stopwatch::start();
         loop {
-            let open = match headers.recv_timeout(self.interval.saturating_sub(since.elapsed())) {
-                Ok(batch) => {
-                    batch.iter().for_each(|header| self.head.push(header));
-                    true
-                }
-                Err(RecvTimeoutError::Timeout) => true,
-                Err(RecvTimeoutError::Disconnected) => false,
-            };
-            if (!open || since.elapsed() >= self.interval) && self.head.tree.size() > self.signed {
-                self.sign()?;
+            match headers.recv_timeout(interval.saturating_sub(since.elapsed())) {
+                Ok(batch) => batch.iter().for_each(|header| head.push(header)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            if !open {
-                return Ok(());
-            }
-            if since.elapsed() >= self.interval {
+            if since.elapsed() >= interval {
                 since = Stopwatch::start();
+                if let Err(TrySendError::Disconnected(_)) = heads.try_send(head.clone()) {
+                    break;
+                }
             }
         }
+        let _ = heads.send(head); // it says itself why it takes no more
+        drop(heads);
+        signing.join().map_err(|_| threads::panicked("sealer"))?
     }
+}
 
-    fn sign(&mut self) -> Result<()> {
-        let checkpoint = self.head.checkpoint(&self.origin);
+impl Sealer {
+    fn seal(&mut self, head: &Head) -> Result<()> {
+        let checkpoint = head.checkpoint(&self.origin);
+        if checkpoint.size <= self.signed {
+            return Ok(());
+        }
         let note = checkpoint.note(&self.signer.sign(checkpoint.body().as_bytes())?);
         replace(&self.folder, LATEST, note.as_bytes())?;
         self.signed = checkpoint.size;

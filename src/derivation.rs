@@ -175,8 +175,12 @@ impl Derivation {
                 self.compare_source(&admitted.source)?;
                 let intent = &admitted.intent;
                 let signer = intent.signer().ok_or_else(|| one("intent", "not one signature", "one signature"))?;
-                if identify(&self.state, intent, at) != Identity::New {
-                    return Err(one("intent", "admitted", "known before: no entry"));
+                match identify(&self.state, intent, at) {
+                    Identity::New => {}
+                    Identity::Known(_) | Identity::Reused => {
+                        return Err(one("intent", "admitted", "known before: no entry"));
+                    }
+                    Identity::Stranger(refusal) => return Err(one("intent", "admitted", refusal.to_string())),
                 }
                 let decision = decide(&self.state, ledger, intent, signer, seq, at);
                 self.expected = Some(document(decision)?);
@@ -236,6 +240,10 @@ impl Derivation {
                 positions.iter().try_for_each(|it| self.compare_position("next", &it.partition, it.next))
             }
             Event::SourceGap(gap) => self.compare_position("found", &gap.partition, gap.found),
+            Event::RecordsOverQuota(over) if !over.is_valid() => {
+                Err(one("count", over.count.to_string(), "as many as there is room for, at least one"))
+            }
+            Event::RecordsOverQuota(over) => self.compare_position("next", &over.partition, over.next),
             Event::LedgerOpened(_) | Event::CheckpointSigned(_) | Event::TailCut(_) => Ok(()),
         }
     }
@@ -247,6 +255,7 @@ impl Derivation {
             EventKind::DeadlinePassed,
             EventKind::DecisionMade,
             EventKind::SourceAdvanced,
+            EventKind::RecordsOverQuota,
             EventKind::StateHashed,
             EventKind::CheckpointSigned,
             EventKind::TailCut,

@@ -25,7 +25,7 @@ use writ_schemas::ids::{Seq, UnixMicros};
 use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Status;
 
-use crate::checkpoint::{self, Checkpointer, Head, LATEST, NoteSlot};
+use crate::checkpoint::{self, Checkpointer, HEADERS_MAX, Head, LATEST, NoteSlot, Sealer};
 use crate::clock::Clock;
 use crate::derivation::{Derivation, Divergence};
 use crate::error::{Failure, Result};
@@ -180,6 +180,12 @@ impl Opened {
         &self.state
     }
 
+    /// A reader of its log, which knows its way in it: all readers of a process should come from this one.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.log.reader()
+    }
+
     /// Starts writer, checkpointer and executor, and hands the executor what was left open.
     ///
     /// `on_fatal` is called once if the ledger cannot go on: the process must then end, whatever else it does.
@@ -207,7 +213,7 @@ impl Opened {
         progress.advance(log.chain().next);
         let notes = Arc::new(NoteSlot::default());
         let (effects, effects_in) = mpsc::channel();
-        let (headers, headers_in) = mpsc::channel();
+        let (headers, headers_in) = mpsc::sync_channel(HEADERS_MAX);
         let on_fatal = Arc::new(on_fatal);
         let job_bytes = Arc::default();
 
@@ -235,15 +241,15 @@ impl Opened {
         let policy = state.policy().map(Arc::clone);
         let executor = Executor::new(Arc::clone(&queue), folder.log(), content.clone(), policy);
         let executor = executor.calling(config.connector_calls_max);
-        let checkpointer = Checkpointer {
+        let sealer = Sealer {
             origin: genesis.origin.clone(),
             signer: checkpoint_signer,
             folder: folder.checkpoints(),
-            interval: Duration::from_millis(config.checkpoint_interval_ms),
-            head,
             signed,
             notes: Arc::clone(&notes),
         };
+        let interval = Duration::from_millis(config.checkpoint_interval_ms);
+        let checkpointer = Checkpointer { head, interval, sealer };
         let spares = prepare(log.spares(), DirStorage::writing(folder.log()))?;
         let sequencer = Sequencer {
             state,

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -28,10 +28,8 @@ use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::Signed;
 use writ_schemas::entry::Header;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{
-    Event, EventKind, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, TraceParent,
-};
-use writ_schemas::ids::{KeyId, LedgerId, Name, Seq};
+use writ_schemas::event::{Event, EventKind, IntentAdmitted, Partition, Position, ReceiptIssued, Source, TraceParent};
+use writ_schemas::ids::{KeyId, LedgerId, Seq};
 use writ_schemas::intent::Intent;
 use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
@@ -50,12 +48,16 @@ use crate::telemetry;
 mod batch;
 mod message;
 mod outside;
+mod quota;
+mod refusals;
 mod timekeeper;
 
 pub use batch::chain_up;
 use batch::{Batch, Reply, approximate_len, sign_and_encode};
 use message::is_timeless;
 pub use message::{Answer, Carried, Effect, Input, Job, Passed, Submission, Submitted};
+use quota::Quotas;
+pub use quota::{REFUSALS_MAX, REFUSALS_PER_SECOND};
 pub use timekeeper::{CLOCK_OFF_MAX, Timekeeper};
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
@@ -82,7 +84,7 @@ const STATE_HASH_EVERY: u64 = 8192;
 /// A clean close hashes the state if at least this many entries came since the last time.
 const STATE_HASH_AT_CLOSE: u64 = 32;
 
-/// Records that added no entry are recorded as `SourceAdvanced` when there are this many, or a second has passed.
+/// Records that added no entry are recorded as `SourceAdvanced` or `RecordsOverQuota` when there are this many, or a second has passed.
 const PASSED_MAX: u64 = 1000;
 
 /// How long the writer waits for inputs before it looks at what is due.
@@ -105,7 +107,7 @@ pub struct Sequencer<S> {
     /// To the executor.
     pub effects: Sender<Effect>,
     /// To the checkpointer.
-    pub headers: Sender<Vec<Header>>,
+    pub headers: SyncSender<Vec<Header>>,
     /// From the checkpointer.
     pub notes: Arc<NoteSlot>,
     /// To everybody who follows the log.
@@ -129,9 +131,16 @@ struct Backlog {
     passed: BTreeMap<Partition, u64>,
     passed_count: u64,
     passed_since: Option<Stopwatch>,
+    quotas: Quotas,
 }
 
 impl Backlog {
+    /// One more record that added no entry.
+    fn pass(&mut self) {
+        self.passed_count += 1;
+        self.passed_since.get_or_insert_with(Stopwatch::start);
+    }
+
     fn passed_is_due(&self) -> bool {
         self.passed_count >= PASSED_MAX
             || self.passed_since.is_some_and(|since| since.elapsed() >= Duration::from_secs(1))
@@ -305,25 +314,26 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
         let answer = match what {
             Submitted::Intent(intent) => match identify(&self.state, &intent, batch.now) {
+                Identity::Stranger(refusal) => self.turn_away(source, refusal, &raw, batch, backlog)?,
                 Identity::New if self.is_stuck(&intent) => {
                     let why = format!("too many executions wait for the connector of {}", intent.value().action);
-                    self.refuse(source, Refusal::new(Code::Overloaded, why), &raw, None, batch)?
+                    self.refuse(source, Refusal::new(Code::Overloaded, why), &raw, None, batch, backlog)?
                 }
                 Identity::New if self.passed == Passed::Waits && self.state.open_here() >= OPEN_MAX => {
                     let refusal =
                         Refusal::new(Code::Overloaded, format!("{OPEN_MAX} executions wait for `writ serve`"));
-                    self.refuse(source, refusal, &raw, None, batch)?
+                    self.refuse(source, refusal, &raw, None, batch, backlog)?
                 }
                 Identity::New => {
                     let signer =
                         intent.signer().ok_or_else(|| Failure::new(Code::SignatureInvalid, "not one signature"))?;
+                    self.make_way(&source, batch, backlog)?;
                     return self.judge(intent, signer, source, trace, reply, batch);
                 }
                 Identity::Known(seq) => {
                     if let Source::Kafka { partition, offset } = source {
                         backlog.passed.insert(partition, offset.saturating_add(1));
-                        backlog.passed_count += 1;
-                        backlog.passed_since.get_or_insert_with(Stopwatch::start);
+                        backlog.pass();
                     }
                     telemetry::intent("KNOWN", Code::Ok);
                     Answer::Known(seq)
@@ -332,10 +342,10 @@ impl<S: Storage + Clone> Sequencer<S> {
                     let Intent { tenant, id, .. } = intent.value();
                     let refusal = Refusal::new(Code::IdReused, format!("{tenant}/{id} was used for other content"));
                     let claims = Some((tenant.clone(), id.clone()));
-                    self.refuse(source, refusal, &raw, claims, batch)?
+                    self.refuse(source, refusal, &raw, claims, batch, backlog)?
                 }
             },
-            Submitted::Unreadable(refusal, bytes) => self.refuse(source, refusal, &bytes, None, batch)?,
+            Submitted::Unreadable(refusal, bytes) => self.turn_away(source, refusal, &bytes, batch, backlog)?,
             Submitted::Act(act) => {
                 let agrees = self.time.agrees(&act);
                 let admitted = agrees.and_then(|()| admission::act(&self.state, &act, batch.now));
@@ -393,22 +403,6 @@ impl<S: Storage + Clone> Sequencer<S> {
         })
     }
 
-    /// A refused record is recorded where its producer cannot be told otherwise; elsewhere it costs the ledger nothing.
-    fn refuse(
-        &mut self,
-        source: Source,
-        refusal: Refusal,
-        bytes: &[u8],
-        claims: Option<(Name, Name)>,
-        batch: &mut Batch,
-    ) -> Result<Answer> {
-        telemetry::intent("REFUSED", refusal.code);
-        if matches!(source, Source::Kafka { .. }) {
-            self.record(batch, Event::RecordRefused(RecordRefused::new(source, refusal.clone(), bytes, claims)))?;
-        }
-        Ok(Answer::Refused(refusal))
-    }
-
     fn admit(&mut self, admitted: std::result::Result<Option<Event>, Refusal>, batch: &mut Batch) -> Result<Answer> {
         match admitted {
             Ok(Some(event)) => {
@@ -451,6 +445,9 @@ impl<S: Storage + Clone> Sequencer<S> {
     fn flush_passed(&mut self, backlog: &mut Backlog, batch: &mut Batch) -> Result<()> {
         backlog.passed_count = 0;
         backlog.passed_since = None;
+        for over in backlog.quotas.all_over() {
+            self.record(batch, Event::RecordsOverQuota(over))?;
+        }
         let known = self.state.positions();
         let positions: Vec<Position> = std::mem::take(&mut backlog.passed)
             .into_iter()

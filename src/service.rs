@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use writ_log::Reader;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::Seq;
 
@@ -61,18 +60,19 @@ impl Service {
         }
         let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
         // Whatever cannot be opened refuses here: after the start an open dispatch would be interrupted.
-        let views = Views::open(&folder, ledger_id)?;
+        let views = Views::open(&folder, opened.reader())?;
         let mut intakes = Vec::new();
         for (topic, binding) in bindings.iter().filter(|_| kafka.is_some()) {
             let queue = Arc::clone(opened.queue());
             intakes.push(Intake::connect(kafka.unwrap_or_default(), ledger_id, topic, binding, &positions, queue)?);
         }
+        let reader = opened.reader();
         let ledger = opened.start_with(passed, on_fatal.clone())?;
         let handle = ledger.handle();
-        let shelf = Shelf::of(views.queries());
-        let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: shelf.clone() };
+        let shelf = Shelf::empty();
+        let library = Library::of(&folder, reader, shelf.clone());
         let (hosted, progress) = (folder.clone(), Arc::clone(&handle.progress));
-        let views = spawn("views", move || host(views, &shelf, &hosted, ledger_id, &progress))?;
+        let views = spawn("views", move || host(views, &shelf, &hosted, &progress))?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
@@ -150,7 +150,7 @@ fn require_published(published: Published, opened: &Opened) -> Result<()> {
         return forked(format!("{next} entries were published, the log has {}", opened.state().next()));
     }
     let Some(last) = next.0.checked_sub(1).map(Seq) else { return Ok(()) };
-    let located = Reader::open(opened.folder().log())?.get(last)?;
+    let located = opened.reader().get(last)?;
     if located.is_none_or(|located| located.entry.hash() != head) {
         return forked(format!("another entry {last} was published than the log has"));
     }

@@ -561,7 +561,8 @@ pub fn check_event(event: &Event, genesis: &Genesis, content: &ContentStore) -> 
         | Event::StateHashed(_)
         | Event::CheckpointSigned(_)
         | Event::TailCut(_)
-        | Event::SourceGap(_) => Ok(0),
+        | Event::SourceGap(_)
+        | Event::RecordsOverQuota(_) => Ok(0),
         // What is neither an act nor named above has signatures that nobody looked at.
         other => match other.act() {
             Some(act) => quorum(act, genesis),

@@ -1,13 +1,15 @@
-//! Hosts the projections: opens their stores, follows the log, answers queries.
+//! The projections of one ledger: opens their stores, follows the log.
+//!
+//! - `host`: the thread that they live in, how they end and are begun anew, and the shelf where questions find them
 //!
 //! A new projection is a fold in `writ-projections`, a field here, and a line in `catch_up` and in replay.
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tracing::{error, warn};
+use tracing::warn;
 
 use writ_log::{Reader, files};
 use writ_projections::follower::{Follower, ViewError};
@@ -17,16 +19,16 @@ use writ_projections::proofgraph::ProofGraph;
 use writ_projections::sled_store::{SledStore, SledViews};
 use writ_projections::store::StoreError;
 use writ_schemas::errors::Code;
-use writ_schemas::ids::{Digest, LedgerId, Seq};
+use writ_schemas::ids::{Digest, Seq};
 
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, remove};
 use crate::progress::Progress;
-use crate::{telemetry, threads};
+use crate::telemetry;
 
-/// How long views that have ended stay away; twice as long each time, up to the largest.
-const REBUILD_PAUSE: Duration = Duration::from_secs(1);
-const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(60);
+mod host;
+
+pub use host::{Shelf, brought_up, host};
 
 /// The views of one ledger, and where each stands.
 pub struct Views {
@@ -52,116 +54,6 @@ pub struct Queries {
 
 /// What a question found wrong with the views, until these have looked into it.
 type Doubt = Arc<Mutex<Option<Failure>>>;
-
-/// Where questions find the views of a ledger at work, also after they were begun anew.
-#[derive(Clone, Debug)]
-pub struct Shelf(Arc<Shelved>);
-
-#[derive(Debug)]
-struct Shelved(Mutex<Result<Queries>>);
-
-impl Drop for Shelved {
-    /// Who lets go of sled last ends it.
-    fn drop(&mut self) {
-        let last = std::mem::replace(&mut *self.lock(), Err(Failure::new(Code::Stopping, "the views are closed")));
-        let _ = let_go(last); // what it held comes from the log again
-    }
-}
-
-impl Shelved {
-    fn lock(&self) -> MutexGuard<'_, Result<Queries>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shelf {
-    /// A shelf with these.
-    #[must_use]
-    pub fn of(queries: Queries) -> Shelf {
-        Shelf(Arc::new(Shelved(Mutex::new(Ok(queries)))))
-    }
-
-    /// The views as they are now.
-    ///
-    /// # Errors
-    /// What ended them, until they are there again.
-    pub fn current(&self) -> Result<Queries> {
-        self.0.lock().clone()
-    }
-
-    /// Tells the views what a question found wrong with them.
-    pub fn doubt(&self, failure: &Failure) {
-        if let Ok(queries) = self.current() {
-            *queries.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
-        }
-    }
-
-    fn put(&self, queries: Result<Queries>) {
-        let before = std::mem::replace(&mut *self.0.lock(), queries);
-        // Who waits for them waits for nothing.
-        before.iter().for_each(|queries| queries.progress.close());
-        let _ = let_go(before);
-    }
-}
-
-/// Lets views follow a ledger until it closes. Those that fail or panic before are begun anew: all of it is derived, so the ledger
-/// goes on.
-pub fn host(views: Views, shelf: &Shelf, folder: &Folder, ledger: LedgerId, progress: &Progress) {
-    let (mut views, mut pause) = (Some(views), REBUILD_PAUSE);
-    while !progress.is_closed() || views.is_some() {
-        let hosted = threads::contained("views", || {
-            let views = match &mut views {
-                Some(views) => views,
-                none => {
-                    let views = none.insert(rebuilt(folder, ledger)?);
-                    shelf.put(Ok(views.queries()));
-                    views
-                }
-            };
-            threads::panic_if_asked("views");
-            views.follow(progress)
-        });
-        let ended = let_go(views.take());
-        let Err(failure) = hosted.and(ended) else { return };
-        error!(%failure, "the views have ended; the ledger goes on, and they are begun anew from the log");
-        telemetry::views_lost();
-        shelf.put(Err(Failure::new(Code::ViewDamaged, format!("they are begun anew from the log, after: {failure}"))));
-        progress.wait_closed(pause);
-        pause = pause.saturating_mul(2).min(REBUILD_PAUSE_MAX);
-    }
-}
-
-/// The views of a folder that nobody serves, brought up to date.
-///
-/// # Errors
-/// As [`Views::open`]; `ERR_VIEW_DAMAGED` also if sled panics.
-pub fn brought_up(folder: &Folder, ledger: LedgerId) -> Result<Shelf> {
-    let mut opened = None;
-    let shelf = threads::contained("views", || {
-        let views: &mut Views = opened.insert(Views::open(folder, ledger)?);
-        views.catch_up(None)?;
-        Ok(Shelf::of(views.queries()))
-    });
-    let ended = let_go(opened);
-    shelf.and_then(|shelf| ended.map(|()| shelf)).map_err(|failure| match failure.code {
-        Code::Panicked => Failure::new(Code::ViewDamaged, failure.detail),
-        _ => failure,
-    })
-}
-
-/// Drops what holds sled, which panics where the disk does not take what it still has; in the middle of another panic that would
-/// end the process.
-fn let_go<T>(holder: T) -> Result<()> {
-    threads::contained("views", || {
-        drop(holder);
-        Ok(())
-    })
-}
-
-fn rebuilt(folder: &Folder, ledger: LedgerId) -> Result<Views> {
-    remove(&folder.views())?;
-    Views::open(folder, ledger)
-}
 
 /// Makes the folder of the views, if it is not there. One in which a file is no plain one is none of ours: sled would wait for it for
 /// ever.
@@ -193,13 +85,13 @@ fn failure(error: &ViewError) -> Failure {
 }
 
 impl Views {
-    /// Opens the views of a folder; those that are damaged, or do not fit the log, are begun anew. The caller holds the
+    /// Opens the views of a folder, which follow this reader of its log; those that are damaged, or do not fit the log, are begun anew. The caller holds the
     /// ledger's lock.
     ///
     /// # Errors
     /// The store cannot be read or written, or another process holds it.
-    pub fn open(folder: &Folder, ledger: LedgerId) -> Result<Views> {
-        let reader = Reader::open(folder.log())?;
+    pub fn open(folder: &Folder, reader: Reader) -> Result<Views> {
+        let ledger = reader.ledger();
         let store_failure = |e: StoreError| Failure::new(e.code(), e);
         prepare(&folder.views())?;
         let sled = match SledViews::open(&folder.views()) {

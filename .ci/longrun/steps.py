@@ -76,6 +76,10 @@ def memory(run):
     return rounded(json.loads(run("cargo", "bench", "--locked", "--bench", "throughput", "--", "--memory", "--views", "--json")))
 
 
+def clients(run):
+    return rounded(json.loads(run("cargo", "bench", "--locked", "--bench", "throughput", "--", "--clients", "--json")))
+
+
 def decide(run):
     """Nanoseconds by table: `rules decide 1000`, `budgets decide 100000`."""
     figures, of = {}, None
@@ -229,6 +233,8 @@ ALL = (
     Step("bench_decide", "how long a decision takes, by rules and by budgets", (*RUST, "benches"), {"all": decide}, ("compilers",)),
     Step("bench_throughput", "durable intents a second beside the limits of the machine", (*RUST, "benches"), {"all": throughput},
          ("compilers",)),
+    Step("bench_clients", "known beside new intents, and decisions beside 64 readers of 200 000 receipts", (*RUST, "benches"),
+         {"all": clients}, ("compilers",)),
     Step("bench_memory", "memory after 100 000 and after 1 000 000 intents, views following", (*RUST, "benches"), {"all": memory},
          ("compilers",)),
     Step("faults", "each call on a file fails once in each way, or the process is killed at it", TESTS,

@@ -191,7 +191,7 @@ pub(crate) fn follow(ledger: &Ledger, following: Following) -> Result<Follower> 
         return Ok(Follower(None));
     }
     let handle = ledger.handle();
-    let mut views = Views::open(&handle.folder, handle.genesis.ledger)?;
+    let mut views = Views::open(&handle.folder, Reader::open(handle.folder.log())?)?;
     let thread = std::thread::Builder::new().name("views".to_owned()).spawn(move || {
         views.follow(&handle.progress)?;
         Ok(views)

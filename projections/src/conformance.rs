@@ -158,7 +158,7 @@ proptest! {
 fn a_random_ledger_holds_every_event_in_time() {
     let log = ledger::random(1, 400);
     let kinds: std::collections::BTreeSet<_> = log.iter().map(|entry| entry.header.kind).collect();
-    assert_eq!(kinds.len(), 23, "{kinds:?}");
+    assert_eq!(kinds.len(), 24, "{kinds:?}");
 }
 
 /// Writes one key an event, under a version that a test chooses.

@@ -6,6 +6,7 @@
 //! - [`sled_store`]: the same on disk, one tree a projection
 //! - [`value`]: the one encoding of a view's values
 //! - [`projection`]: the contract: what a fold is, and the overlay that it writes to
+//! - [`page`]: a part of a long answer
 //! - [`follower`]: keeps a view at its bookmark; gap, other ledger, other history are refused
 //! - [`proofgraph`]: who caused what: intents, attestations, effects, trust events, checkpoints
 //! - [`metering`]: usage that leads back to the receipts that it was counted from
@@ -24,6 +25,7 @@ pub mod store;
 pub mod sled_store;
 pub mod value;
 pub mod projection;
+pub mod page;
 pub mod follower;
 pub mod proofgraph;
 pub mod metering;

@@ -21,6 +21,7 @@ use writ_schemas::event::Event;
 use writ_schemas::ids::{Digest, Name, Seq};
 use writ_schemas::receipt::{Receipt, Status};
 
+use crate::page::Cursor;
 use crate::projection::{FoldError, Place, Projection, View};
 
 pub mod day;
@@ -62,7 +63,8 @@ impl Projection for Metering {
             | Event::CheckpointSigned(_)
             | Event::TailCut(_)
             | Event::PartitionsBound(_)
-            | Event::SourceGap(_) => Ok(()),
+            | Event::SourceGap(_)
+            | Event::RecordsOverQuota(_) => Ok(()),
         }
     }
 }
@@ -94,16 +96,32 @@ fn by_unit(amounts: &[Amount]) -> Vec<Quantity> {
     quantities
 }
 
-/// Which line a receipt is counted on. A unit is absent where the action spends nothing.
+/// Which line a receipt is counted on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub(crate) struct LineKey {
-    pub(crate) tenant: Name,
-    pub(crate) action: Name,
-    pub(crate) day: Day,
-    pub(crate) unit: Option<Name>,
+pub struct LineKey {
+    /// The tenant.
+    pub tenant: Name,
+    /// The action.
+    pub action: Name,
+    /// The day on which the execution ended.
+    pub day: Day,
+    /// Absent where the action spends nothing.
+    pub unit: Option<Name>,
 }
 
 impl LineKey {
+    /// The name of the line: opaque, one segment of a path.
+    #[must_use]
+    pub fn name(&self) -> Cursor {
+        Cursor::at(self.bytes(""))
+    }
+
+    /// The line of a name.
+    #[must_use]
+    pub fn named(name: &Cursor) -> Option<LineKey> {
+        usage::parse_line(name.place())
+    }
+
     /// The key's bytes after `area`. Names hold no byte below `-`, so a zero byte ends each and sorts before all of them.
     pub(crate) fn bytes(&self, area: &str) -> Vec<u8> {
         let mut key = tenant_prefix(area, &self.tenant);
@@ -228,7 +246,7 @@ fn receipt_key(digest: &Digest) -> Vec<u8> {
 }
 
 /// The receipts of a line among this many consecutive entries share a key: a key costs the store more than a receipt does.
-const BLOCK: u64 = 1024;
+pub(crate) const BLOCK: u64 = 1024;
 
 /// The receipts of one line and block, by their offset in the block.
 pub(crate) type Shares = BTreeMap<u64, Share>;

@@ -90,7 +90,8 @@ impl Projection for ProofGraph {
             | Event::SourceAdvanced(_)
             | Event::StateHashed(_)
             | Event::TailCut(_)
-            | Event::SourceGap(_) => Ok(()),
+            | Event::SourceGap(_)
+            | Event::RecordsOverQuota(_) => Ok(()),
         }
     }
 }

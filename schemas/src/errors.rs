@@ -259,6 +259,8 @@ registry! {
     AnswerMissing "ERR_ANSWER_MISSING" Kafka Indeterminate 504 2
         "no answer came over Kafka in time" "see that the ledger is served and bound to the topic; sending the same again is safe";
 
+    OverQuota "ERR_OVER_QUOTA" Kafka Final 429 1
+        "records that nobody who is trusted signed were counted and not kept" "find out who writes them; they are above what their partition may cost";
     Overloaded "ERR_OVERLOADED" Operation Determinate 429 1
         "the queue is full" "send again later";
     Stopping "ERR_STOPPING" Operation Determinate 503 1

@@ -106,7 +106,7 @@ kinds! {
     PartitionsBound = 26,
     /// Records were gone before they were read.
     SourceGap = 27,
-    /// Reserved: records above a source's quota were counted.
+    /// Records that nobody who is trusted signed, above the quota of their partition, were counted.
     RecordsOverQuota = 28,
     /// A dispatch that certainly did nothing comes again.
     DispatchRetried = 29,
@@ -262,6 +262,37 @@ pub struct SourceGap {
     pub found: u64,
 }
 
+/// Records of one partition that became no intent and have no entry of their own. Others that lie between them may have one.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RecordsOverQuota {
+    /// The partition.
+    pub partition: Partition,
+    /// The offset of the first of them.
+    pub first: u64,
+    /// The offset after the last of them.
+    pub next: u64,
+    /// How many they are, at least 1.
+    pub count: u64,
+}
+
+impl RecordsOverQuota {
+    /// Whether so many can lie there.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.count > 0 && self.next.checked_sub(self.first).is_some_and(|room| self.count <= room)
+    }
+
+    /// What is published on `writ.refusals.v1`, as canonical JSON.
+    #[must_use]
+    pub fn to_json(&self, seq: Seq) -> serde_json::Value {
+        let RecordsOverQuota { partition, first, next, count } = self;
+        let code = Code::OverQuota;
+        serde_json::json!({
+            "code": code, "count": count, "first": first, "next": next, "partition": partition, "seq": seq,
+        })
+    }
+}
+
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident($payload:ty),)*) => {
         /// What happened. See [`EventKind`] for what each means.
@@ -344,6 +375,8 @@ events! {
     PartitionsBound(Signed<Act>),
     /// What was missed.
     SourceGap(SourceGap),
+    /// How many, and between which records.
+    RecordsOverQuota(RecordsOverQuota),
     /// What comes again.
     DispatchRetried(DispatchRetried),
 }
@@ -377,7 +410,8 @@ impl Event {
             | Event::StateHashed(_)
             | Event::CheckpointSigned(_)
             | Event::TailCut(_)
-            | Event::SourceGap(_) => None,
+            | Event::SourceGap(_)
+            | Event::RecordsOverQuota(_) => None,
         }
     }
 }

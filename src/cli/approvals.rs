@@ -1,5 +1,6 @@
 //! `writ approvals`: what waits for people, and what they say.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -9,13 +10,14 @@ use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::Digest;
 
-use super::session::{self, Session, encode};
+use super::session::{self, Session, encode, items};
 use super::{Data, Found, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::folder::KeyRole;
 use crate::keyfile;
 use crate::ledger;
+use crate::query::Library;
 
 /// `writ approvals ...`
 #[derive(Subcommand)]
@@ -28,7 +30,7 @@ pub(super) enum Command {
         /// Only this tenant's
         #[arg(long)]
         tenant: Option<String>,
-        /// Print JSON
+        /// Print JSON, a line each
         #[arg(long)]
         json: bool,
     },
@@ -73,16 +75,25 @@ fn list(data: &Data, tenant: Option<&str>, as_json: bool) -> Result<Found> {
         Some(tenant) => format!("/v1/approvals/{}", encode(tenant.as_str())),
         None => "/v1/approvals".to_owned(),
     };
-    let found = session::ask(&data.folder(), &path, |library| library.approvals(tenant.as_ref()))?;
-    if as_json {
-        output::json(&found);
-        return Ok(Found::Yes);
-    }
-    let waiting = found["waiting"].as_array().map_or(&[][..], Vec::as_slice);
-    if waiting.is_empty() {
+    let own = |library: &Library, part: &_| library.approvals(tenant.as_ref(), part);
+    let mut none = true;
+    session::list(&data.folder(), &path, own, |answer| {
+        let waiting = items(answer);
+        none &= waiting.is_empty();
+        if as_json {
+            waiting.iter().for_each(output::json);
+        } else if !waiting.is_empty() {
+            print(waiting);
+        }
+        ControlFlow::Continue(())
+    })?;
+    if none && !as_json {
         output::line("nothing waits for approval");
-        return Ok(Found::Yes);
     }
+    Ok(Found::Yes)
+}
+
+fn print(waiting: &[Value]) {
     let now = Clock::Wall.now();
     let mut table = output::table(&["tenant", "id", "action", "by", "args", "asks", "so far", "seconds left"]);
     for one in waiting {
@@ -101,11 +112,6 @@ fn list(data: &Data, tenant: Option<&str>, as_json: bool) -> Result<Found> {
         ]);
     }
     output::line(table);
-    let count = found["count"].as_u64().unwrap_or_default();
-    if count > u64::try_from(waiting.len()).unwrap_or(u64::MAX) {
-        output::line(format!("the first {} of {count}", waiting.len()));
-    }
-    Ok(Found::Yes)
 }
 
 /// Signs an answer to what waits under this id now, and submits it.

@@ -5,18 +5,23 @@
 //! the ledger is verified and replayed, and a copy of it is tampered with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use writ_projections::page::Part;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::Name;
 
-use super::{Found, output, policy, usage};
+use super::{Found, output, policy, session, usage};
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::replay::replay;
 use crate::verify::{Pins, verify};
+
+/// How long the views may take to hold what was heard.
+const VIEWS_PATIENCE: Duration = Duration::from_secs(10);
 
 mod scenario;
 mod tamper;
@@ -60,9 +65,10 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     }
     let told = tell.told(&came);
     let library = world.library();
+    library.wait_for(world.head(), VIEWS_PATIENCE)?;
     let explained = library.explanation(&name("acme")?, &name("refund-4")?)?;
     let graph = library.graph(library.last_of(&name("acme")?, &name("refund-1")?)?)?;
-    let used = library.usage(None)?;
+    let used = library.usage(None, &Part::first(usize::MAX))?;
     drop(library);
     world.end()?;
 
@@ -170,7 +176,7 @@ impl Teller {
 
     fn usage(&self, used: &Value) {
         if !self.json {
-            usage::print(used);
+            usage::print(session::items(used));
         }
     }
 

@@ -1,5 +1,6 @@
 //! `writ outcome`: what is carried out outside, and what became of it.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -11,7 +12,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::Digest;
 use writ_schemas::strict;
 
-use super::session::{self, Session, encode};
+use super::session::{self, Session, encode, items};
 use super::{Data, Found, input, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
@@ -34,10 +35,7 @@ pub(super) enum Command {
         /// Which connector's
         #[arg(long)]
         connector: String,
-        /// Only decisions beyond this entry
-        #[arg(long, value_name = "SEQ")]
-        after: Option<u64>,
-        /// Print JSON: the signed intents and decisions
+        /// Print JSON, a line each: the signed intents and decisions
         #[arg(long)]
         json: bool,
     },
@@ -77,29 +75,33 @@ pub(super) struct Report {
 
 pub(super) fn run(command: &Command) -> Result<Found> {
     match command {
-        Command::List { data, tenant, connector, after, json } => list(data, tenant, connector, *after, *json),
+        Command::List { data, tenant, connector, json } => list(data, tenant, connector, *json),
         Command::Report(told) => report(told),
     }
 }
 
-fn list(data: &Data, tenant: &str, connector: &str, after: Option<u64>, as_json: bool) -> Result<Found> {
+fn list(data: &Data, tenant: &str, connector: &str, as_json: bool) -> Result<Found> {
     let (tenant, connector) = (name(tenant)?, name(connector)?);
-    let mut path = format!("/v1/dispatches/{}/{}", encode(tenant.as_str()), encode(connector.as_str()));
-    if let Some(after) = after {
-        path.push_str(&format!("?after={after}"));
-    }
-    let after = after.map(writ_schemas::ids::Seq);
-    let ask = |library: &Library| library.dispatches(&tenant, &connector, after);
-    let found = session::ask(&data.folder(), &path, ask)?;
-    if as_json {
-        output::json(&found);
-        return Ok(Found::Yes);
-    }
-    let dispatches = found["dispatches"].as_array().map_or(&[][..], Vec::as_slice);
-    if dispatches.is_empty() {
+    let path = format!("/v1/dispatches/{}/{}", encode(tenant.as_str()), encode(connector.as_str()));
+    let own = |library: &Library, part: &_| library.dispatches(&tenant, &connector, part);
+    let mut none = true;
+    session::list(&data.folder(), &path, own, |answer| {
+        let dispatches = items(answer);
+        none &= dispatches.is_empty();
+        if as_json {
+            dispatches.iter().for_each(output::json);
+        } else if !dispatches.is_empty() {
+            print(dispatches);
+        }
+        ControlFlow::Continue(())
+    })?;
+    if none && !as_json {
         output::line("nothing is carried out there");
-        return Ok(Found::Yes);
     }
+    Ok(Found::Yes)
+}
+
+fn print(dispatches: &[Value]) {
     let now = Clock::Wall.now();
     let mut table = output::table(&["id", "action", "args", "decision", "entry", "seconds left"]);
     for one in dispatches {
@@ -114,10 +116,6 @@ fn list(data: &Data, tenant: &str, connector: &str, after: Option<u64>, as_json:
         ]);
     }
     output::line(table);
-    if found["complete"] == false {
-        output::line("there is more: --after the last entry");
-    }
-    Ok(Found::Yes)
 }
 
 /// Signs a report of the decision that an id has now, and submits it. Nothing is carried out here.

@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** an act or evidence dispatches nothing here: what is meant to stop effects must not cause them.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::net::UnixStream;
 use tower::ServiceExt;
 use tracing::warn;
 
+use writ_projections::page::Part;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
 use writ_schemas::ids::Seq;
@@ -133,12 +135,14 @@ impl Session {
         serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")))
     }
 
-    /// Asks a question.
+    /// Asks a question. The answer knows of all that is durable.
     ///
     /// # Errors
     /// As [`Session::request`].
     pub(super) fn get(&self, path: &str) -> Result<Value> {
-        let bytes = self.request(&Method::GET, path, "application/json", Vec::new())?;
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{sign}at_least=head");
+        let bytes = self.request(&Method::GET, &path, "application/json", Vec::new())?;
         serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")))
     }
 
@@ -159,20 +163,70 @@ pub(super) fn encode(name: &str) -> String {
     name.replace('/', "%2F")
 }
 
-/// Asks a question: the serving process if there is one, else the folder's views, which are brought up to date.
+/// Who answers questions: the serving process if there is one, else the folder's views, which are brought up to date.
+enum Asked {
+    Served(Session),
+    Own(Library),
+}
+
+impl Asked {
+    fn of(folder: &Folder) -> Result<Asked> {
+        folder.require()?;
+        let runtime = threads::runtime()?;
+        if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
+            return Ok(Asked::Served(Session { runtime, way: Way::Served(folder.socket()) }));
+        }
+        let library = Library::open(folder)?;
+        caution(durable(folder), library.views.current()?.progress.next());
+        Ok(Asked::Own(library))
+    }
+
+    fn ask(&self, path: &str, own: impl FnOnce(&Library) -> Result<Value>) -> Result<Value> {
+        match self {
+            Asked::Served(session) => session.get(path),
+            Asked::Own(library) => library.answer(own),
+        }
+    }
+}
+
+/// Asks a question.
 ///
 /// # Errors
 /// What the question found, or that nothing could be asked.
-pub(super) fn ask(folder: &Folder, path: &str, local: impl FnOnce(&Library) -> Result<Value>) -> Result<Value> {
-    folder.require()?;
-    let runtime = threads::runtime()?;
-    if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
-        let session = Session { runtime, way: Way::Served(folder.socket()) };
-        return session.get(path);
+pub(super) fn ask(folder: &Folder, path: &str, own: impl FnOnce(&Library) -> Result<Value>) -> Result<Value> {
+    Asked::of(folder)?.ask(path, own)
+}
+
+/// Asks for a list, one part after the other, and shows each. It ends early where nobody reads what is shown, or where `show` has seen
+/// enough.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) fn list(
+    folder: &Folder,
+    path: &str,
+    own: impl Fn(&Library, &Part) -> Result<Value>,
+    mut show: impl FnMut(&Value) -> ControlFlow<()>,
+) -> Result<()> {
+    let asked = Asked::of(folder)?;
+    let mut part = Part::first(usize::MAX);
+    loop {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let of_part = part.cursor.as_ref().map(|cursor| format!("{path}{sign}cursor={cursor}"));
+        let answer = asked.ask(of_part.as_deref().unwrap_or(path), |library| own(library, &part))?;
+        if show(&answer).is_break() || output::refused().is_some() {
+            return Ok(());
+        }
+        match answer["next"].as_str() {
+            None => return Ok(()),
+            Some(next) => part.cursor = Some(next.parse().map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")))?),
+        }
     }
-    let library = Library::open(folder)?;
-    caution(durable(folder), library.views.current()?.progress.next());
-    threads::contained("a question", || local(&library))
+}
+
+/// The items of a part.
+pub(super) fn items(answer: &Value) -> &[Value] {
+    answer["items"].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// How many entries of a folder are known to be durable without opening it for writing: those that the last checkpoint

@@ -16,7 +16,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Seq};
 use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
-use writ_schemas::strict;
+use writ_schemas::strict::{self, Refusal};
 
 use super::session::{self, Session};
 use super::{Found, output};
@@ -309,6 +309,9 @@ impl DryRun {
             Identity::Known(seq) => json!({ "answer": "known", "seq": seq }),
             Identity::Reused => {
                 json!({ "answer": "refused", "code": Code::IdReused, "detail": "the id was used for other content" })
+            }
+            Identity::Stranger(Refusal { code, detail }) => {
+                json!({ "answer": "refused", "code": code, "detail": detail })
             }
         })
     }

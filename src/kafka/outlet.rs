@@ -155,7 +155,8 @@ impl Outlet {
 
     fn output(&self, entry: &Entry) -> Result<Option<Output>> {
         let seq = entry.header.seq;
-        let wanted = [EventKind::DecisionMade, EventKind::ReceiptIssued, EventKind::RecordRefused];
+        let wanted =
+            [EventKind::DecisionMade, EventKind::ReceiptIssued, EventKind::RecordRefused, EventKind::RecordsOverQuota];
         if !wanted.contains(&entry.header.kind) {
             return Ok(None);
         }
@@ -178,6 +179,10 @@ impl Outlet {
             Event::RecordRefused(refused) => {
                 let value = canonical::bytes(&refused.to_json(seq)).map_err(|e| Failure::new(Code::Schema, e))?;
                 Some(output(REFUSALS, "writ.refusal.v1", "application/json", self.ledger.to_string(), value))
+            }
+            Event::RecordsOverQuota(over) => {
+                let value = canonical::bytes(&over.to_json(seq)).map_err(|e| Failure::new(Code::Schema, e))?;
+                Some(output(REFUSALS, "writ.over-quota.v1", "application/json", self.ledger.to_string(), value))
             }
             _ => None,
         })

@@ -102,6 +102,9 @@ impl State {
             Event::LedgerOpened(_) => return Err(Fault::Genesis),
             Event::IntentAdmitted(admitted) => self.admit(seq, admitted)?,
             Event::RecordRefused(refused) => self.advance(&refused.source),
+            Event::RecordsOverQuota(over) => {
+                self.positions.insert(over.partition.clone(), over.next);
+            }
             Event::SourceAdvanced(positions) => {
                 for position in positions {
                     self.positions.insert(position.partition.clone(), position.next);

@@ -30,7 +30,7 @@ use crate::temporal;
 pub const INPUT_LEN_MAX: usize = 64 << 10;
 
 /// What is known of an intent before any gate is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// Nothing: decide it.
     New,
@@ -38,18 +38,46 @@ pub enum Identity {
     Known(Seq),
     /// Its id was claimed by other content.
     Reused,
+    /// No key that is trusted now signed it, or it has expired: not worth an entry, nor an answer that tells whether its id is taken.
+    Stranger(Refusal),
 }
 
-/// Looks an intent up by tenant, id and content. An id that has expired by `now` is not known any more, unless its execution is
+/// Looks an intent up by tenant, id and content, and its signer. An id that has expired by `now` is not known any more, unless its execution is
 /// still open; also where no entry has come since that would have made the state forget it.
 #[must_use]
 pub fn identify(state: &State, intent: &Signed<Intent>, now: UnixMicros) -> Identity {
     let Intent { tenant, id, .. } = intent.value();
     match state.ids.get(&(tenant.clone(), id.clone())).filter(|known| state.is_taken(known, now)) {
-        None => Identity::New,
         Some(known) if known.intent == intent.digest() => Identity::Known(known.decision),
-        Some(_) => Identity::Reused,
+        taken => match (stranger(state, intent, now), taken) {
+            (Some(refusal), _) => Identity::Stranger(refusal),
+            (None, None) => Identity::New,
+            (None, Some(_)) => Identity::Reused,
+        },
     }
+}
+
+/// Why an intent is none of anybody's whom the ledger knows. A key that is trusted for somebody else is no stranger's: what it tries
+/// is decided, and recorded.
+fn stranger(state: &State, intent: &Signed<Intent>, now: UnixMicros) -> Option<Refusal> {
+    let key = intent.signer().and_then(|signer| state.keys.get(&signer));
+    still_trusted(key.map(|key| key.revoked)).and_then(|()| still_valid(intent.value(), now)).err()
+}
+
+/// Of a key: whether it was ever trusted, and then the entry that revoked it.
+fn still_trusted(key: Option<Option<Seq>>) -> Result<(), Refusal> {
+    match key {
+        None => Err(Refusal::new(Code::KeyUnknown, "the signing key was never trusted")),
+        Some(Some(seq)) => Err(Refusal::new(Code::KeyRevoked, format!("revoked by entry {seq}"))),
+        Some(None) => Ok(()),
+    }
+}
+
+fn still_valid(intent: &Intent, now: UnixMicros) -> Result<(), Refusal> {
+    if intent.expires_at > now {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::IntentExpired, format!("expired at {}", intent.expires_at.0)))
 }
 
 impl State {
@@ -190,22 +218,16 @@ fn freeze(_: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
 }
 
 fn trust(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
-    let Some(key) = &facts.key else {
-        return Err(Refusal::new(Code::KeyUnknown, "the signing key was never trusted"));
-    };
-    if let Some(seq) = key.revoked {
-        return Err(Refusal::new(Code::KeyRevoked, format!("revoked by entry {seq}")));
-    }
-    if key.tenant != case.intent.tenant || key.principal != case.intent.principal {
+    still_trusted(facts.key.as_ref().map(|key| key.revoked))?;
+    let own = |key: &KeyFact| key.tenant == case.intent.tenant && key.principal == case.intent.principal;
+    if !facts.key.as_ref().is_some_and(own) {
         return Err(Refusal::new(Code::TenantMismatch, "the key is trusted for another tenant or principal"));
     }
     Ok(Answer::Passed)
 }
 
 fn envelope(case: &Case<'_>, _: &Facts) -> Result<Answer, Refusal> {
-    if case.intent.expires_at <= case.now {
-        return Err(Refusal::new(Code::IntentExpired, format!("expired at {}", case.intent.expires_at.0)));
-    }
+    still_valid(case.intent, case.now)?;
     if case.intent.expires_at > case.now.plus(EXPIRY_AHEAD_MAX) {
         return Err(Refusal::new(Code::ExpiryTooFar, format!("expires at {}", case.intent.expires_at.0)));
     }

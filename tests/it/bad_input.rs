@@ -210,8 +210,11 @@ fn every_route_answers_every_method_in_problem_documents() {
         "/v1/approvals/%ff",
         "/v1/entries/-1",
         "/v1/entries/%ff",
-        "/v1/dispatches/acme/mail?after=x",
-        "/v1/dispatches/acme/mail?after=1&after=2",
+        "/v1/usage/00",
+        "/v1/usage?limit=0",
+        "/v1/approvals/acme?cursor=x",
+        "/v1/graph/acme/n-1?at_least=soon",
+        "/v1/dispatches/acme/mail?cursor=00&cursor=01",
         "/v1/usage?tenant=%ff",
         "/v1/usage?tenant=%20",
     ];

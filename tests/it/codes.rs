@@ -93,6 +93,7 @@ const REACHED: &[(Code, &str)] = &[
     (Code::KafkaPosition,          "codes/kafka.rs: a_position_beyond_the_end_of_a_topic_is_refused"),
     (Code::KafkaFenced,            "codes/kafka.rs: a_producer_that_was_fenced_ends_the_process"),
     (Code::AnswerMissing,          "submit_kafka.rs: submit_hears_decisions_and_refusals_and_does_not_wait_for_ever"),
+    (Code::OverQuota,              "codes/kafka.rs: strangers_over_kafka_are_counted_above_their_quota"),
     (Code::Overloaded,             "bad_input/clients.rs: many_large_bodies_at_once_are_refused_and_leave_nothing_behind"),
     (Code::Stopping,               "codes/clients.rs: a_server_that_ends_before_it_answers_is_told"),
     (Code::Unreachable,            "bad_input/system.rs: nobody at the URL"),

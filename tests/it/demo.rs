@@ -32,9 +32,9 @@ fn every_scenario_comes_out_as_told_and_the_kept_ledger_holds() {
         ("globex/ship-1", DONE),
         ("globex/ship-2", ["PASS", "OK", "UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN"]),
         ("acme/report-1", ["PASS", "OK", "FAILED", "ERR_CONNECTOR_CONTRACT_DRIFT"]),
-        ("acme/note-90", ["FAIL", "ERR_KEY_UNKNOWN", "", ""]),
+        ("acme/note-90", ["REFUSED", "ERR_KEY_UNKNOWN", "", ""]),
         ("globex/note-91", ["FAIL", "ERR_TENANT_MISMATCH", "", ""]),
-        ("acme/note-92", ["FAIL", "ERR_INTENT_EXPIRED", "", ""]),
+        ("acme/note-92", ["REFUSED", "ERR_INTENT_EXPIRED", "", ""]),
         ("acme/note-1", DONE),
         ("acme/note-1", ["REFUSED", "ERR_ID_REUSED", "", ""]),
         ("acme/note-93", ["REFUSED", "ERR_SIGNATURE_INVALID", "", ""]),
@@ -71,8 +71,8 @@ fn every_scenario_comes_out_as_told_and_the_kept_ledger_holds() {
         let (first, second) = (run(), run());
         assert_eq!(first, second, "{command} twice");
         assert_eq!((first.0, &first.1["ok"]), (0, &Value::Bool(true)), "{command}: {}", first.1);
-        // One intent became no entry twice: the duplicate. Four records were refused.
-        assert_eq!(first.1["decisions"], 27, "{command}");
+        // One intent became no entry twice: the duplicate. Six records were refused.
+        assert_eq!(first.1["decisions"], 25, "{command}");
         assert_eq!(first.1["receipts"], 17, "{command}");
     }
     let (_, replayed) = writ(&["replay", "--data", &data, "--json"]);

@@ -41,11 +41,11 @@ fn it_passes_once_enough_others_in_the_role_have_granted_it() {
     desk.submit(&pay("1"), &[]);
     assert_eq!(desk.code("1"), "ERR_APPROVAL_NEEDED");
 
-    let listed = writ(["approvals", "list", "--json", "--data", desk.0.data(), "--tenant", "acme"]).ended(0).json();
-    let waits = &listed["waiting"][0];
+    let listed = writ(["approvals", "list", "--json", "--data", desk.0.data(), "--tenant", "acme"]).ended(0).lines();
+    let waits = &listed[0];
     assert_eq!((&waits["id"], &waits["asks"]["quorum"], &waits["answers"]), (&json!("1"), &json!(2), &json!([])));
-    let other = writ(["approvals", "list", "--json", "--data", desk.0.data(), "--tenant", "globex"]).ended(0).json();
-    assert_eq!(other["waiting"], json!([]));
+    let other = writ(["approvals", "list", "--json", "--data", desk.0.data(), "--tenant", "globex"]).ended(0).lines();
+    assert_eq!(other, [json!(0); 0]);
 
     let refused = |key: &str| {
         let refused = desk.answer("grant", "1", key).ended(1).err;

@@ -87,15 +87,13 @@ impl Dock {
         within(&format!("a receipt of {id}"), || !self.receipts(id).is_empty());
     }
 
-    fn list(&self, tenant: &str, more: &[&str]) -> Value {
+    fn list(&self, tenant: &str) -> Vec<Value> {
         let data = self.desk.0.data();
-        let list = ["outcome", "list", "--json", "--data", data, "--tenant", tenant, "--connector", "robot"];
-        writ(list.iter().chain(more)).ended(0).json()
+        writ(["outcome", "list", "--json", "--data", data, "--tenant", tenant, "--connector", "robot"]).ended(0).lines()
     }
 
     fn listed(&self) -> Vec<String> {
-        let list = self.list("acme", &[]);
-        let all = list["dispatches"].as_array().expect("dispatches");
+        let all = self.list("acme");
         all.iter().map(|one| one["id"].as_str().expect("an id").to_owned()).collect()
     }
 
@@ -107,8 +105,7 @@ impl Dock {
 
     /// What was used: the sum, and how many are counted, failed, uncertain.
     fn used(&self) -> [u64; 4] {
-        let used = writ(["usage", "show", "--json", "--data", self.desk.0.data()]).ended(0).json();
-        let lines = used["lines"].as_array().expect("lines");
+        let lines = writ(["usage", "show", "--json", "--data", self.desk.0.data()]).ended(0).lines();
         let line = lines.iter().find(|line| line["action"] == "ship").expect("a line");
         ["sum", "count", "failed", "uncertain"].map(|field| line[field].as_u64().expect("a number"))
     }
@@ -421,8 +418,8 @@ fn what_is_outside_holds_up_nothing_and_is_found_over_the_network() {
         (status, serde_json::from_str::<Value>(&body).unwrap_or_else(|e| panic!("{e}: {body}")))
     };
     let (status, found) = ask("/v1/dispatches/acme/robot");
-    assert_eq!((status, &found, &found["complete"]), (200, &dock.list("acme", &[]), &json!(true)));
-    for (one, id) in found["dispatches"].as_array().expect("dispatches").iter().zip(&ids) {
+    assert_eq!((status, &found["items"], &found["next"]), (200, &json!(dock.list("acme")), &Value::Null));
+    for (one, id) in found["items"].as_array().expect("dispatches").iter().zip(&ids) {
         let bytes = |document: &str| one[document]["envelope"].as_str().expect("an envelope").as_bytes().to_vec();
         let intent = Signed::<Intent>::from_envelope(&bytes("intent")).expect("a signed intent");
         let decision = Signed::<Decision>::from_envelope(&bytes("decision")).expect("a signed decision");
@@ -445,11 +442,13 @@ fn what_is_outside_holds_up_nothing_and_is_found_over_the_network() {
         assert_eq!(dispatched["event"]["decision"], one["decision_seq"]);
         assert_eq!(dispatched["recorded_at"].as_u64().map(|at| at + HOUR), one["due"].as_u64());
     }
-    let third = found["dispatches"][2]["decision_seq"].to_string();
-    let rest = dock.list("acme", &["--after", &third]);
-    assert_eq!(rest["dispatches"].as_array().map(Vec::len), Some(7));
+    let first = ask("/v1/dispatches/acme/robot?limit=3").1;
+    let next = first["next"].as_str().expect("there is more");
+    let rest = ask(&format!("/v1/dispatches/acme/robot?cursor={next}")).1;
+    let of = |answer: &Value| answer["items"].as_array().cloned().expect("items");
+    assert_eq!([of(&first), of(&rest)].concat(), of(&found));
     for path in ["/v1/dispatches/globex/robot", "/v1/dispatches/acme/echo"] {
-        assert_eq!(ask(path).1["dispatches"], json!([]), "{path}");
+        assert_eq!(ask(path).1["items"], json!([]), "{path}");
     }
     served.stop();
     dock.desk.holds();

@@ -77,8 +77,8 @@ fn wherever_it_is_killed_the_effect_happens_at_most_once() {
         desk.holds();
 
         // What is known costs what it costs; what is not holds its reservation.
-        let explained = writ(["usage", "show", "--json", "--data", desk.0.data()]).ended(0).json();
-        let line = &explained["lines"][0];
+        let explained = writ(["usage", "show", "--json", "--data", desk.0.data()]).ended(0).lines();
+        let line = &explained[0];
         let sums = (line["sum"].as_u64(), line["uncertain"].as_u64());
         assert_eq!(sums, if status == "SUCCEEDED" { (Some(120), Some(0)) } else { (Some(60), Some(1)) }, "{stage:?}");
     }

@@ -92,7 +92,7 @@ fn workload() -> VecDeque<Vec<Submitted>> {
             act("4", Statement::Freeze { principal: None, reason: "a drill".to_owned(), tenant: None }),
         ],
         vec![act("5", Statement::Thaw { principal: None, tenant: None })],
-        vec![intent(ask("five", Who::Stranger, "note", 2300))],
+        vec![intent(ask("five", Who::Agent, "unknown", 2300))],
     ]
     .into()
 }
@@ -285,7 +285,7 @@ fn write<S: Storage + Clone>(
 ) -> (Result<(), Failure>, World) {
     let queue = Arc::new(Queue::default());
     let (effects, effects_in) = mpsc::channel();
-    let (headers, headers_in) = mpsc::channel();
+    let (headers, headers_in) = mpsc::sync_channel(1024);
     let world = Rc::new(RefCell::new(World {
         workload,
         queue: Arc::clone(&queue),

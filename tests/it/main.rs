@@ -39,6 +39,7 @@ mod scene;
 mod preload;
 mod shift;
 mod bad_input;
+mod questions;
 mod command_line;
 mod submit_kafka;
 mod unserved;

@@ -123,7 +123,7 @@ fn a_call_without_a_thread_certainly_did_nothing() {
     let call = with(note("c-1"), "action", json!("call"));
     scene.submit(call.to_string().as_bytes(), &[]).ended(0);
     let receipt = || -> Option<Value> {
-        let (_, body) = served.ask("GET", "/v1/decisions/acme/c-1", "", b"");
+        let (_, body) = served.ask("GET", "/v1/decisions/acme/c-1?at_least=head", "", b"");
         serde_json::from_str::<Value>(&body).ok()?.pointer("/receipts/0/event/payload").cloned()
     };
     within("a receipt", || receipt().is_some());
@@ -160,7 +160,7 @@ fn views_end_alone_and_come_back() {
     assert!(problem.contains("true") || problem.contains(Code::ViewDamaged.as_str()), "{problem}");
     scene.submit(note("n-meanwhile").to_string().as_bytes(), &[]).ended(0);
     within("views that are there again", || ready().0 == 200);
-    let (status, case) = served.ask("GET", "/v1/decisions/acme/n-meanwhile", "", b"");
+    let (status, case) = served.ask("GET", "/v1/decisions/acme/n-meanwhile?at_least=head", "", b"");
     assert_eq!(status, 200, "{case}");
     served.stop();
     holds(scene.data());

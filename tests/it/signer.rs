@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use writ_schemas::errors::Code;
 
-use crate::scene::{Run, Scene, Served, WRIT, finish, holds, note, writ};
+use crate::scene::{Run, Scene, Served, WRIT, finish, holds, note, signed, writ};
 
 /// The program of `signer/faulty.rs`, compiled once.
 fn faulty() -> &'static str {
@@ -174,6 +174,25 @@ fn without_a_signed_checkpoint_the_writer_ends_and_the_log_is_whole() {
         let report = away.verified();
         assert_eq!(report["checkpoint"], report["entries"], "{fault}");
     }
+}
+
+#[test]
+fn nobody_waits_for_who_signs_checkpoints() {
+    let away = Away::new();
+    away.spoilt("checkpoint", "held", 1);
+    let held = away.key("checkpoint") + ".held";
+    fs::write(&held, "").expect("writes");
+    let served = Served::new(&away.scene);
+    let producer = away.scene.key("producer.key");
+    for n in 0..100 {
+        let intent = signed(&note(&format!("held-{n}")), &producer);
+        let (status, answer) = served.ask("POST", "/v1/intents", "application/json", &intent);
+        assert_eq!(status, 200, "{answer}");
+    }
+    fs::remove_file(held).expect("removes");
+    served.stop();
+    let report = away.verified();
+    assert_eq!(report["checkpoint"], report["entries"], "{report}");
 }
 
 #[test]

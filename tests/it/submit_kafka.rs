@@ -12,9 +12,8 @@ use writ::sequencer::{Answer, Passed, Submitted};
 use writ::service::Service;
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
-use writ_schemas::keys::SecretKey;
 
-use crate::scene::{Run, Scene, holds, note, refund, signed, with, writ_reading};
+use crate::scene::{Run, Scene, holds, hours_ahead, note, refund, signed, with, writ_reading};
 
 /// A ledger whose intents topic is bound, and a Kafka for it.
 pub(crate) struct World {
@@ -57,7 +56,7 @@ impl World {
         service.stop().expect("it ends");
     }
 
-    fn service(&self, kafka: Option<&str>) -> Service {
+    pub(crate) fn service(&self, kafka: Option<&str>) -> Service {
         let fatal = |failure: &Failure| panic!("{failure}");
         let opened = Opened::open(&Folder::at(self.scene.data()), Clock::Wall).expect("it opens");
         let passed = if kafka.is_some() { Passed::CarriedOut } else { Passed::Waits };
@@ -120,10 +119,10 @@ fn submit_hears_decisions_and_refusals_and_does_not_wait_for_ever() {
     assert!(seqs[0] < seqs[1], "an earlier refusal answers an earlier record: {seqs:?}");
 
     // An answer that took no id is no answer to the next one.
-    let stranger = signed(&note("k-3"), &SecretKey::from_seed(&[7; 32]));
+    let far = with(note("k-3"), "expires_at", json!(hours_ahead(200))).to_string();
     let seqs = [(); 2].map(|()| {
-        let run = world.submit(&stranger, &[]).ended(1);
-        assert_eq!(told(&run), [line(1, "decided", Code::KeyUnknown)]);
+        let run = world.submit(far.as_bytes(), &[]).ended(1);
+        assert_eq!(told(&run), [line(1, "decided", Code::ExpiryTooFar)]);
         run.json().pointer("/decision/payload/intent_seq").and_then(Value::as_u64).expect("a seq")
     });
     assert!(seqs[0] < seqs[1], "{seqs:?}");

@@ -7,7 +7,7 @@ use writ_schemas::act::Statement;
 use writ_schemas::decision::{Answer, ApprovalFact, Decision, Facts, Gate, KeyFact, Verdict};
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::ids::{Digest, LedgerId};
+use writ_schemas::ids::{Digest, KeyId, LedgerId};
 use writ_schemas::intent::{EXPIRY_AHEAD_MAX, Intent};
 use writ_schemas::receipt::Status;
 
@@ -255,15 +255,39 @@ fn an_intent_that_is_known_is_answered_as_before_until_it_expires_and_has_ended(
     assert_eq!(known(&desk, &ask(note())), Identity::Known(seq));
     desk.now = START.plus(HOUR);
     assert_eq!(known(&desk, &ask(note())), Identity::Known(seq), "its execution is open");
+    let later = ask(Intent { expires_at: START.plus(3 * HOUR), ..note() });
+    assert_eq!(known(&desk, &later), Identity::Reused);
     desk.end(&ending(seq, Status::Expired, Code::WindowClosed));
-    assert_eq!(known(&desk, &ask(note())), Identity::New);
+    assert_eq!(known(&desk, &later), Identity::New);
 
     let mut desk = Desk::furnished();
     let seq = desk.start(note()).seq;
     desk.end(&success(seq));
     assert_eq!(known(&desk, &ask(note())), Identity::Known(seq), "its execution has ended, and it has not expired");
     desk.now = START.plus(HOUR);
-    assert_eq!(known(&desk, &ask(note())), Identity::New, "also where no entry has come since");
+    assert_eq!(known(&desk, &later), Identity::New, "also where no entry has come since");
+}
+
+/// Who is trusted by nobody, and who comes too late, learns nothing of an id, and gets no entry.
+#[test]
+fn a_stranger_is_told_that_and_nothing_of_the_id() {
+    let mut desk = Desk::furnished();
+    let stranger =
+        |desk: &Desk, intent: Intent, key: KeyId| match identify(&desk.state, &signed(intent, &[key]), desk.now) {
+            Identity::Stranger(refusal) => Some(refusal.code),
+            Identity::New | Identity::Known(_) | Identity::Reused => None,
+        };
+    let late = || Intent { expires_at: START, ..intent("i-1", "call") };
+    for _ in ["a free id", "one that is taken"] {
+        assert_eq!(stranger(&desk, intent("i-1", "call"), ZED), Some(Code::KeyUnknown));
+        assert_eq!(stranger(&desk, late(), ANN), Some(Code::IntentExpired));
+        if desk.state.decision_of(&note().tenant, &note().id).is_none() {
+            desk.pass(note());
+        }
+    }
+    assert_eq!(stranger(&desk, intent_of_beta("i-9", "note"), ANN), None, "trusted, but for another tenant");
+    desk.administer(Statement::RevokeKey { key: ANN });
+    assert_eq!(stranger(&desk, intent("i-2", "note"), ANN), Some(Code::KeyRevoked));
 }
 
 #[test]

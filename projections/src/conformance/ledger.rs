@@ -11,8 +11,8 @@ use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::{Chain, Entry, SALT_LEN};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{
-    DispatchRetried, Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, SourceGap,
-    TailCut,
+    DispatchRetried, Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, RecordsOverQuota,
+    Source, SourceGap, TailCut,
 };
 use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::{Genesis, SigningMode};
@@ -517,6 +517,8 @@ pub(crate) fn random(seed: u64, steps: usize) -> Vec<Entry> {
                 writer.append(Event::SourceAdvanced(vec![next]));
                 writer.append(Event::TailCut(TailCut { segment: 1, offset: 2, bytes: 3 }));
                 writer.append(Event::SourceGap(SourceGap { partition: partition.clone(), expected: 1, found: 2 }));
+                let over = RecordsOverQuota { partition: partition.clone(), first: 2, next: 5, count: 3 };
+                writer.append(Event::RecordsOverQuota(over));
             }
             _ => {
                 let status = match dice.roll(6) {

@@ -11,12 +11,35 @@ use writ_schemas::event::Event;
 use writ_schemas::ids::{Digest, Seq};
 use writ_schemas::receipt::Status;
 
-use super::usage::{Meter, UsageLine};
-use super::{Metering, Projection};
+use super::usage::{Meter, Source, UsageLine};
+use super::{LineKey, Metering, Projection};
 use crate::conformance::ledger::{self, Run, Writer, cents, name, spent};
 use crate::follower::{Follower, ViewError};
+use crate::page::{Page, Part};
 use crate::projection::FoldError;
 use crate::store::MemoryStore;
+
+/// All lines, asked for a few at a time.
+fn lines_of(meter: Meter<'_>, tenant: Option<&str>) -> Vec<UsageLine> {
+    let tenant = tenant.map(name);
+    pages(|part| meter.usage(tenant.as_ref(), part).expect("reads"))
+}
+
+/// All receipts of a line, asked for a few at a time.
+fn sources_of(meter: Meter<'_>, line: &LineKey) -> Vec<Source> {
+    pages(|part| meter.usage_sources(line, part).expect("reads"))
+}
+
+fn pages<T>(ask: impl Fn(&Part) -> Page<T>) -> Vec<T> {
+    let (mut all, mut part) = (Vec::new(), Part::first(2));
+    loop {
+        let Page { items, next } = ask(&part);
+        assert!(items.len() == part.limit || next.is_none());
+        all.extend(items);
+        let Some(next) = next else { return all };
+        part.cursor = Some(next.to_string().parse().expect("a cursor"));
+    }
+}
 
 fn metered(log: &[Entry]) -> Result<MemoryStore, ViewError> {
     let store = MemoryStore::default();
@@ -33,15 +56,13 @@ fn run(agent: usize, action: &str, cost: Option<u64>, status: Status) -> Run<'_>
 fn bill(log: &[Entry], tenant: Option<&str>) -> String {
     let store = metered(log).expect("folds");
     let meter = Meter::new(&store);
-    let lines = meter.usage(tenant.map(name).as_ref()).expect("reads");
+    let lines = lines_of(meter, tenant);
     lines
         .iter()
         .map(|line| {
             let UsageLine { tenant, action, day, unit, count, sum, failed, uncertain, expired, .. } = line;
             let unit = unit.as_ref().map_or("-", |unit| unit.as_str());
-            let sources: Vec<String> = meter
-                .usage_sources(line)
-                .expect("reads")
+            let sources: Vec<String> = sources_of(meter, &line.key())
                 .iter()
                 .map(|source| format!("#{}={}", source.receipt, source.amount))
                 .collect();
@@ -87,7 +108,7 @@ fn what_is_overdrawn_is_a_part_of_the_sum_that_everybody_sees() {
     writer.run(&run(0, "refund", Some(5), Status::Succeeded));
     writer.run(&over(7, 1));
     let store = metered(&writer.entries).expect("folds");
-    let lines = Meter::new(&store).usage(None).expect("reads");
+    let lines = lines_of(Meter::new(&store), None);
     assert_eq!(lines.iter().map(|line| (line.sum, line.overdrawn)).collect::<Vec<_>>(), [(20, 4)]);
 }
 
@@ -107,8 +128,8 @@ fn an_uncertain_receipt_charges_when_it_is_found_to_be_applied() {
 
     let store = metered(&writer.entries).expect("folds");
     let meter = Meter::new(&store);
-    let lines = meter.usage(None).expect("reads");
-    let sources = meter.usage_sources(&lines[0]).expect("reads");
+    let lines = lines_of(meter, None);
+    let sources = sources_of(meter, &lines[0].key());
     assert_eq!(sources[0].reconciled_by, Some(by));
 }
 
@@ -169,7 +190,7 @@ fn lines_as_json() {
     let mut writer = Writer::new(7);
     writer.run(&run(0, "mail", None, Status::Succeeded));
     let store = metered(&writer.entries).expect("folds");
-    let lines = Meter::new(&store).usage(None).expect("reads");
+    let lines = lines_of(Meter::new(&store), None);
     assert_eq!(
         serde_json::to_string(&lines).expect("JSON"),
         r#"[{"tenant":"acme","action":"mail","day":"2026-09-21","unit":null,"count":1,"sum":0,"overdrawn":0,"failed":0,"uncertain":0,"expired":0}]"#
@@ -235,7 +256,7 @@ proptest! {
         let log = ledger::random(seed, steps);
         let store = metered(&log).expect("folds");
         let meter = Meter::new(&store);
-        let lines = meter.usage(None).expect("reads");
+        let lines = lines_of(meter, None);
         let mut totals: BTreeMap<(String, String), (u64, u64, u64, u64)> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for line in &lines {
@@ -245,7 +266,8 @@ proptest! {
             *sum += line.sum;
             *failed += line.failed;
             *uncertain += line.uncertain;
-            let sources = meter.usage_sources(line).expect("reads");
+            prop_assert_eq!(LineKey::named(&line.key().name()), Some(line.key()));
+            let sources = sources_of(meter, &line.key());
             prop_assert_eq!(sources.iter().map(|source| source.amount).sum::<u64>(), line.sum);
             let of = |status| u64::try_from(sources.iter().filter(|s| s.status == status).count()).expect("small");
             prop_assert_eq!(of(Status::Succeeded), line.count);

@@ -5,8 +5,9 @@ use writ_schemas::ids::{Name, Seq};
 use writ_schemas::receipt::Status;
 
 use super::day::Day;
-use super::{Counters, LINES, LineKey, Share, Shares, seq_in, shares_prefix, tenant_prefix};
-use crate::store::Store;
+use super::{BLOCK, Counters, LINES, LineKey, Share, Shares, seq_in, shares_prefix, tenant_prefix};
+use crate::page::{Cursor, Page, Part};
+use crate::store::{Pair, Store};
 use crate::value::{self, ReadError};
 
 /// What one tenant used for one action on one UTC day, in one unit.
@@ -41,7 +42,9 @@ impl UsageLine {
         UsageLine { tenant, action, day, unit, count, sum, overdrawn, failed, uncertain, expired }
     }
 
-    fn key(&self) -> LineKey {
+    /// Which line it is.
+    #[must_use]
+    pub fn key(&self) -> LineKey {
         LineKey { tenant: self.tenant.clone(), action: self.action.clone(), day: self.day, unit: self.unit.clone() }
     }
 }
@@ -72,49 +75,56 @@ impl<'a> Meter<'a> {
         Meter { store }
     }
 
-    /// Every line, or those of one tenant, by tenant, action, day and unit.
+    /// The lines, or those of one tenant, by tenant, action, day and unit.
     ///
     /// # Errors
     /// The view did not answer.
-    pub fn usage(&self, tenant: Option<&Name>) -> Result<Vec<UsageLine>, ReadError> {
+    pub fn usage(&self, tenant: Option<&Name>, part: &Part) -> Result<Page<UsageLine>, ReadError> {
         let prefix = tenant.map_or_else(|| LINES.as_bytes().to_vec(), |tenant| tenant_prefix(LINES, tenant));
-        self.store
-            .scan(&prefix)
-            .map(|pair| {
-                let (key, counters) = pair?;
-                let line = parse_line(&key).ok_or(ReadError::Value)?;
-                Ok(UsageLine::new(line, value::from_bytes(&counters)?))
-            })
-            .collect()
+        let from = part.cursor.as_ref().map_or(prefix.as_slice(), Cursor::place);
+        let lines = self.store.scan_from(&prefix, from).map(|pair| {
+            let (mut key, counters) = pair?;
+            let line = key.strip_prefix(LINES.as_bytes()).and_then(parse_line).ok_or(ReadError::Value)?;
+            key.push(0); // nothing lies between a key and this one
+            Ok((UsageLine::new(line, value::from_bytes(&counters)?), Cursor::at(key)))
+        });
+        Page::of(lines, part.limit)
     }
 
-    /// The receipts that a line was counted from, in the order of the log. Their amounts add up to the line's sum.
+    /// The receipts that a line was counted from, in the order of the log. The amounts of all of them add up to the line's sum.
     ///
     /// # Errors
     /// The view did not answer.
-    pub fn usage_sources(&self, line: &UsageLine) -> Result<Vec<Source>, ReadError> {
-        let prefix = shares_prefix(&line.key());
-        let mut sources = Vec::new();
-        for pair in self.store.scan(&prefix) {
-            let (key, shares) = pair?;
-            let block = key.strip_prefix(prefix.as_slice()).and_then(|block| block.try_into().ok());
-            let block = block.map(u64::from_be_bytes).ok_or(ReadError::Value)?;
-            for (offset, share) in value::from_bytes::<Shares>(&shares)? {
-                let receipt = seq_in(block, offset).ok_or(ReadError::Value)?;
-                let Share { status, amount, reconciled_by } = share;
-                sources.push(Source { receipt, status: status.status(), amount, reconciled_by });
-            }
-        }
-        Ok(sources)
+    pub fn usage_sources(&self, line: &LineKey, part: &Part) -> Result<Page<Source>, ReadError> {
+        let (prefix, from) = (shares_prefix(line), part.from());
+        let first = [prefix.as_slice(), &(from / BLOCK).to_be_bytes()].concat();
+        let blocks = self.store.scan_from(&prefix, &first).map(|pair| sources_of(&prefix, pair?));
+        let sources = blocks.flat_map(|block| match block {
+            Ok(sources) => sources.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        });
+        let sources = sources.filter(|it| it.as_ref().map_or(true, |it| it.receipt.0 >= from));
+        Page::of(sources.map(|it| it.map(|it| (it, Cursor::from(it.receipt.next().0)))), part.limit)
     }
 }
 
-/// The line that a key says.
-fn parse_line(key: &[u8]) -> Option<LineKey> {
+/// The receipts of one line and block.
+fn sources_of(prefix: &[u8], (key, shares): Pair) -> Result<Vec<Source>, ReadError> {
+    let block = key.strip_prefix(prefix).and_then(|block| block.try_into().ok());
+    let block = block.map(u64::from_be_bytes).ok_or(ReadError::Value)?;
+    let shares = value::from_bytes::<Shares>(&shares)?.into_iter().map(|(offset, share)| {
+        let Share { status, amount, reconciled_by } = share;
+        let receipt = seq_in(block, offset).ok_or(ReadError::Value)?;
+        Ok(Source { receipt, status: status.status(), amount, reconciled_by })
+    });
+    shares.collect()
+}
+
+/// The line that a key says, without its area.
+pub(super) fn parse_line(key: &[u8]) -> Option<LineKey> {
     let name = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<Name>().ok();
     let until_zero = |bytes: &[u8]| bytes.iter().position(|byte| *byte == 0);
-    let rest = key.strip_prefix(LINES.as_bytes())?;
-    let (tenant, rest) = rest.split_at_checked(until_zero(rest)?)?;
+    let (tenant, rest) = key.split_at_checked(until_zero(key)?)?;
     let (_, rest) = rest.split_first()?;
     let (action, rest) = rest.split_at_checked(until_zero(rest)?)?;
     let (_, rest) = rest.split_first()?;

@@ -101,7 +101,8 @@ impl Words {
             | Event::DispatchRetried(_)
             | Event::StateHashed(_)
             | Event::TailCut(_)
-            | Event::SourceGap(_) => Words::default(),
+            | Event::SourceGap(_)
+            | Event::RecordsOverQuota(_) => Words::default(),
         }
     }
 

@@ -138,19 +138,15 @@ impl<'a> Graph<'a> {
         Ok(answers)
     }
 
-    /// What was dispatched and has no receipt, by the decision, beyond `after`: all of it that may be outside.
+    /// What was dispatched and has no receipt, in the order of the decisions from `from` on: all of it that may be outside.
     ///
-    /// # Errors
-    /// The view did not answer.
-    pub fn dispatched(&self, after: Option<Seq>) -> Result<Vec<(Seq, Dispatched)>, ReadError> {
-        let mut found = Vec::new();
-        for pair in self.store.scan(node::DISPATCHED) {
+    /// Each is an error if the view did not answer.
+    pub fn dispatched(&self, from: Seq) -> impl Iterator<Item = Result<(Seq, Dispatched), ReadError>> {
+        self.store.scan_from(node::DISPATCHED, &node::dispatched_key(from)).map(|pair| {
             let (key, bytes) = pair?;
-            if let Some(seq) = node::decision_of(&key).filter(|seq| after.is_none_or(|after| *seq > after)) {
-                found.push((seq, value::from_bytes(&bytes)?));
-            }
-        }
-        Ok(found)
+            let seq = node::decision_of(&key).ok_or(ReadError::Value)?;
+            Ok((seq, value::from_bytes(&bytes)?))
+        })
     }
 
     /// The node and everything that it stands on; `None` if the entry is no node.

@@ -220,12 +220,14 @@ fn over_kafka(world: &World, ticket: Digest, acme: &Asker<'_>, globex: &Asker<'_
     all.push(acme.ask("the output is not of the pinned shape", drifts, drift)?);
 
     let unknown = acme.intent("note-90", "notes.add", json!({}))?;
-    all.push(acme.ask_as(stranger, "an unknown key", unknown, fails(Code::KeyUnknown))?);
+    let unknown = ledger::sign(unknown, stranger)?.to_envelope();
+    all.push(refused("an unknown key", "acme/note-90", unknown, Code::KeyUnknown));
     let foreign = globex.intent("note-91", "notes.add", json!({}))?;
     all.push(globex.ask_as(acme.key, "a key of another tenant", foreign, fails(Code::TenantMismatch))?);
     let mut expired = acme.intent("note-92", "notes.add", json!({}))?;
     expired.expires_at = UnixMicros(now.0 - 1);
-    all.push(acme.ask("expired", expired, fails(Code::IntentExpired))?);
+    let expired = ledger::sign(expired, acme.key)?.to_envelope();
+    all.push(refused("expired", "acme/note-92", expired, Code::IntentExpired));
 
     let again = acme.intent("note-1", "notes.add", json!({"text": "note 1"}))?;
     all.push(acme.ask("duplicate: nothing is added", again, DONE)?);

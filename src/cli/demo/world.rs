@@ -17,7 +17,7 @@ use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::Genesis;
-use writ_schemas::ids::{Digest, LedgerId, Name, UnixMicros};
+use writ_schemas::ids::{Digest, LedgerId, Name, Seq, UnixMicros};
 use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Receipt;
 
@@ -122,6 +122,11 @@ impl World {
 
     pub(super) fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// The seq after the last durable entry.
+    pub(super) fn head(&self) -> Seq {
+        self.service.handle().progress.next()
     }
 
     pub(super) fn library(&self) -> Library {

@@ -22,6 +22,9 @@ fn main() {
     let mut last = "00".repeat(64);
     for (at, request) in std::io::stdin().lock().lines().enumerate() {
         let Ok(request) = request else { return };
+        while at >= good && fault == "held" && std::path::Path::new(&format!("{key}.held")).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         let answer = match (at < good, fault.as_str()) {
             (false, "dies") => std::process::exit(3),
             (false, "silent") => continue,
@@ -56,6 +59,7 @@ fn spoilt(fault: &str, answer: &str) -> String {
             format!("{}{last}", &answer[..answer.len() - 1])
         }
         "long" => format!("{answer}00"),
+        "held" => answer.to_owned(),
         "short" => answer[..answer.len() - 2].to_owned(),
         other => panic!("no such fault: {other}"),
     }

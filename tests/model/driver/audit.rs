@@ -76,7 +76,8 @@ impl Audit {
             | Event::CheckpointSigned(_)
             | Event::TailCut(_)
             | Event::PartitionsBound(_)
-            | Event::SourceGap(_) => None,
+            | Event::SourceGap(_)
+            | Event::RecordsOverQuota(_) => None,
         };
         broken.map_or(Ok(()), |rule| Err(format!("entry {seq} breaks a rule of budgets: {rule}")))
     }

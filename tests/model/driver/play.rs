@@ -137,6 +137,10 @@ impl Play {
                 self.saw("intent", "ERR_ID_REUSED");
                 return Ok(());
             }
+            (Identity::Stranger(refusal), plain::Submitted::Stranger(code)) => {
+                self.saw("intent", code);
+                return same("why it is turned away", &refusal.code.as_str(), &code);
+            }
             (kernel, model) => return Err(format!("identity: the kernel says {kernel:?}, the model {model:?}")),
         };
         let (seq, now) = (self.world.state.next(), UnixMicros(self.now));

@@ -184,6 +184,8 @@ pub enum Submitted {
     Known(u64),
     /// Its id belongs to another.
     Reused,
+    /// Nobody who is trusted signed it in time: it is refused with this code, and nothing is told of its id.
+    Stranger(Code),
     /// It is decided now.
     Decided(Decision),
 }

@@ -142,20 +142,16 @@ impl Model {
         });
         match remembered {
             Some((other, decision)) if other.content == intent.content => return Submitted::Known(*decision),
+            _ if !self.keys.contains_key(&intent.key) => return Submitted::Stranger("ERR_KEY_UNKNOWN"),
+            _ if self.keys[&intent.key].revoked => return Submitted::Stranger("ERR_KEY_REVOKED"),
+            _ if intent.expires_at <= now => return Submitted::Stranger("ERR_INTENT_EXPIRED"),
             Some(_) => return Submitted::Reused,
             None => {}
         }
         let decision = self.judge(intent, None, now);
         let seq = self.enter(now);
         let decided = self.enter(now);
-        let unclaimed = [
-            "ERR_FROZEN",
-            "ERR_KEY_UNKNOWN",
-            "ERR_KEY_REVOKED",
-            "ERR_TENANT_MISMATCH",
-            "ERR_INTENT_EXPIRED",
-            "ERR_EXPIRY_TOO_FAR",
-        ];
+        let unclaimed = ["ERR_FROZEN", "ERR_TENANT_MISMATCH", "ERR_EXPIRY_TOO_FAR"];
         if !unclaimed.contains(&decision.code) {
             self.claimed.push((intent.clone(), decided));
             self.remember(intent, &decision, decided, now);

@@ -420,7 +420,7 @@ impl House {
         assert_eq!(identity, identify(&self.replayed, &intent, self.now));
         match identity {
             Identity::New => self.judge(intent, source),
-            Identity::Known(_) => {}
+            Identity::Known(_) | Identity::Stranger(_) => {}
             Identity::Reused => {
                 let refusal = Refusal::new(Code::IdReused, "was used for other content");
                 let refused = RecordRefused::new(source, refusal, intent.payload(), None);
