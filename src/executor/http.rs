@@ -1,9 +1,9 @@
 //! The `http` connector: one attempt, one answer, and an honest word about what is not known.
 //!
-//! `POST` of the canonical effect with `Idempotency-Key`; no redirect is followed, nothing is tried again here. 2xx is done, 4xx
-//! (but 408 and 429) is refused; 5xx, a redirect, a time-out or a broken answer is unknown, because the effect may have
-//! happened. A failure to connect is certain, nothing was sent; so is 429, by which a server says that it did nothing yet
-//! (RFC 6585).
+//! `POST` of the canonical effect with `Idempotency-Key`; no redirect is followed, nothing is tried again here. 2xx is done, and
+//! its output is `null` where it has no body. 4xx (but 408 and 429) is refused; 5xx, a redirect, a time-out or a broken answer is
+//! unknown, because the effect may have happened. A failure to connect is certain, nothing was sent; so is 429, by which a server
+//! says that it did nothing yet (RFC 6585), and 503 with `Retry-After`, by which it says when to ask again (RFC 9110, 15.6.4).
 
 use std::io::Read;
 use std::time::Duration;
@@ -58,6 +58,8 @@ impl Call {
                 let mut body = Vec::new();
                 let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX) + 1;
                 match response.body_mut().as_reader().take(limit).read_to_end(&mut body) {
+                    // Done, and nothing to say of it: 204, or a length of 0.
+                    Ok(_) if body.is_empty() => Outcome::Done(b"null".to_vec()),
                     Ok(_) => Outcome::Done(body),
                     Err(error) => Outcome::Unknown(format!("{answered}, then broke off: {error}")),
                 }

@@ -87,6 +87,8 @@ fn what_may_have_happened_or_was_refused_is_not_tried_again() {
     let rows = [
         (Says::Status(422), ended("FAILED", "ERR_CONNECTOR_REFUSED", "answered 422")),
         (Says::Status(408), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 408")),
+        (Says::Head(200, "Content-Length: 2\r\n"), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 200, then broke off")),
+        (Says::Body(" "), ended("UNCERTAIN", "ERR_OUTPUT_NOT_CANONICAL", "ERR_JSON_SYNTAX")),
         (Says::Half, ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 200, then broke off")),
         (Says::Status(500), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 500")),
         (Says::Body(r#"{"a":1,"a":2}"#), ended("UNCERTAIN", "ERR_OUTPUT_NOT_CANONICAL", "ERR_JSON_DUPLICATE_KEY")),
@@ -102,6 +104,37 @@ fn what_may_have_happened_or_was_refused_is_not_tried_again() {
         assert_eq!((shop.calls().len(), count(&desk, "DispatchRetried")), (1, 0), "{says:?}");
         desk.holds();
     }
+}
+
+/// 2xx without a body is complete and certain: its output is `null`, where the schema takes that.
+#[test]
+fn done_without_a_word_is_done() {
+    let silent = [
+        Says::Head(204, ""),
+        Says::Head(205, "Content-Length: 0\r\n"),
+        Says::Head(200, "Content-Length: 0\r\n"),
+        Says::Head(201, "Content-Type: application/json\r\nContent-Length: 0\r\n"),
+        Says::Head(202, "Transfer-Encoding: chunked\r\n\r\n0\r\n"),
+        Says::Head(200, ""), // without a length it ends with its connection
+    ];
+    for says in silent {
+        let shop = Shop::new(move |_| says);
+        let desk = Desk::under(&bundle(&shop, &json!({"output_schema": {"type": ["object", "null"]}})));
+        desk.submit(&ship("1"), &[]);
+        assert_eq!(receipt(&desk, "1"), ended("SUCCEEDED", "OK", ""), "{says:?}");
+        let last = &desk.case("1")["receipts"][0]["event"];
+        assert_eq!(last["output"], Value::Null, "{says:?}");
+        assert_eq!(last["payload"]["output"], json!(writ_schemas::ids::Digest::of(b"null")), "{says:?}");
+        desk.holds();
+    }
+    // What the schema does not take is drift: it happened, so it is charged.
+    let shop = Shop::new(|_| Says::Head(204, ""));
+    let desk = Desk::under(&bundle(&shop, &json!({})));
+    desk.submit(&ship("1"), &[]);
+    assert_eq!(receipt(&desk, "1"), ended("FAILED", "ERR_CONNECTOR_CONTRACT_DRIFT", "the whole does not fit /type"));
+    desk.submit(&ship("2"), &[]);
+    assert_eq!(desk.code("2"), "ERR_BUDGET_EXCEEDED", "60 of 100 are spent");
+    desk.holds();
 }
 
 #[test]
