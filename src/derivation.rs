@@ -21,7 +21,7 @@ use writ_schemas::decision::Decision;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, EventKind, Partition, ReceiptIssued, RecordRefused, Source};
+use writ_schemas::event::{DispatchRetried, Event, EventKind, Partition, ReceiptIssued, RecordRefused, Source};
 use writ_schemas::ids::{Seq, UnixMicros};
 use writ_schemas::receipt::{Receipt, Status};
 use writ_schemas::strict::Refusal;
@@ -200,7 +200,8 @@ impl Derivation {
                 Err(refusal) => Err(one("dispatch", "started", refusal.to_string())),
             },
             Event::DispatchRetried(recorded) => {
-                match execution::retry(&self.state, recorded.decision, &recorded.because, at) {
+                let DispatchRetried { decision, because, asked_us, .. } = recorded;
+                match execution::retry(&self.state, *decision, because, *asked_us, at) {
                     Some(derived) if derived == *recorded => Ok(()),
                     Some(derived) => Err(one("due", recorded.due.0, derived.due.0)),
                     None => Err(one("retry", recorded.attempts, "it had failed for good")),

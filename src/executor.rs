@@ -56,8 +56,8 @@ pub enum Outcome {
     Done(Vec<u8>),
     /// It answered that it does not do it.
     Refused(String),
-    /// It certainly did nothing, and may do it another time.
-    Unavailable(String),
+    /// It certainly did nothing, and may do it another time, but not before so many microseconds have passed.
+    Unavailable(String, u64),
     /// Nobody knows.
     Unknown(String),
 }
@@ -276,7 +276,7 @@ impl Executor {
                 });
                 if let Err(error) = spawned {
                     warn!(%error, "no thread for a connector");
-                    self.queue.report(Input::DidNothing(decision, "no thread for it".to_owned()));
+                    self.queue.report(Input::DidNothing(decision, "no thread for it".to_owned(), 0));
                 }
             }
         }
@@ -316,7 +316,7 @@ fn conclude(decision: Seq, outcome: Outcome, shape: &Shape, content: &ContentSto
     let bytes = match outcome {
         Outcome::Done(bytes) => bytes,
         Outcome::Refused(why) => return told(Status::Failed, Code::ConnectorRefused, why),
-        Outcome::Unavailable(why) => return Input::DidNothing(decision, why),
+        Outcome::Unavailable(why, asked_us) => return Input::DidNothing(decision, why, asked_us),
         Outcome::Unknown(why) => return told(Status::Uncertain, Code::ConnectorUncertain, why),
     };
     let (value, canonical) = match output::canonical_output(&bytes) {

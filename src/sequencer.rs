@@ -261,8 +261,8 @@ impl<S: Storage + Clone> Sequencer<S> {
                 reached(Stage::Ended);
                 self.conclude(ending, output, batch)
             }
-            Input::DidNothing(decision, because) => {
-                match execution::retry(&self.state, decision, &because, batch.now) {
+            Input::DidNothing(decision, because, asked_us) => {
+                match execution::retry(&self.state, decision, &because, asked_us, batch.now) {
                     Some(retried) => self.record(batch, Event::DispatchRetried(retried)),
                     None => {
                         let (status, code) = (Status::Failed, Code::ConnectorUnavailable);

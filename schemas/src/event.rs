@@ -238,6 +238,8 @@ pub struct DispatchRetried {
     pub due: UnixMicros,
     /// Why the last one failed, for a person; bounded.
     pub because: String,
+    /// For how long the connector asked not to be called again, in microseconds from the event on; 0 if it asked nothing.
+    pub asked_us: u64,
 }
 
 /// What was cut.

@@ -164,7 +164,7 @@ fn what_is_outside_ends_by_a_report_or_its_deadline_and_by_nothing_else() {
     };
     let interrupted = || ended(Status::Uncertain, Code::Interrupted, None);
     let done = || ended(Status::Succeeded, Code::Ok, Some(br#"{"label":1}"#));
-    let retried = DispatchRetried { decision: open, attempts: 1, due: NOW.plus(9 * HOUR), because: "no".to_owned() };
+    let retried = DispatchRetried { decision: open, attempts: 1, due: NOW.plus(9 * HOUR), because: "no".to_owned(), asked_us: 0 };
     let gap = || Event::SourceGap(SourceGap { partition: partition(), expected: 0, found: 1 });
     let passed = || Event::DeadlinePassed(decision.digest());
     let (soon, later) = (NOW.plus(2 * HOUR + HOUR / 2), NOW.plus(4 * HOUR));
