@@ -16,6 +16,7 @@ use crate::error::{Failure, Result};
 const INTENTS: &str = "writ_intents_total";
 const RECEIPTS: &str = "writ_receipts_total";
 const ENTRIES: &str = "writ_entries_total";
+use crate::visible;
 const BATCHES: &str = "writ_batches_total";
 const STAGE: &str = "writ_stage_duration_seconds";
 const CHECKPOINT_SIZE: &str = "writ_checkpoint_entries";
@@ -64,17 +65,18 @@ pub fn start_logging(default: &str) {
         .with_env_filter(filter)
         .with_writer(|| StandardError)
         .log_internal_errors(false)
-        .with_ansi(!config::no_color() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
 }
 
-/// Standard error, which may go away or be full while the ledger goes on: what it does not take is counted.
+/// Standard error, which may go away or be full while the ledger goes on: what it does not take is counted. It takes whole lines; what
+/// these quote is seen as what it is.
 #[derive(Clone, Copy, Debug)]
 pub struct StandardError;
 
 impl Write for StandardError {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        if std::io::stderr().write_all(line).is_err() {
+        let seen = visible::lines(&String::from_utf8_lossy(line));
+        if std::io::stderr().write_all(seen.as_bytes()).is_err() {
             counter!(LINES_LOST).increment(1);
         }
         Ok(line.len())

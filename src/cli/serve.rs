@@ -102,7 +102,7 @@ async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>, patienc
     // They answer for as long as the process lives.
     let mut listeners = JoinSet::new();
     listeners.spawn(limits::answer(socket, private, patience));
-    output::note(format!("writ: ledger {} is served on {}", api.ledger.genesis.ledger, path.display()));
+    output::note(format!("writ: ledger {} is served on {}", api.ledger.genesis.ledger, output::path(&path)));
     if let Some(listener) = listener {
         if let Ok(address) = listener.local_addr() {
             output::note(format!("writ: and on http://{address}"));

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Data, Found, name, output, session};
 use crate::error::Result;
+use crate::visible;
 
 /// `writ usage ...`
 #[derive(Subcommand)]
@@ -47,7 +48,7 @@ pub(super) fn print(usage: &Value) {
     let mut table = output::table(&COLUMNS);
     for line in usage["lines"].as_array().into_iter().flatten() {
         let cell = |name: &str| match &line[name] {
-            Value::String(text) => text.clone(),
+            Value::String(text) => visible::text(text),
             Value::Null => String::new(),
             value => value.to_string(),
         };

@@ -40,6 +40,7 @@ mod preload;
 mod shift;
 mod bad_input;
 mod command_line;
+mod hostile;
 mod submit_kafka;
 mod unserved;
 mod kafka;
