@@ -120,6 +120,11 @@ const ENDINGS: [(Status, Code, bool); 14] = [
     (Status::Expired,   Code::WindowClosed,           false),
 ];
 
+/// Every way in which an execution ends: the status of its receipt, and why.
+pub fn endings() -> impl Iterator<Item = (Status, Code)> {
+    ENDINGS.into_iter().map(|(status, code, _)| (status, code))
+}
+
 impl Ending {
     /// What a receipt says of it.
     #[must_use]

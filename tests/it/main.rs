@@ -46,6 +46,7 @@ mod unserved;
 mod kafka;
 mod ended;
 mod process;
+mod metrics;
 mod foreign;
 mod faults;
 mod init;
