@@ -6,6 +6,7 @@
 //! Every error is a problem document (RFC 9457) with a registered code.
 //!
 //! - [`limits`]: what clients may take: memory, time, connections
+//! - [`host`]: under which names it answers, and what it says to browsers
 //! - `request`: where a request goes, and how its body is read
 
 use std::time::Duration;
@@ -37,8 +38,10 @@ use crate::sequencer::{Answer, Submitted};
 use crate::threads;
 
 pub mod limits;
+pub mod host;
 mod request;
 
+use host::Hosts;
 use limits::{Limits, Share};
 use request::{Content, Path, Query};
 
@@ -70,6 +73,8 @@ pub struct Api {
     pub metrics: Option<PrometheusHandle>,
     /// What clients may take.
     pub limits: Limits,
+    /// Under which names it answers.
+    pub hosts: Hosts,
 }
 
 /// The routes that a network may reach.
@@ -111,6 +116,7 @@ fn answering(routes: Router<Api>, api: Api) -> Router {
     routes
         .fallback(|| async { Failure::new(Code::NotFound, "no such route") })
         .method_not_allowed_fallback(|| async { Failure::new(Code::Method, "the route has other methods") })
+        .layer(from_fn_with_state(api.hosts.clone(), host::guarded))
         .layer(from_fn_with_state(api.limits.clone(), limits::heard))
         .with_state(api)
 }
