@@ -94,6 +94,11 @@ impl Lane {
     fn new(under_way_max: usize) -> Lane {
         Lane { waiting: VecDeque::new(), under_way: BTreeMap::new(), under_way_max }
     }
+
+    /// Whether whatever comes next waits for room.
+    fn is_full(&self) -> bool {
+        self.under_way.len() >= self.under_way_max
+    }
 }
 
 impl Executor {
@@ -119,9 +124,13 @@ impl Executor {
         loop {
             match self.next(effects) {
                 Ok(Effect::Ready(mut job)) => {
-                    // What would weigh too much together is read again when its turn comes.
-                    job.carried = job.carried.filter(|carried| carried.weight.all() < JOB_BYTES_MAX / 2);
-                    self.lane(&job.open.connector).waiting.push_back(*job);
+                    let lane = self.lane(&job.open.connector);
+                    // What waits for room may wait long: it must not keep intake from the others, and is read again when its turn
+                    // comes. What has its turn now is not read again.
+                    if lane.is_full() {
+                        job.carried = job.carried.filter(|carried| carried.weight.all() < JOB_BYTES_MAX / 2);
+                    }
+                    lane.waiting.push_back(*job);
                 }
                 Ok(Effect::Call(decision)) => self.call(decision)?,
                 Ok(Effect::Later(decision, wait)) => {
@@ -207,7 +216,7 @@ impl Executor {
             return;
         }
         for lane in [&mut self.echo, &mut self.http, &mut self.external] {
-            while lane.under_way.len() < lane.under_way_max {
+            while !lane.is_full() {
                 let Some(job) = lane.waiting.pop_front() else { break };
                 reached(Stage::Passed);
                 self.queue.report(Input::Dispatch(job.decision));
