@@ -20,6 +20,7 @@ use tracing::{debug_span, info};
 use writ_kernel::admission;
 use writ_kernel::decide::{Identity, decide, decide_again, identify};
 use writ_kernel::execution::{self, Dispatch, Ending, conclude};
+use writ_kernel::outcome;
 use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
 use writ_log::{Log, Storage};
@@ -39,7 +40,6 @@ use writ_schemas::strict::Refusal;
 use crate::checkpoint::NoteSlot;
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
-use crate::executor::content::ContentStore;
 use crate::executor::stage::{Stage, reached};
 use crate::folder::{Folder, KeyRole};
 use crate::progress::Progress;
@@ -116,8 +116,6 @@ pub struct Sequencer<S> {
     pub job_bytes: Arc<AtomicUsize>,
     /// Whether anybody takes the effects.
     pub passed: Passed,
-    /// Where long outputs are kept.
-    pub content: ContentStore,
 }
 
 /// What the loop of the writer remembers from batch to batch, besides log and state.
@@ -412,10 +410,8 @@ impl<S: Storage + Clone> Sequencer<S> {
     fn admit(&mut self, admitted: std::result::Result<Option<Event>, Refusal>, batch: &mut Batch) -> Result<Answer> {
         match admitted {
             Ok(Some(event)) => {
-                let output = match self.keep_output(&event) {
-                    Ok(output) => output,
-                    Err(refusal) => return Ok(Answer::Refused(refusal)),
-                };
+                let statement = event.act().map(|act| &act.value().statement);
+                let output = statement.and_then(|it| outcome::reported(&self.state, it)).and_then(|(_, output)| output);
                 if let Event::LedgerKeyRotated(act) = &event {
                     match self.next_signer(act) {
                         Ok(signer) => batch.next_signer = Some(signer),
