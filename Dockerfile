@@ -22,6 +22,7 @@ USER writ
 WORKDIR /var/lib/writ
 # The ledgers. What is in no volume is gone with the container.
 VOLUME /var/lib/writ
+# Reached from outside the container only with `serve --http 0.0.0.0:8080 --http-open`: whoever reaches it reads everything.
 EXPOSE 8080
 # A crash is safe, and a clean stop seals the log with a last checkpoint: SIGTERM, and time for it.
 STOPSIGNAL SIGTERM

@@ -6,6 +6,7 @@
 //! Every error is a problem document (RFC 9457) with a registered code.
 //!
 //! - [`limits`]: what clients may take: memory, time, connections
+//! - [`host`]: under which names it answers, and what it says to browsers
 //! - `questions`: what happened, from the views and the log
 //! - `request`: where a request goes, and how its body is read
 
@@ -37,9 +38,11 @@ use crate::sequencer::{Answer, Submitted};
 use crate::threads;
 
 pub mod limits;
+pub mod host;
 mod questions;
 mod request;
 
+use host::Hosts;
 use limits::{Limits, Share};
 use request::Content;
 
@@ -74,6 +77,8 @@ pub struct Api {
     pub metrics: Option<PrometheusHandle>,
     /// What clients may take.
     pub limits: Limits,
+    /// Under which names it answers.
+    pub hosts: Hosts,
 }
 
 /// The routes that a network may reach.
@@ -108,6 +113,7 @@ fn answering(routes: Router<Api>, api: Api) -> Router {
     routes
         .fallback(|| async { Failure::new(Code::NotFound, "no such route") })
         .method_not_allowed_fallback(|| async { Failure::new(Code::Method, "the route has other methods") })
+        .layer(from_fn_with_state(api.hosts.clone(), host::guarded))
         .layer(from_fn_with_state(api.limits.clone(), limits::heard))
         .with_state(api)
 }

@@ -133,10 +133,12 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print(); // help goes to stdout, mistakes to stderr
             let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
             if error.use_stderr() && !help {
+                output::note(error.to_string().trim_end());
                 complain(&Failure::new(Code::Usage, "see above"));
+            } else {
+                let _ = error.print(); // a reader that has enough is no fault
             }
             return ExitCode::from(if error.use_stderr() { Code::Usage.entry().exit } else { 0 });
         }
@@ -197,7 +199,9 @@ pub fn advise(code: Code) {
 /// A failure on standard error: what, where, and what to do.
 pub fn complain(failure: &Failure) {
     let entry = failure.code.entry();
-    output::note(format!("writ: {}: {}: {}\n      {}", entry.code, entry.message, failure.detail, entry.remedy));
+    // Some of it may be quoted: no line of that begins like one of ours.
+    let detail = failure.detail.replace('\n', "\n      ");
+    output::note(format!("writ: {}: {}: {detail}\n      {}", entry.code, entry.message, entry.remedy));
 }
 
 /// A name from the command line.

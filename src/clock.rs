@@ -18,6 +18,13 @@ pub enum Clock {
     Manual(Arc<AtomicU64>),
 }
 
+/// What a date in a header of HTTP says, in any of its three forms (RFC 9110, 5.6.7).
+#[must_use]
+pub fn http_date(text: &str) -> Option<UnixMicros> {
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_micros()).ok().map(UnixMicros)
+}
+
 impl Clock {
     /// A manual clock that stands at `at`.
     #[must_use]

@@ -22,6 +22,10 @@ pub struct Config {
     pub kafka: Option<String>,
     /// The address of the HTTP API.
     pub http: Option<String>,
+    /// That others than this machine may reach it: whoever does, reads everything.
+    pub http_open: bool,
+    /// Names under which it is asked, besides the address itself.
+    pub http_hosts: Vec<String>,
     /// How often the head is signed while entries come, in milliseconds; at most 1000.
     pub checkpoint_interval_ms: u64,
     /// How many calls of `http` connectors may be under way at once.
@@ -121,6 +125,8 @@ impl Default for Config {
         Config {
             kafka: None,
             http: None,
+            http_open: false,
+            http_hosts: Vec::new(),
             checkpoint_interval_ms: 1000,
             connector_calls_max: 32,
             request_patience_ms: 30_000,

@@ -21,7 +21,9 @@ use writ_schemas::decision::Decision;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, EventKind, Partition, ReceiptIssued, RecordRefused, Source};
+use writ_schemas::event::{
+    DispatchRetried, Event, EventKind, INLINE_OUTPUT_MAX, Partition, ReceiptIssued, RecordRefused, Source,
+};
 use writ_schemas::ids::{Seq, UnixMicros};
 use writ_schemas::receipt::{Receipt, Status};
 use writ_schemas::strict::Refusal;
@@ -204,7 +206,8 @@ impl Derivation {
                 Err(refusal) => Err(one("dispatch", "started", refusal.to_string())),
             },
             Event::DispatchRetried(recorded) => {
-                match execution::retry(&self.state, recorded.decision, &recorded.because, at) {
+                let DispatchRetried { decision, because, asked_us, .. } = recorded;
+                match execution::retry(&self.state, *decision, because, *asked_us, at) {
                     Some(derived) if derived == *recorded => Ok(()),
                     Some(derived) => Err(one("due", recorded.due.0, derived.due.0)),
                     None => Err(one("retry", recorded.attempts, "it had failed for good")),
@@ -332,9 +335,15 @@ impl Derivation {
         let recorded = &issued.receipt;
         let receipt = recorded.value();
         if let Some(told) = self.state.ending() {
+            if told.output.is_some() != issued.output.is_some() {
+                return Err(one("output", issued.output.is_some(), "what was reported, beside its receipt"));
+            }
             let derived = execution::conclude(&self.state, receipt.ledger, told, issued.output.as_deref(), at)
                 .map_err(|refusal| one("receipt", "issued", refusal.to_string()))?;
             return same(recorded, &document(derived)?);
+        }
+        if issued.output.as_ref().is_some_and(|inline| inline.len() > INLINE_OUTPUT_MAX) {
+            return Err(one("output", "beside its receipt", "in the content store"));
         }
         self.compare_output(issued)?;
         let Receipt { decision_seq: decision, status, code, output, .. } = *receipt;

@@ -56,8 +56,8 @@ pub enum Outcome {
     Done(Vec<u8>),
     /// It answered that it does not do it.
     Refused(String),
-    /// It certainly did nothing, and may do it another time.
-    Unavailable(String),
+    /// It certainly did nothing, and may do it another time, but not before so many microseconds have passed.
+    Unavailable(String, u64),
     /// Nobody knows.
     Unknown(String),
 }
@@ -94,6 +94,11 @@ impl Lane {
     fn new(under_way_max: usize) -> Lane {
         Lane { waiting: VecDeque::new(), under_way: BTreeMap::new(), under_way_max }
     }
+
+    /// Whether whatever comes next waits for room.
+    fn is_full(&self) -> bool {
+        self.under_way.len() >= self.under_way_max
+    }
 }
 
 impl Executor {
@@ -119,9 +124,13 @@ impl Executor {
         loop {
             match self.next(effects) {
                 Ok(Effect::Ready(mut job)) => {
-                    // What would weigh too much together is read again when its turn comes.
-                    job.carried = job.carried.filter(|carried| carried.weight.all() < JOB_BYTES_MAX / 2);
-                    self.lane(&job.open.connector).waiting.push_back(*job);
+                    let lane = self.lane(&job.open.connector);
+                    // What waits for room may wait long: it must not keep intake from the others, and is read again when its turn
+                    // comes. What has its turn now is not read again.
+                    if lane.is_full() {
+                        job.carried = job.carried.filter(|carried| carried.weight.all() < JOB_BYTES_MAX / 2);
+                    }
+                    lane.waiting.push_back(*job);
                 }
                 Ok(Effect::Call(decision)) => self.call(decision)?,
                 Ok(Effect::Later(decision, wait)) => {
@@ -207,7 +216,7 @@ impl Executor {
             return;
         }
         for lane in [&mut self.echo, &mut self.http, &mut self.external] {
-            while lane.under_way.len() < lane.under_way_max {
+            while !lane.is_full() {
                 let Some(job) = lane.waiting.pop_front() else { break };
                 reached(Stage::Passed);
                 self.queue.report(Input::Dispatch(job.decision));
@@ -276,7 +285,7 @@ impl Executor {
                 });
                 if let Err(error) = spawned {
                     warn!(%error, "no thread for a connector");
-                    self.queue.report(Input::DidNothing(decision, "no thread for it".to_owned()));
+                    self.queue.report(Input::DidNothing(decision, "no thread for it".to_owned(), 0));
                 }
             }
         }
@@ -316,7 +325,7 @@ fn conclude(decision: Seq, outcome: Outcome, shape: &Shape, content: &ContentSto
     let bytes = match outcome {
         Outcome::Done(bytes) => bytes,
         Outcome::Refused(why) => return told(Status::Failed, Code::ConnectorRefused, why),
-        Outcome::Unavailable(why) => return Input::DidNothing(decision, why),
+        Outcome::Unavailable(why, asked_us) => return Input::DidNothing(decision, why, asked_us),
         Outcome::Unknown(why) => return told(Status::Uncertain, Code::ConnectorUncertain, why),
     };
     let (value, canonical) = match output::canonical_output(&bytes) {

@@ -239,7 +239,7 @@ impl Opened {
 
         let content = ContentStore::at(folder.content());
         let policy = state.policy().map(Arc::clone);
-        let executor = Executor::new(Arc::clone(&queue), folder.log(), content.clone(), policy);
+        let executor = Executor::new(Arc::clone(&queue), folder.log(), content, policy);
         let executor = executor.calling(config.connector_calls_max);
         let sealer = Sealer {
             origin: genesis.origin.clone(),
@@ -265,7 +265,6 @@ impl Opened {
             since_hash,
             job_bytes,
             passed,
-            content,
         };
         let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone() };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {

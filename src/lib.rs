@@ -24,6 +24,7 @@
 //! - [`kafka`]: intents in, decisions and receipts out
 //! - [`service`]: a ledger at work with everything around it
 //! - [`api`]: HTTP, on TCP and on the ledger's socket
+//! - [`visible`]: texts from outside, as a person may see them
 //! - [`telemetry`]: spans, metrics
 //! - [`cli`]: the command line; a new command is a file in there
 //!
@@ -62,5 +63,6 @@ pub mod replay;
 pub mod kafka;
 pub mod service;
 pub mod api;
+pub mod visible;
 pub mod telemetry;
 pub mod cli;

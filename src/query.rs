@@ -111,7 +111,8 @@ pub fn event(event: &Event) -> Value {
         Event::DecisionMade(decision) => document(decision),
         Event::DispatchStarted(decision) => json!({ "decision": decision }),
         Event::DispatchRetried(retried) => json!({
-            "attempts": retried.attempts, "because": retried.because, "decision": retried.decision, "due": retried.due,
+            "asked_us": retried.asked_us, "attempts": retried.attempts, "because": retried.because, "decision": retried.decision,
+            "due": retried.due,
         }),
         Event::ReceiptIssued(issued) => {
             with(document(&issued.receipt), [("output", issued.output.as_deref().map_or(Value::Null, output))])

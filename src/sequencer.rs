@@ -20,6 +20,7 @@ use tracing::{debug_span, info};
 use writ_kernel::admission;
 use writ_kernel::decide::{Identity, decide, decide_again, identify};
 use writ_kernel::execution::{self, Dispatch, Ending, conclude};
+use writ_kernel::outcome;
 use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
 use writ_log::{Log, Storage};
@@ -37,7 +38,6 @@ use writ_schemas::strict::Refusal;
 use crate::checkpoint::NoteSlot;
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
-use crate::executor::content::ContentStore;
 use crate::executor::stage::{Stage, reached};
 use crate::folder::{Folder, KeyRole};
 use crate::progress::Progress;
@@ -118,8 +118,6 @@ pub struct Sequencer<S> {
     pub job_bytes: Arc<AtomicUsize>,
     /// Whether anybody takes the effects.
     pub passed: Passed,
-    /// Where long outputs are kept.
-    pub content: ContentStore,
 }
 
 /// What the loop of the writer remembers from batch to batch, besides log and state.
@@ -270,8 +268,8 @@ impl<S: Storage + Clone> Sequencer<S> {
                 reached(Stage::Ended);
                 self.conclude(ending, output, batch)
             }
-            Input::DidNothing(decision, because) => {
-                match execution::retry(&self.state, decision, &because, batch.now) {
+            Input::DidNothing(decision, because, asked_us) => {
+                match execution::retry(&self.state, decision, &because, asked_us, batch.now) {
                     Some(retried) => self.record(batch, Event::DispatchRetried(retried)),
                     None => {
                         let (status, code) = (Status::Failed, Code::ConnectorUnavailable);
@@ -406,10 +404,8 @@ impl<S: Storage + Clone> Sequencer<S> {
     fn admit(&mut self, admitted: std::result::Result<Option<Event>, Refusal>, batch: &mut Batch) -> Result<Answer> {
         match admitted {
             Ok(Some(event)) => {
-                let output = match self.keep_output(&event) {
-                    Ok(output) => output,
-                    Err(refusal) => return Ok(Answer::Refused(refusal)),
-                };
+                let statement = event.act().map(|act| &act.value().statement);
+                let output = statement.and_then(|it| outcome::reported(&self.state, it)).and_then(|(_, output)| output);
                 if let Event::LedgerKeyRotated(act) = &event {
                     match self.next_signer(act) {
                         Ok(signer) => batch.next_signer = Some(signer),

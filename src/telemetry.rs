@@ -1,5 +1,5 @@
 //! Spans and metrics. Every metric is declared in `describe`, with its help and unit; labels are bounded: no tenants, no
-//! principals, no ids.
+//! principals, no ids. So every series can be there from the start, at 0: `begin`.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,10 +8,15 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use writ_schemas::errors::Code;
+use writ_kernel::execution::endings;
+use writ_projections::metering::Metering;
+use writ_projections::projection::Projection;
+use writ_projections::proofgraph::ProofGraph;
+use writ_schemas::errors::{Code, Domain};
 
 use crate::config;
 use crate::error::{Failure, Result};
+use crate::visible;
 
 const INTENTS: &str = "writ_intents_total";
 const RECEIPTS: &str = "writ_receipts_total";
@@ -52,8 +57,43 @@ fn describe() {
     describe_gauge!(VIEW_LAG, Unit::Count, "Entries that a view has not applied yet");
     describe_counter!(VIEWS_LOST, Unit::Count, "How often the views ended before the ledger, and were begun anew");
     describe_counter!(LINES_LOST, Unit::Count, "Lines that standard error did not take");
-    counter!(VIEWS_LOST).absolute(0);
-    counter!(LINES_LOST).absolute(0);
+}
+
+/// The stages of the pipeline.
+const STAGES: [&str; 6] = ["intake", "decide", "sign", "append", "connector", "publish"];
+
+/// The views.
+const VIEWS: [&str; 2] = [ProofGraph::NAME, Metering::NAME];
+
+/// Begins every series at 0: what appears with its first event has no increase to be seen.
+fn begin() {
+    for name in [ENTRIES, BATCHES, KAFKA_RECORDS, KAFKA_PUBLISHED, VIEWS_LOST, LINES_LOST] {
+        counter!(name).absolute(0);
+    }
+    for name in [CHECKPOINT_SIZE, EXECUTIONS, QUEUE, KAFKA_LAG] {
+        gauge!(name).set(0);
+    }
+    for (verdict, code) in answers() {
+        counter!(INTENTS, "verdict" => verdict, "code" => code.as_str()).absolute(0);
+    }
+    for (status, code) in endings() {
+        counter!(RECEIPTS, "status" => status.as_str(), "code" => code.as_str()).absolute(0);
+    }
+    for stage in STAGES {
+        let _ = histogram!(STAGE, "stage" => stage); // it is there without a value
+    }
+    for view in VIEWS {
+        gauge!(VIEW_LAG, "view" => view).set(0);
+    }
+}
+
+/// How an intent may be answered: whatever speaks of the input, of trust or of policy may refuse it, before the gates or at them.
+fn answers() -> impl Iterator<Item = (&'static str, Code)> {
+    let certain =
+        [("PASS", Code::Ok), ("ESCALATE", Code::ApprovalNeeded), ("KNOWN", Code::Ok), ("REFUSED", Code::Overloaded)];
+    let speaks = |code: &Code| matches!(code.entry().domain, Domain::Input | Domain::Trust | Domain::Policy);
+    let codes = Code::ALL.iter().copied().filter(move |code| speaks(code) && *code != Code::Ok);
+    certain.into_iter().chain(codes.flat_map(|code| [("FAIL", code), ("REFUSED", code)]))
 }
 
 /// Starts logging to standard error: warnings, or what `WRIT_LOG` asks for.
@@ -64,17 +104,18 @@ pub fn start_logging(default: &str) {
         .with_env_filter(filter)
         .with_writer(|| StandardError)
         .log_internal_errors(false)
-        .with_ansi(!config::no_color() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
 }
 
-/// Standard error, which may go away or be full while the ledger goes on: what it does not take is counted.
+/// Standard error, which may go away or be full while the ledger goes on: what it does not take is counted. It takes whole lines; what
+/// these quote is seen as what it is.
 #[derive(Clone, Copy, Debug)]
 pub struct StandardError;
 
 impl Write for StandardError {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        if std::io::stderr().write_all(line).is_err() {
+        let seen = visible::lines(&String::from_utf8_lossy(line));
+        if std::io::stderr().write_all(seen.as_bytes()).is_err() {
             counter!(LINES_LOST).increment(1);
         }
         Ok(line.len())
@@ -98,6 +139,7 @@ pub fn start_metrics() -> Result<PrometheusHandle> {
         .install_recorder()
         .map_err(|e| refuse(&e))?;
     describe();
+    begin();
     Ok(handle)
 }
 

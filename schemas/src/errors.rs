@@ -103,6 +103,8 @@ registry! {
         "the body is of a kind that is not read here" "send application/json, or intents as application/x-ndjson; not compressed";
     Method "ERR_METHOD" Input Final 405 1
         "the route does not take this method" "the header Allow names those that it takes";
+    Misdirected "ERR_MISDIRECTED" Input Final 421 1
+        "the request names another host than this listener is" "ask by the address that writ serve prints, or name the host: --http-host";
     JsonUtf8 "ERR_JSON_UTF8" Input Final 400 1
         "the bytes are not UTF-8" "encode the document as UTF-8";
     JsonSyntax "ERR_JSON_SYNTAX" Input Final 400 1

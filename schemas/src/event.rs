@@ -155,7 +155,8 @@ pub type TraceParent = Option<String>;
 /// The longest prefix of a refused record that is kept, in bytes. What nobody signed must not fill the disk.
 pub const REFUSED_PREFIX_MAX: usize = 64;
 
-/// An output of at most this many bytes is kept beside its receipt; a longer one goes to the content store.
+/// An output of at most this many bytes is kept beside its receipt; a longer one goes to the content store, unless it was reported from
+/// outside: then it is in the log anyway.
 pub const INLINE_OUTPUT_MAX: usize = 4096;
 
 /// An intent, as received.
@@ -223,7 +224,7 @@ impl RecordRefused {
 pub struct ReceiptIssued {
     /// The receipt.
     pub receipt: Signed<Receipt>,
-    /// The canonical output, if it has at most [`INLINE_OUTPUT_MAX`] bytes; its digest is in the receipt.
+    /// The canonical output, if it has at most [`INLINE_OUTPUT_MAX`] bytes or was reported; its digest is in the receipt.
     pub output: Option<Vec<u8>>,
 }
 
@@ -238,6 +239,8 @@ pub struct DispatchRetried {
     pub due: UnixMicros,
     /// Why the last one failed, for a person; bounded.
     pub because: String,
+    /// For how long the connector asked not to be called again, in microseconds from the event on; 0 if it asked nothing.
+    pub asked_us: u64,
 }
 
 /// What was cut.

@@ -170,6 +170,26 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the path of a URL keeps it, however it is normalised on its way: no part between slashes is empty, `.` or `..`
+    /// (RFC 3986, 6.2.2.3). What the HTTP API has in its paths must be: intents' tenants and ids, and connectors.
+    #[must_use]
+    pub fn is_kept_by_paths(&self) -> bool {
+        self.0.split('/').all(|part| !matches!(part, "" | "." | ".."))
+    }
+
+    /// The same, for documents.
+    ///
+    /// # Errors
+    /// In words, if it is not.
+    pub(crate) fn require_kept_by_paths<E: de::Error>(&self) -> Result<(), E> {
+        if self.is_kept_by_paths() {
+            return Ok(());
+        }
+        Err(E::custom(format_args!(
+            "{self} has a part between slashes that is empty, . or .., which paths of URLs do not keep"
+        )))
+    }
 }
 
 impl fmt::Display for Name {
@@ -207,6 +227,12 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
+/// Reads a name that stands in paths of URLs.
+pub(crate) fn kept_by_paths<'de, D: Deserializer<'de>>(from: D) -> Result<Name, D::Error> {
+    let name = Name::deserialize(from)?;
+    name.require_kept_by_paths().map(|()| name)
+}
+
 /// Reads an identifier from its text, without a copy of the text.
 struct Text<T>(PhantomData<T>);
 
@@ -232,6 +258,17 @@ mod tests {
         assert_eq!(digest.to_string().parse(), Ok(digest));
         for bad in ["", "blake3:", "blake3:AF", "sha256:00", &digest.to_string().to_uppercase()] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_keep_names_without_parts_of_dots() {
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        for kept in ["a", "a/b", "...", ".a", "a.", "..a/b..", "a/.../b", "-", "urn:uuid:1/2"] {
+            assert!(name(kept).is_kept_by_paths(), "{kept}");
+        }
+        for eaten in [".", "..", "/", "/a", "a/", "a//b", "../x", "x/..", "a/./b", "a/../b", "https://a"] {
+            assert!(!name(eaten).is_kept_by_paths(), "{eaten}");
         }
     }
 

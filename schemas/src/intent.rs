@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::canonical;
 use crate::dsse::Document;
-use crate::ids::{Digest, Name, UnixMicros};
+use crate::ids::{Digest, Name, UnixMicros, kept_by_paths};
 
 /// The farthest that `expires_at` may lie ahead: 7 days in microseconds. Ids are remembered until then, so this bounds the
 /// memory of ids.
@@ -29,14 +29,17 @@ pub struct Intent {
     pub evidence: Vec<Digest>,
     /// From when on it must not be done any more. Mandatory; at most [`EXPIRY_AHEAD_MAX`] ahead.
     pub expires_at: UnixMicros,
-    /// The producer's id for it; unique in the tenant until it expires.
+    /// The producer's id for it; unique in the tenant until it expires. Paths of URLs must keep it
+    /// ([`Name::is_kept_by_paths`]).
+    #[serde(deserialize_with = "kept_by_paths")]
     pub id: Name,
     /// Which agent asks; its key must be trusted for it.
     pub principal: Name,
     /// The conversation that it belongs to; receipts are chained within it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Name>,
-    /// On whose behalf, and out of whose budgets.
+    /// On whose behalf, and out of whose budgets. Paths of URLs must keep it, too.
+    #[serde(deserialize_with = "kept_by_paths")]
     pub tenant: Name,
 }
 

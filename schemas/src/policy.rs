@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::ids::{KeyId, Name};
@@ -32,8 +32,15 @@ pub struct Bundle {
     /// The budgets that rules name.
     #[serde(default)]
     pub budgets: BTreeMap<Name, Budget>,
-    /// The connectors that rules name.
+    /// The connectors that rules name. Paths of URLs must keep their names.
+    #[serde(deserialize_with = "connectors")]
     pub connectors: BTreeMap<Name, Connector>,
+}
+
+fn connectors<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Name, Connector>, D::Error> {
+    let connectors = BTreeMap::<Name, Connector>::deserialize(from)?;
+    connectors.keys().try_for_each(Name::require_kept_by_paths)?;
+    Ok(connectors)
 }
 
 /// The modes of the gates that a policy may disable. Freeze, trust, envelope and policy cannot be disabled.

@@ -99,13 +99,13 @@ fn print(waiting: &[Value]) {
     for one in waiting {
         let granted = one["answers"].as_array().into_iter().flatten().filter(|it| it["granted"] == true).count();
         let left = one["asks"]["deadline"].as_u64().unwrap_or_default().saturating_sub(now.0) / 1_000_000;
-        let word = |pointer| output::text(one, pointer).to_owned();
+        let word = |pointer| output::text(one, pointer);
         table.add_row([
             word("/tenant"),
             word("/id"),
             word("/action"),
             word("/principal"),
-            one["args"].to_string(),
+            output::compact(&one["args"]),
             format!("{} in role {}", one["asks"]["quorum"], output::text(one, "/asks/role")),
             format!("{granted} granted"),
             left.to_string(),

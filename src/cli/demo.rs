@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
 
     tell.heading("A ledger, its keys, its policy, and a Kafka in this process");
     let world = World::make(&folder)?;
-    tell.line(format!("ledger {} in {}", world.ledger(), root.display()));
+    tell.line(format!("ledger {} in {}", world.ledger(), output::path(&root)));
 
     tell.heading("Intents go in over Kafka; decisions, receipts and refusals come out; people step in");
     let mut came = Vec::new();
@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     tell.heading("Why acme/refund-4 was refused, and what would have let it pass");
     tell.explanation(&explained);
     tell.heading("What the receipt of acme/refund-1 stands on");
-    tell.line(output::text(&graph, "/tree").trim_end());
+    tell.line(graph["tree"].as_str().unwrap_or_default().trim_end());
     tell.heading("What was used, counted from receipts");
     tell.usage(&used);
 
@@ -182,7 +182,7 @@ impl Teller {
 
     fn keep(&self, data: Option<&Path>) {
         if let Some(dir) = data {
-            let dir = dir.display();
+            let dir = output::path(dir);
             self.line(format!(
                 "\nkept: writ log show --data {dir}    writ verify --data {dir}    writ replay --data {dir}"
             ));

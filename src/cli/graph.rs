@@ -45,8 +45,8 @@ pub(super) fn run(command: &Command) -> Result<Found> {
     let path = format!("/v1/graph/{}/{}", session::encode(tenant.as_str()), session::encode(id.as_str()));
     let graph = session::ask(&data.folder(), &path, |library| library.graph(library.last_of(&tenant, &id)?))?;
     match if *json { Format::Json } else { *format } {
-        Format::Tree => output::line(output::text(&graph, "/tree").trim_end()),
-        Format::Dot => output::line(output::text(&graph, "/dot").trim_end()),
+        Format::Tree => output::line(graph["tree"].as_str().unwrap_or_default().trim_end()),
+        Format::Dot => output::line(graph["dot"].as_str().unwrap_or_default().trim_end()),
         Format::Json => output::json(&graph["graph"]),
     }
     Ok(Found::Yes)

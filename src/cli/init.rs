@@ -108,7 +108,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         }));
     } else {
         output::line(format!("ledger    {}", genesis.ledger));
-        output::line(format!("folder    {}", folder.root().display()));
+        output::line(format!("folder    {}", output::path(folder.root())));
         output::line(format!("decisions {}", genesis.decision_key));
         output::line(format!("policy    {digest}"));
         if !args.operator_keys.is_empty() {
@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         }
         output::line(format!(
             "\nNext:     writ submit --data {0} intents.jsonl\n          writ verify --data {0}",
-            folder.root().display()
+            output::path(folder.root())
         ));
     }
     Ok(Found::Yes)

@@ -166,7 +166,7 @@ fn rewrite(args: &Rewrite, each: impl Fn(&Path, &Passphrase) -> Result<KeyId>) -
     let named = args.passphrase_file.clone().or_else(config::passphrase_file).ok_or_else(missing)?;
     let passphrase = Passphrase::read(&named)?;
     for file in &args.files {
-        output::line(format!("{}  {}", each(file, &passphrase)?, file.display()));
+        output::line(format!("{}  {}", each(file, &passphrase)?, output::path(file)));
     }
     Ok(Found::Yes)
 }

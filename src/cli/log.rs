@@ -12,7 +12,7 @@ use writ_schemas::ids::{Seq, hex};
 
 use super::{Data, Found, output, session};
 use crate::error::Result;
-use crate::query;
+use crate::{query, visible};
 
 /// `writ log ...`
 #[derive(Subcommand)]
@@ -84,15 +84,20 @@ fn gist(event: &Event) -> String {
         Event::DecisionMade(decision) => {
             let decision = decision.value();
             let verdict = output::verdict(decision.verdict.as_str());
-            format!("{}/{} {verdict} {} {}", decision.tenant, decision.id, decision.code, decision.because)
+            let because = visible::text(&decision.because);
+            format!("{}/{} {verdict} {} {because}", decision.tenant, decision.id, decision.code)
         }
         Event::DispatchStarted(decision) => format!("decision {decision}"),
-        Event::DispatchRetried(it) => format!("decision {} attempt {}: {}", it.decision, it.attempts, it.because),
+        Event::DispatchRetried(it) => {
+            format!("decision {} attempt {}: {}", it.decision, it.attempts, visible::text(&it.because))
+        }
         Event::ReceiptIssued(issued) => {
             let receipt = issued.receipt.value();
             format!("{}/{} {} {}", receipt.tenant, receipt.id, output::verdict(receipt.status.as_str()), receipt.code)
         }
-        Event::RecordRefused(refused) => format!("{} {}", refused.code, refused.detail),
+        Event::RecordRefused(refused) => {
+            format!("{} {}", visible::text(&refused.code), visible::text(&refused.detail))
+        }
         Event::EvidenceRegistered(evidence) => {
             format!("{} {} {}", evidence.value().tenant, evidence.value().kind, evidence.digest())
         }

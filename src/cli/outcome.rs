@@ -19,7 +19,7 @@ use crate::error::{Failure, Result};
 use crate::folder::KeyRole;
 use crate::keyfile;
 use crate::ledger;
-use crate::query::{self, Library};
+use crate::query::Library;
 
 /// `writ outcome ...`
 #[derive(Subcommand)]
@@ -107,10 +107,10 @@ fn print(dispatches: &[Value]) {
     for one in dispatches {
         let left = one["due"].as_u64().unwrap_or_default().saturating_sub(now.0) / 1_000_000;
         table.add_row([
-            output::text(one, "/id").to_owned(),
-            output::text(one, "/intent/payload/action").to_owned(),
-            query::line(&one["intent"]["payload"]["args"]),
-            output::text(one, "/decision/digest").to_owned(),
+            output::text(one, "/id"),
+            output::text(one, "/intent/payload/action"),
+            output::compact(&one["intent"]["payload"]["args"]),
+            output::text(one, "/decision/digest"),
             one["decision_seq"].to_string(),
             left.to_string(),
         ]);

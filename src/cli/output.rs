@@ -1,6 +1,10 @@
 //! What people see: tables, colour on a terminal, progress of long work.
+//!
+//! **Invariant:** whatever goes out is [`visible`]: of what steers a terminal only the colours of [`verdict`] leave. A text of others is made so
+//! where it is taken ([`text`], [`compact`]), so that it can neither break a line nor take a colour.
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -11,9 +15,16 @@ use crate::clock::Stopwatch;
 use crate::config;
 use crate::query;
 use crate::telemetry::StandardError;
+use crate::visible;
 
 /// Why standard output took no more.
 static REFUSED: OnceLock<ErrorKind> = OnceLock::new();
+
+/// Begins what steers a terminal.
+const ESCAPE: char = '\u{1b}';
+
+/// What follows it for red, green, yellow, and the end of them.
+const PAINTS: [&str; 4] = ["[31m", "[32m", "[33m", "[0m"];
 
 /// Why standard output took no more: a broken pipe if its reader has enough. Commands that change something go on to their
 /// end; those that only print may end at once.
@@ -22,16 +33,33 @@ pub(super) fn refused() -> Option<ErrorKind> {
     REFUSED.get().copied()
 }
 
-/// Prints one canonical JSON line.
+/// Prints one line of JSON: the canonical one, but that what cannot be seen is escaped.
 pub(super) fn json(value: &Value) {
-    line(query::line(value));
+    write(&visible::json(&query::line(value)));
 }
 
 /// Prints a line for people.
 pub(super) fn line(text: impl std::fmt::Display) {
-    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+    write(&painted(&text.to_string()));
+}
+
+fn write(line: &str) {
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
         REFUSED.get_or_init(|| error.kind());
     }
+}
+
+/// Visible lines with the colours of [`verdict`], where standard output takes any.
+fn painted(text: &str) -> String {
+    let mut parts = text.split(ESCAPE);
+    let mut out = visible::lines(parts.next().unwrap_or_default());
+    for part in parts {
+        let paint = PAINTS.iter().find(|paint| colour() && part.starts_with(*paint)).copied().unwrap_or_default();
+        let escape = ESCAPE.to_string();
+        out.push_str(&if paint.is_empty() { visible::text(&escape) } else { escape + paint });
+        out.push_str(&visible::lines(part.strip_prefix(paint).unwrap_or_default()));
+    }
+    out
 }
 
 /// Prints a line on standard error, if that takes it.
@@ -63,13 +91,14 @@ pub(super) fn colour() -> bool {
 /// A word in the colour of its meaning: green for what passed, red for what did not, yellow for what nobody knows yet.
 #[must_use]
 pub(super) fn verdict(word: &str) -> String {
-    let code = match word {
-        "PASS" | "SUCCEEDED" | "OK" | "yes" => 32,
-        "UNCERTAIN" | "ESCALATE" | "EXPIRED" => 33,
-        "FAIL" | "FAILED" | "REFUSED" | "NO" => 31,
+    let [red, green, yellow, plain] = PAINTS;
+    let paint = match word {
+        "PASS" | "SUCCEEDED" | "OK" | "yes" => green,
+        "UNCERTAIN" | "ESCALATE" | "EXPIRED" => yellow,
+        "FAIL" | "FAILED" | "REFUSED" | "NO" => red,
         _ => return word.to_owned(),
     };
-    if colour() { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.to_owned() }
+    if colour() { format!("{ESCAPE}{paint}{word}{ESCAPE}{plain}") } else { word.to_owned() }
 }
 
 /// Progress on standard error: nothing unless it is a terminal and the work takes long.
@@ -110,8 +139,20 @@ impl Progress {
     }
 }
 
-/// A string of a JSON value, or nothing.
+/// A string of a JSON value, or nothing, in one line.
 #[must_use]
-pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+pub(super) fn text(value: &Value, pointer: &str) -> String {
+    visible::text(value.pointer(pointer).and_then(Value::as_str).unwrap_or_default())
+}
+
+/// A path in one line.
+#[must_use]
+pub(super) fn path(path: &Path) -> String {
+    visible::text(&path.to_string_lossy())
+}
+
+/// A JSON value in one line.
+#[must_use]
+pub(super) fn compact(value: &Value) -> String {
+    visible::text(&value.to_string())
 }

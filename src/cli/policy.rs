@@ -17,6 +17,7 @@ use super::{Data, Found, input, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::ledger;
+use crate::visible;
 
 mod cases;
 mod doubts;
@@ -93,7 +94,7 @@ pub(super) fn run(command: &Command) -> Result<Found> {
         Command::Explain { data, tenant, id, json } => explain(data, tenant, id, *json),
         Command::Sign { data, bundle, out } => {
             std::fs::write(out, sign(data, bundle)?.to_envelope()).map_err(|e| Failure::io(out, &e))?;
-            output::line(format!("signed    {}", out.display()));
+            output::line(format!("signed    {}", output::path(out)));
             Ok(Found::Yes)
         }
         Command::Activate { data, from } => {
@@ -127,16 +128,15 @@ fn check(dir: &Path, json: bool) -> Result<Found> {
     output::line(format!("{} is valid: {}", bundle.name, policy.digest()));
     let mut table = output::table(&["action", "requires", "spends", "connector"]);
     for rule in &bundle.rules {
-        let text = |value: serde_json::Value| value.to_string();
         table.add_row([
             rule.action.to_string(),
-            text(json!(rule.requires)),
-            text(json!(rule.spends)),
+            output::compact(&json!(rule.requires)),
+            output::compact(&json!(rule.spends)),
             rule.connector.to_string(),
         ]);
     }
     output::line(table);
-    doubts.iter().for_each(|doubt| output::line(format!("is this meant?  {doubt}")));
+    doubts.iter().for_each(|doubt| output::line(format!("is this meant?  {}", visible::text(doubt))));
     Ok(Found::Yes)
 }
 
@@ -155,7 +155,7 @@ fn explain(data: &Data, tenant: &str, id: &str, json: bool) -> Result<Found> {
 /// A decision, and what of its requirement was met.
 pub(super) fn print_explanation(told: &Value) {
     let (verdict, code) = (output::text(told, "/verdict"), output::text(told, "/code"));
-    output::line(format!("{} {code}  {}", output::verdict(verdict), output::text(told, "/because")));
+    output::line(format!("{} {code}  {}", output::verdict(&verdict), output::text(told, "/because")));
     match &told["requirement"] {
         Value::Null => output::line("the gate of proof requirements was not reached, or asks for nothing"),
         requirement => print_tree(requirement, 1),
@@ -171,8 +171,8 @@ fn print_tree(node: &Value, depth: usize) {
     // Coloured words are as wide as plain ones to a person only.
     let (gap, indent) = (" ".repeat(4_usize.saturating_sub(outcome.len())), " ".repeat(depth * 2));
     output::line(format!("{indent}{}{gap}{}", output::verdict(outcome), output::text(node, "/asks")));
-    if let Some(why) = node.pointer("/outcome/untold").and_then(Value::as_str) {
-        output::line(format!("{indent}    {why}"));
+    if !node["outcome"]["untold"].is_null() {
+        output::line(format!("{indent}    {}", output::text(node, "/outcome/untold")));
     }
     node["parts"].as_array().into_iter().flatten().for_each(|part| print_tree(part, depth + 1));
 }

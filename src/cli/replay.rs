@@ -53,7 +53,7 @@ pub(super) fn print(replayed: &Replayed) {
         output::line(format!("\nfirst divergence: entry {} ({})", divergence.seq, divergence.kind));
         let mut table = output::table(&["field", "the log says", "it follows"]);
         for field in &divergence.fields {
-            table.add_row([field.field.clone(), field.recorded.to_string(), field.derived.to_string()]);
+            table.add_row([field.field.clone(), output::compact(&field.recorded), output::compact(&field.derived)]);
         }
         output::line(table);
     }

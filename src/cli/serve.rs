@@ -1,11 +1,12 @@
 //! `writ serve`: HTTP, the socket, and Kafka, until it is told to stop.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -14,6 +15,7 @@ use writ_schemas::event::Source;
 
 use super::session::end_process;
 use super::{Data, Found, output};
+use crate::api::host::Hosts;
 use crate::api::limits::{self, Limits};
 use crate::api::{self, Api};
 use crate::clock::Clock;
@@ -41,6 +43,12 @@ pub(super) struct Args {
     /// The address of the HTTP API [default: what writ.toml says; else only the socket]
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
+    /// Listen on an address that other machines reach: whoever does, reads everything
+    #[arg(long)]
+    http_open: bool,
+    /// A name under which the HTTP API is asked, besides its address; several may be given
+    #[arg(long, value_name = "NAME")]
+    http_host: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<Found> {
@@ -57,9 +65,21 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     let http = args.http.clone().or(config.http);
     let metrics = telemetry::start_metrics()?;
     let runtime = threads::runtime()?;
-    let listener = match &http {
-        Some(address) => Some(runtime.block_on(listen(address))?),
-        None => None,
+    let open = args.http_open || config.http_open;
+    let names = [args.http_host.as_slice(), config.http_hosts.as_slice()].concat();
+    let (listener, hosts) = match &http {
+        Some(address) => {
+            let listener = runtime.block_on(listen(address, open))?;
+            let bound = listener.local_addr().map_err(|e| Failure::new(Code::Io, e))?;
+            if !is_loopback(bound) {
+                output::note(format!(
+                    "writ: whoever reaches {bound} reads the intents, decisions, receipts, usage and graphs of every tenant, what waits \
+                     for approval, and the metrics: readers are not authenticated"
+                ));
+            }
+            (Some(listener), Hosts::of(address, bound, &names)?)
+        }
+        None => (None, Hosts::any()),
     };
 
     let opened = Opened::open(&folder, Clock::Wall)?;
@@ -70,6 +90,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         source: Source::Http,
         metrics: Some(metrics),
         limits: Limits::new(patience),
+        hosts,
     };
     let served = runtime.block_on(serve(&folder, api, listener, patience));
     service.stop()?;
@@ -78,12 +99,25 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     served.map(|()| Found::Yes)
 }
 
-async fn listen(address: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|e| match e.kind() {
+/// Listens where only this machine comes in; elsewhere if that was said to be meant.
+async fn listen(address: &str, open: bool) -> Result<TcpListener> {
+    let refused = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::AddrInUse => Failure::new(Code::PortBusy, format!("{address}: {e}")),
         std::io::ErrorKind::PermissionDenied => Failure::new(Code::Permission, format!("{address}: {e}")),
         _ => Failure::new(Code::Usage, format!("{address}: {e}")),
-    })
+    };
+    let addresses: Vec<SocketAddr> = lookup_host(address).await.map_err(refused)?.collect();
+    if !open && let Some(far) = addresses.iter().find(|address| !is_loopback(**address)) {
+        let why = format!(
+            "{far} is reached by other machines, and readers are not authenticated: --http-open, if that is meant"
+        );
+        return Err(Failure::new(Code::Config, why));
+    }
+    TcpListener::bind(addresses.as_slice()).await.map_err(refused)
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// Serves until a signal comes. The socket is for this user only; the lock is held, so an old socket is nobody's.
@@ -97,12 +131,12 @@ async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>, patienc
     for number in signals::asking_to_end() {
         asked.push(signal(SignalKind::from_raw(number)).map_err(io)?);
     }
-    let local = Api { source: Source::Local, limits: Limits::new(patience), ..api.clone() };
+    let local = Api { source: Source::Local, limits: Limits::new(patience), hosts: Hosts::any(), ..api.clone() };
     let (public, private) = (api::public(api.clone()), api::private(local));
     // They answer for as long as the process lives.
     let mut listeners = JoinSet::new();
     listeners.spawn(limits::answer(socket, private, patience));
-    output::note(format!("writ: ledger {} is served on {}", api.ledger.genesis.ledger, path.display()));
+    output::note(format!("writ: ledger {} is served on {}", api.ledger.genesis.ledger, output::path(&path)));
     if let Some(listener) = listener {
         if let Ok(address) = listener.local_addr() {
             output::note(format!("writ: and on http://{address}"));

@@ -23,6 +23,7 @@ use writ_schemas::event::Source;
 use writ_schemas::ids::Seq;
 
 use super::output;
+use crate::api::host::Hosts;
 use crate::api::limits::Limits;
 use crate::api::{self, Api};
 use crate::checkpoint;
@@ -92,7 +93,8 @@ impl Session {
         let service = Service::start(opened, None, passed, end_process)?;
         let (ledger, library) = (service.handle(), service.library());
         let limits = Limits::new(Duration::from_millis(Config::default().request_patience_ms));
-        let router = api::private(Api { ledger, library, source: Source::Local, metrics: None, limits });
+        let router =
+            api::private(Api { ledger, library, source: Source::Local, metrics: None, limits, hosts: Hosts::any() });
         Ok(Session { runtime, way: Way::Own(Box::new(Own { service, router })) })
     }
 

@@ -31,36 +31,30 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     }
     let seq = |part: &Value| part["seq"].as_u64().map(|seq| seq.to_string()).unwrap_or_default();
     let mut table = output::table(&["entry", "what", "", "code", "because"]);
+    let mut row = |part: &Value, what: &str, word: &str, code: String, because: String| {
+        table.add_row([seq(part), what.to_owned(), output::verdict(word), code, because]);
+    };
+    let none = String::new;
     let intent = &case["intent"];
-    table.add_row([&seq(intent), "intent", output::text(intent, "/event/payload/action"), "", ""]);
+    row(intent, "intent", &output::text(intent, "/event/payload/action"), none(), none());
     let decision = &case["decision"];
     let payload = &decision["event"]["payload"];
-    table.add_row([
-        &seq(decision),
-        "decision",
-        &output::verdict(output::text(payload, "/verdict")),
-        output::text(payload, "/code"),
-        output::text(payload, "/because"),
-    ]);
+    let field = |name: &str| output::text(payload, name);
+    row(decision, "decision", &field("/verdict"), field("/code"), field("/because"));
     for receipt in case["receipts"].as_array().into_iter().flatten() {
-        let payload = &receipt["event"]["payload"];
-        let (status, code) = (output::text(payload, "/status"), output::text(payload, "/code"));
-        let digest = output::text(receipt, "/event/digest");
-        table.add_row([&seq(receipt), "receipt", &output::verdict(status), code, digest]);
+        let field = |name: &str| output::text(receipt, name);
+        let (status, code) = (field("/event/payload/status"), field("/event/payload/code"));
+        row(receipt, "receipt", &status, code, field("/event/digest"));
     }
-    if !case["reconciled"].is_null() {
-        let applied = case.pointer("/reconciled/event/payload/statement/applied") == Some(&Value::Bool(true));
-        table.add_row([
-            seq(&case["reconciled"]).as_str(),
-            "reconciled",
-            if applied { "applied" } else { "not applied" },
-            "",
-            "",
-        ]);
+    let reconciled = &case["reconciled"];
+    if !reconciled.is_null() {
+        let applied = reconciled.pointer("/event/payload/statement/applied") == Some(&Value::Bool(true));
+        row(reconciled, "reconciled", if applied { "applied" } else { "not applied" }, none(), none());
     }
     output::line(table);
     for gate in payload["gates"].as_array().into_iter().flatten() {
-        output::line(format!("  {:<11} {}", output::text(gate, "/gate"), gate["answer"].to_string().trim_matches('"')));
+        let answer = output::compact(&gate["answer"]);
+        output::line(format!("  {:<11} {}", output::text(gate, "/gate"), answer.trim_matches('"')));
     }
     Ok(Found::Yes)
 }

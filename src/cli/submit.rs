@@ -333,17 +333,17 @@ impl Printer {
 
     fn answer(&mut self, answer: &Value) {
         let refused = output::text(answer, "/answer") == "refused";
-        let verdict = if refused { "REFUSED" } else { output::text(answer, "/decision/payload/verdict") };
+        let verdict = if refused { "REFUSED".to_owned() } else { output::text(answer, "/decision/payload/verdict") };
         if self.json {
             output::json(answer);
         } else {
             let line = format!("line {}", answer["line"]);
-            let field = |name: &str| output::text(answer, &format!("/decision/payload/{name}")).to_owned();
+            let field = |name: &str| output::text(answer, &format!("/decision/payload/{name}"));
             let (tenant, id) = if refused { (String::new(), line) } else { (field("tenant"), field("id")) };
-            let code = if refused { output::text(answer, "/code").to_owned() } else { field("code") };
-            let because = if refused { output::text(answer, "/detail").to_owned() } else { field("because") };
+            let code = if refused { output::text(answer, "/code") } else { field("code") };
+            let because = if refused { output::text(answer, "/detail") } else { field("because") };
             let seq = answer["seq"].as_u64().map(|seq| seq.to_string()).unwrap_or_default();
-            self.table.add_row([tenant, id, output::verdict(verdict), code, seq, because]);
+            self.table.add_row([tenant, id, output::verdict(&verdict), code, seq, because]);
         }
         if refused || verdict == "FAIL" {
             let code = output::text(answer, if refused { "/code" } else { "/decision/payload/code" });

@@ -14,6 +14,7 @@ use super::{Data, Found, name, output};
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::query::Library;
+use crate::visible;
 
 /// `writ usage ...`
 #[derive(Subcommand)]
@@ -137,7 +138,7 @@ fn print_as(columns: &[&str], rows: &[Value]) {
     let mut table = output::table(columns);
     for row in rows {
         table.add_row(columns.iter().map(|name| match &row[*name] {
-            Value::String(text) => text.clone(),
+            Value::String(text) => visible::text(text),
             Value::Null => String::new(),
             value => value.to_string(),
         }));

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{Data, Found, input, key, output};
 use crate::error::{Failure, Result};
 use crate::verify::{Pins, Report, verify};
+use crate::visible;
 
 /// The longest file of a public key, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
@@ -70,7 +71,7 @@ pub(super) fn print(report: &Report) {
     let ok = if report.ok { "yes" } else { "NO" };
     output::line(format!("holds       {}", output::verdict(ok)));
     if let Some(broken) = &report.broken {
-        output::line(format!("broken      {}: {}", broken.code, broken.what));
+        output::line(format!("broken      {}: {}", broken.code, visible::text(&broken.what)));
     }
     output::line(format!("entries     {}", report.entries));
     output::line(format!("signatures  {}", report.signatures));

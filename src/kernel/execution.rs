@@ -47,19 +47,19 @@ pub fn dispatch(state: &State, decision: Seq, now: UnixMicros) -> Result<Dispatc
     })
 }
 
-/// Whether an attempt that certainly did nothing is made again, and when: if the policy in force says so of its connector, and
-/// the window still holds then. Nothing: it has failed for good.
+/// Whether an attempt that certainly did nothing is made again, and when: if the policy in force says so of its connector, not
+/// before the `asked_us` microseconds for which that asked, and if the window still holds then. Nothing: it has failed for good.
 #[must_use]
-pub fn retry(state: &State, decision: Seq, because: &str, now: UnixMicros) -> Option<DispatchRetried> {
+pub fn retry(state: &State, decision: Seq, because: &str, asked_us: u64, now: UnixMicros) -> Option<DispatchRetried> {
     let open = state.open.get(&decision).filter(|open| open.dispatched_at.is_some())?;
     if state.is_outside(decision) {
         return None;
     }
     let retry = state.policy.as_ref()?.connector(&open.connector)?.retry.as_ref()?;
     let attempts = open.attempts.saturating_add(1);
-    let due = now.plus(backoff(retry, open.decision, attempts));
+    let due = now.plus(backoff(retry, open.decision, attempts).max(asked_us));
     let again = attempts < retry.attempts && due < open.not_after;
-    again.then(|| DispatchRetried { decision, attempts, due, because: bounded(because) })
+    again.then(|| DispatchRetried { decision, attempts, due, because: bounded(because), asked_us })
 }
 
 /// Between half of what doubles with each attempt up to the cap, and all of it: by the digest of the decision, so that many do not come
@@ -119,6 +119,11 @@ const ENDINGS: [(Status, Code, bool); 14] = [
     (Status::Expired,   Code::KeyRevoked,             false),
     (Status::Expired,   Code::WindowClosed,           false),
 ];
+
+/// Every way in which an execution ends: the status of its receipt, and why.
+pub fn endings() -> impl Iterator<Item = (Status, Code)> {
+    ENDINGS.into_iter().map(|(status, code, _)| (status, code))
+}
 
 impl Ending {
     /// What a receipt says of it.

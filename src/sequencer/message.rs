@@ -25,8 +25,9 @@ pub enum Input {
     Submit(Submission),
     /// A `PASS` whose turn has come.
     Dispatch(Seq),
-    /// An attempt that certainly did nothing and may be made again; why, for a person.
-    DidNothing(Seq, String),
+    /// An attempt that certainly did nothing and may be made again; why, for a person; and how many microseconds its connector asks
+    /// to be left alone.
+    DidNothing(Seq, String, u64),
     /// An execution that ended, with its canonical output where it is short.
     Ended(Ending, Option<Vec<u8>>),
     /// Records that were gone before they were read.

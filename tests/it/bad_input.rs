@@ -9,10 +9,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde_json::json;
 use writ::api::LINES_MAX;
 use writ_schemas::errors::Code;
 
-use crate::scene::{Run, Scene, Served, holds, note, writ};
+use crate::scene::{Run, Scene, Served, holds, note, with, writ};
 
 mod acts;
 mod arguments;
@@ -153,12 +154,16 @@ fn over_http_each_has_its_code_and_status_too() {
     let big = vec![b' '; 2 << 20];
     let known = crate::scene::signed(&note("n-9"), &scene.key("producer.key"));
     let act = crate::scene::signed_bytes::<writ_schemas::act::Act>(b"{}", &scene.key("operator.key"));
-    let rows: [(&str, &str, &str, &str, &[u8], Code); 12] = [
+    let eaten = with(note("x"), "id", json!("../x")).to_string();
+    let eaten =
+        crate::scene::signed_bytes::<writ_schemas::intent::Intent>(eaten.as_bytes(), &scene.key("producer.key"));
+    let rows: [(&str, &str, &str, &str, &[u8], Code); 13] = [
         ("no body", "POST", "/v1/intents", JSON, b"", Code::RecordEmpty),
         ("no JSON", "POST", "/v1/intents", JSON, b"{", Code::JsonSyntax),
         ("not UTF-8", "POST", "/v1/intents", JSON, b"\"\xff\"", Code::JsonUtf8),
         ("no envelope", "POST", "/v1/intents", JSON, b"{}", Code::Envelope),
         ("2 MiB", "POST", "/v1/intents", JSON, &big, Code::TooLarge),
+        ("an id that paths eat", "POST", "/v1/intents", JSON, &eaten, Code::Schema),
         ("a good one", "POST", "/v1/intents", JSON, &known, Code::Ok),
         ("an act from the network", "POST", "/v1/acts", JSON, &act, Code::NotFound),
         ("an unknown route", "GET", "/v2", JSON, b"", Code::NotFound),

@@ -19,6 +19,7 @@ const REACHED: &[(Code, &str)] = &[
     (Code::RequestIncomplete,      "codes/clients.rs: half_a_request_is_given_up"),
     (Code::ContentType,            "bad_input.rs: what_a_body_holds_is_said_in_any_case_and_with_parameters"),
     (Code::Method,                 "bad_input.rs: every_route_answers_every_method_in_problem_documents"),
+    (Code::Misdirected,            "bad_input/clients.rs: a_listener_answers_to_its_own_names_only"),
     (Code::JsonUtf8,               "bad_input/lines.rs: invalid UTF-8"),
     (Code::JsonSyntax,             "bad_input/lines.rs: malformed JSON"),
     (Code::JsonDuplicateKey,       "bad_input/lines.rs: a key twice"),

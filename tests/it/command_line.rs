@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::scene::{Run, Scene, Served, holds, init, note, refund, with, writ, writ_reading};
 
 /// The commands that the help of `words` lists.
-fn commands(words: &[String]) -> Vec<Vec<String>> {
+pub(crate) fn commands(words: &[String]) -> Vec<Vec<String>> {
     let help = writ(words.iter().map(String::as_str).chain(["--help"])).ended(0).out;
     let listed = help.split_once("Commands:\n").map(|(_, rest)| rest).unwrap_or_default();
     let listed = listed.lines().take_while(|line| !line.is_empty()).filter(|line| line.starts_with("  "));

@@ -87,7 +87,15 @@ fn what_may_have_happened_or_was_refused_is_not_tried_again() {
     let rows = [
         (Says::Status(422), ended("FAILED", "ERR_CONNECTOR_REFUSED", "answered 422")),
         (Says::Status(408), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 408")),
+        (
+            Says::Head(200, "Content-Length: 2\r\n"),
+            ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 200, then broke off"),
+        ),
+        (Says::Body(" "), ended("UNCERTAIN", "ERR_OUTPUT_NOT_CANONICAL", "ERR_JSON_SYNTAX")),
         (Says::Half, ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 200, then broke off")),
+        (Says::Status(503), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 503")),
+        (Says::Head(503, "Retry-After: soon\r\n"), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 503")),
+        (Says::Head(502, "Retry-After: 1\r\n"), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 502")),
         (Says::Status(500), ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "answered 500")),
         (Says::Body(r#"{"a":1,"a":2}"#), ended("UNCERTAIN", "ERR_OUTPUT_NOT_CANONICAL", "ERR_JSON_DUPLICATE_KEY")),
         (Says::Nothing, ended("UNCERTAIN", "ERR_CONNECTOR_UNCERTAIN", "no answer")),
@@ -102,6 +110,37 @@ fn what_may_have_happened_or_was_refused_is_not_tried_again() {
         assert_eq!((shop.calls().len(), count(&desk, "DispatchRetried")), (1, 0), "{says:?}");
         desk.holds();
     }
+}
+
+/// 2xx without a body is complete and certain: its output is `null`, where the schema takes that.
+#[test]
+fn done_without_a_word_is_done() {
+    let silent = [
+        Says::Head(204, ""),
+        Says::Head(205, "Content-Length: 0\r\n"),
+        Says::Head(200, "Content-Length: 0\r\n"),
+        Says::Head(201, "Content-Type: application/json\r\nContent-Length: 0\r\n"),
+        Says::Head(202, "Transfer-Encoding: chunked\r\n\r\n0\r\n"),
+        Says::Head(200, ""), // without a length it ends with its connection
+    ];
+    for says in silent {
+        let shop = Shop::new(move |_| says);
+        let desk = Desk::under(&bundle(&shop, &json!({"output_schema": {"type": ["object", "null"]}})));
+        desk.submit(&ship("1"), &[]);
+        assert_eq!(receipt(&desk, "1"), ended("SUCCEEDED", "OK", ""), "{says:?}");
+        let last = &desk.case("1")["receipts"][0]["event"];
+        assert_eq!(last["output"], Value::Null, "{says:?}");
+        assert_eq!(last["payload"]["output"], json!(writ_schemas::ids::Digest::of(b"null")), "{says:?}");
+        desk.holds();
+    }
+    // What the schema does not take is drift: it happened, so it is charged.
+    let shop = Shop::new(|_| Says::Head(204, ""));
+    let desk = Desk::under(&bundle(&shop, &json!({})));
+    desk.submit(&ship("1"), &[]);
+    assert_eq!(receipt(&desk, "1"), ended("FAILED", "ERR_CONNECTOR_CONTRACT_DRIFT", "the whole does not fit /type"));
+    desk.submit(&ship("2"), &[]);
+    assert_eq!(desk.code("2"), "ERR_BUDGET_EXCEEDED", "60 of 100 are spent");
+    desk.holds();
 }
 
 #[test]
@@ -128,6 +167,46 @@ fn attempts_end_and_what_never_happened_costs_nothing() {
     assert_eq!(receipt(&desk, "2").1, "ERR_CONNECTOR_UNAVAILABLE");
     assert_eq!((shop.calls().len(), count(&desk, "DispatchRetried")), (2, 0));
     desk.holds();
+}
+
+/// The server is asked again when it says, as far as the window goes.
+#[test]
+fn who_says_when_to_ask_again_is_not_asked_before() {
+    let past = "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    for (status, lines, least_us) in
+        [(429, "Retry-After: 1\r\n", 1_000_000), (503, "Retry-After: 1\r\n", 1_000_000), (429, past, 0), (503, past, 0)]
+    {
+        let shop = Shop::new(
+            move |call| if call == 0 { Says::Head(status, lines) } else { Says::Body(r#"{"shipped":true}"#) },
+        );
+        let desk = Desk::under(&bundle(&shop, &quick()));
+        desk.submit(&ship("1"), &[]);
+        assert_eq!(receipt(&desk, "1"), ended("SUCCEEDED", "OK", ""), "{status} {lines}");
+        let log = writ(["log", "show", "--json", "--data", desk.0.data()]).ended(0).lines();
+        let of_kind = |kind: &str| log.iter().filter(|it| it["kind"] == kind).cloned().collect::<Vec<Value>>();
+        let (retried, started) = (of_kind("DispatchRetried"), of_kind("DispatchStarted"));
+        assert_eq!((retried.len(), started.len()), (1, 2));
+        let micros = |value: &Value| value.as_u64().expect("a time");
+        assert_eq!(micros(&retried[0]["event"]["asked_us"]), least_us);
+        let waited = micros(&started[1]["recorded_at"]) - micros(&retried[0]["recorded_at"]);
+        assert!(waited >= least_us.max(10_000), "waited {waited} us");
+        desk.holds();
+    }
+    // Beyond the window it has failed at once, with that reason; what was reserved is free again.
+    for lines in ["Retry-After: 3600\r\n", "Retry-After: Fri, 31 Dec 2100 23:59:59 GMT\r\n"] {
+        for status in [429, 503] {
+            let shop = Shop::new(move |_| Says::Head(status, lines));
+            let desk = Desk::under(&bundle(&shop, &quick()));
+            for id in ["1", "2"] {
+                desk.submit(&ship(id), &[]);
+                let found = receipt(&desk, id);
+                assert_eq!((found.0.as_str(), found.1.as_str()), ("FAILED", "ERR_CONNECTOR_UNAVAILABLE"), "{found:?}");
+                assert!(found.2.starts_with(&format!("answered {status}, to be asked again in ")), "{}", found.2);
+            }
+            assert_eq!((shop.calls().len(), count(&desk, "DispatchRetried")), (2, 0));
+            desk.holds();
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,6 @@ use tokio::sync::oneshot;
 use writ::checkpoint::NoteSlot;
 use writ::clock::Clock;
 use writ::error::Failure;
-use writ::executor::content::ContentStore;
 use writ::progress::Progress;
 use writ::queue::Queue;
 use writ::sequencer::{Answer, Effect, Input, Passed, Sequencer, Submission, Submitted, Timekeeper};
@@ -312,7 +311,6 @@ fn write<S: Storage + Clone>(
             since_hash: 32,
             job_bytes: Arc::default(),
             passed: Passed::CarriedOut,
-            content: ContentStore::at("nowhere".into()),
         };
         sequencer.run()
     });

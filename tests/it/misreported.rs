@@ -5,19 +5,20 @@ use serde_json::json;
 
 use writ::checkpoint::Head;
 use writ::clock::Clock;
+use writ::executor::content::ContentStore;
 use writ::folder::KeyRole;
 use writ::sequencer::{Answer, Submitted};
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{DispatchRetried, Event, EventKind, ReceiptIssued, SourceGap};
+use writ_schemas::event::{DispatchRetried, Event, EventKind, INLINE_OUTPUT_MAX, ReceiptIssued, SourceGap};
 use writ_schemas::ids::{Digest, Seq};
 use writ_schemas::keys::SecretKey;
 use writ_schemas::policy::Bundle;
 use writ_schemas::receipt::{Receipt, Status};
 
-use crate::forged::{check, forgery};
+use crate::forged::{check, forgery, rewritten};
 use crate::ledgers::{Expected, HOUR, Kept, NOW, Who, Working, ask, sign};
 use crate::planted::{appended, partition};
 use crate::scene::within;
@@ -94,6 +95,11 @@ fn dispatched(working: &Working, dispatches: usize) {
     within("every dispatch", || started() >= dispatches);
 }
 
+/// An output that does not stand beside a receipt unless it was reported.
+fn long() -> serde_json::Value {
+    json!({"label": "x".repeat(INLINE_OUTPUT_MAX)})
+}
+
 /// Reported, refused, drifted, missed, missed and reported late, and still open.
 fn ledger() -> Kept {
     let mut working = Working::start();
@@ -103,7 +109,7 @@ fn ledger() -> Kept {
     working.act(Statement::ActivatePolicy { bundle: bundle() });
     ship(&mut working, &["done", "refused", "drifted", "missed", "late"]);
     dispatched(&working, 5);
-    report(&working, "done", true, Some(json!({"label": "DE-1"})));
+    report(&working, "done", true, Some(long()));
     report(&working, "refused", false, None);
     report(&working, "drifted", true, Some(json!({"lable": "DE-1"})));
     let mut working = Working::open(working.finish(), Clock::manual(NOW.plus(2 * HOUR)));
@@ -111,6 +117,24 @@ fn ledger() -> Kept {
     dispatched(&working, 6);
     report(&working, "late", true, Some(json!({"label": "DE-2"})));
     working.finish()
+}
+
+#[test]
+fn a_reported_output_stands_beside_its_receipt() {
+    let closed = ledger();
+    let mut place = None;
+    let mut moved = Vec::new();
+    let copy = rewritten(&closed, &mut |_, seq, event| {
+        let Event::ReceiptIssued(issued) = event else { return };
+        if issued.receipt.value().id.as_str() == "done" {
+            (place, moved) = (Some(seq), issued.output.take().expect("it stands there"));
+        }
+    });
+    assert!(moved.len() > INLINE_OUTPUT_MAX);
+    ContentStore::at(copy.folder.content()).put(&Digest::of(&moved), &moved).expect("it can be kept");
+    assert_eq!(copy.verified().broken, None, "the forgery is not good enough");
+    let divergence = copy.replayed().divergence.expect("it is noticed");
+    assert_eq!((Some(divergence.seq), divergence.fields[0].field.as_str()), (place, "output"));
 }
 
 #[test]
@@ -164,7 +188,8 @@ fn what_is_outside_ends_by_a_report_or_its_deadline_and_by_nothing_else() {
     };
     let interrupted = || ended(Status::Uncertain, Code::Interrupted, None);
     let done = || ended(Status::Succeeded, Code::Ok, Some(br#"{"label":1}"#));
-    let retried = DispatchRetried { decision: open, attempts: 1, due: NOW.plus(9 * HOUR), because: "no".to_owned() };
+    let retried =
+        DispatchRetried { decision: open, attempts: 1, due: NOW.plus(9 * HOUR), because: "no".to_owned(), asked_us: 0 };
     let gap = || Event::SourceGap(SourceGap { partition: partition(), expected: 0, found: 1 });
     let passed = || Event::DeadlinePassed(decision.digest());
     let (soon, later) = (NOW.plus(2 * HOUR + HOUR / 2), NOW.plus(4 * HOUR));

@@ -8,6 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use writ::api::host::Hosts;
 use writ::api::limits::Limits;
 use writ::api::{self, Api};
 use writ::clock::Clock;
@@ -109,8 +110,8 @@ impl Behind {
         let opened = Opened::open(&folder, Clock::Wall).expect("opens");
         let library = Library::of(&folder, opened.reader(), views(&folder, &opened));
         let ledger = opened.start(|failure| panic!("{failure}")).expect("starts");
-        let (source, limits) = (Source::Http, Limits::new(Duration::from_secs(5)));
-        let router = api::public(Api { ledger: ledger.handle(), library, source, metrics: None, limits });
+        let (source, limits, hosts) = (Source::Http, Limits::new(Duration::from_secs(5)), Hosts::any());
+        let router = api::public(Api { ledger: ledger.handle(), library, source, metrics: None, limits, hosts });
         Behind { ledger, router, runtime: tokio::runtime::Runtime::new().expect("a runtime") }
     }
 

@@ -20,6 +20,7 @@ use crate::ledgers::{HOUR, Kept, Who, bundle, create, name, sign};
 use crate::scene::configure;
 use crate::service::{Manner, Service};
 
+mod carried;
 mod folders;
 mod outputs;
 mod pressure;

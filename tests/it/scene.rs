@@ -361,7 +361,7 @@ impl Served {
         body: &[u8],
     ) -> (u16, String) {
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: writ\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         // A server that refuses early closes the connection: what it answered before that still counts.

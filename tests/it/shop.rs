@@ -11,6 +11,8 @@ use crate::scene::within;
 pub(crate) enum Says {
     /// With this status, and `{}`.
     Status(u16),
+    /// With this status, these header lines, each with its end, and nothing else.
+    Head(u16, &'static str),
     /// With 200 and this body.
     Body(&'static str),
     /// With 200 and half of an answer: it closes the connection before the end.
@@ -92,6 +94,11 @@ fn read(stream: TcpStream) -> Option<(TcpStream, Call)> {
 fn answer(mut stream: TcpStream, says: Says) {
     let (status, body, missing) = match says {
         Says::Status(status) => (status, "{}", 0),
+        Says::Head(status, lines) => {
+            let head = format!("HTTP/1.1 {status} So\r\nConnection: close\r\n{lines}\r\n");
+            let _ = stream.write_all(head.as_bytes()); // who asked may be gone
+            return;
+        }
         Says::Body(body) => (200, body, 0),
         Says::Half => (200, "{", 1),
         Says::Nothing => return,

@@ -23,7 +23,7 @@ fn breaking(failures: u32, pause_us: u64) -> Value {
 }
 
 fn retried(decision: Seq, attempts: u32) -> Event {
-    Event::DispatchRetried(DispatchRetried { decision, attempts, due: START, because: String::new() })
+    Event::DispatchRetried(DispatchRetried { decision, attempts, due: START, because: String::new(), asked_us: 0 })
 }
 
 fn noise() -> Event {

@@ -42,7 +42,7 @@ fn made(decision: Decision) -> Event {
 }
 
 fn retried(decision: Seq) -> Event {
-    Event::DispatchRetried(DispatchRetried { decision, attempts: 1, due: START, because: String::new() })
+    Event::DispatchRetried(DispatchRetried { decision, attempts: 1, due: START, because: String::new(), asked_us: 0 })
 }
 
 #[test]

@@ -92,7 +92,13 @@ fn spend(desk: &mut Desk, actions: [&str; 2]) {
 fn fail(desk: &mut Desk) {
     let decision = desk.start(intent("i-3", "call")).seq;
     let due = START.plus(SECOND);
-    desk.record(Event::DispatchRetried(DispatchRetried { decision, attempts: 1, due, because: String::new() }));
+    desk.record(Event::DispatchRetried(DispatchRetried {
+        decision,
+        attempts: 1,
+        due,
+        because: String::new(),
+        asked_us: 0,
+    }));
 }
 
 fn speak(desk: &mut Desk) {
@@ -168,7 +174,7 @@ fn what_counts_changes_the_hash() {
     let started = desk.start(intent("i-3", "call")).seq;
     let retried = |attempts, due| {
         let (decision, due) = (started, UnixMicros(due));
-        Event::DispatchRetried(DispatchRetried { decision, attempts, due, because: String::new() })
+        Event::DispatchRetried(DispatchRetried { decision, attempts, due, because: String::new(), asked_us: 0 })
     };
     for (what, one, other) in [
         ("which was dispatched", Event::DispatchStarted(first), Event::DispatchStarted(second)),

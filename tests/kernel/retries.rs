@@ -19,7 +19,7 @@ fn retrying(attempts: u32, base_us: u64, cap_us: u64) -> Value {
 
 /// What would be tried again now.
 fn next(desk: &Desk, decision: Seq) -> Option<DispatchRetried> {
-    retry(&desk.state, decision, "no answer", desk.now)
+    retry(&desk.state, decision, "no answer", 0, desk.now)
 }
 
 fn call(id: &str) -> Intent {
@@ -45,7 +45,7 @@ fn what_was_dispatched_is_tried_again_where_its_connector_says_so() {
     let mut moved = desk.clone();
     moved.administer(activate(nowhere));
     assert_eq!(next(&moved, waits), None, "the policy in force does not know its connector");
-    let long = retry(&desk.state, waits, &"x".repeat(1000), desk.now).expect("it is tried again");
+    let long = retry(&desk.state, waits, &"x".repeat(1000), 0, desk.now).expect("it is tried again");
     assert!(long.because.starts_with("xxx") && long.because.len() < 300, "{}", long.because);
 }
 
@@ -95,13 +95,35 @@ fn it_is_tried_again_while_the_window_holds_then() {
     assert_eq!(next(&desk, decision), None);
 }
 
+/// What the connector asks for holds where it is longer than what the policy says, as far as the window goes.
+#[test]
+fn it_waits_as_long_as_the_connector_asks() {
+    let mut desk = Desk::furnished();
+    let decision = desk.start(call("i-1")).seq;
+    let asks = |asked_us: u64| retry(&desk.state, decision, "answered 429", asked_us, desk.now);
+    let alone = asks(0).expect("it is tried again");
+    let wait = alone.due.0 - desk.now.0;
+    for asked_us in [1, wait - 1, wait] {
+        assert_eq!(asks(asked_us), Some(DispatchRetried { asked_us, ..alone.clone() }), "{asked_us}");
+    }
+    let left = START.plus(HOUR).0 - desk.now.0;
+    for asked_us in [wait + 1, 60 * SECOND, left - 1] {
+        let due = desk.now.plus(asked_us);
+        assert_eq!(asks(asked_us), Some(DispatchRetried { due, asked_us, ..alone.clone() }), "{asked_us}");
+    }
+    for asked_us in [left, left + 1, u64::MAX] {
+        assert_eq!(asks(asked_us), None, "{asked_us}: the window is over then");
+    }
+}
+
 /// All waits of 200 executions before the attempt after this one.
 fn waits(base_us: u64, cap_us: u64, attempts: u32) -> BTreeSet<u64> {
     let mut desk = Desk::under(retrying(16, base_us, cap_us));
     let mut wait = |number: u32| {
         let decision = desk.start(call(&format!("i-{number}"))).seq;
         if attempts > 1 {
-            let before = DispatchRetried { decision, attempts: attempts - 1, due: START, because: String::new() };
+            let before =
+                DispatchRetried { decision, attempts: attempts - 1, due: START, because: String::new(), asked_us: 0 };
             desk.record(Event::DispatchRetried(before));
             desk.dispatch(decision);
         }

@@ -328,7 +328,13 @@ impl Writer {
         }
         if run.status == Status::Failed {
             let (decision, because) = (decision_seq, "answered 429".to_owned());
-            self.append(Event::DispatchRetried(DispatchRetried { decision, attempts: 1, due: self.now, because }));
+            self.append(Event::DispatchRetried(DispatchRetried {
+                decision,
+                attempts: 1,
+                due: self.now,
+                because,
+                asked_us: 0,
+            }));
             self.append(Event::DispatchStarted(decision_seq));
         }
         self.wait(1_000);

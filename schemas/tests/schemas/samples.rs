@@ -462,6 +462,7 @@ pub(crate) fn events() -> Vec<Event> {
             attempts: 1,
             due: at(10),
             because: "answered 429".into(),
+            asked_us: 10,
         }),
         Event::LedgerKeyRotated(act(13)),
         Event::ClockAdjusted(act(16)),

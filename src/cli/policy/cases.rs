@@ -190,9 +190,9 @@ pub(super) fn run(policy: &Policy, files: &Path, as_json: bool) -> Result<Found>
                 if ok { "yes".to_owned() } else { format!("NO, expected {}", output::text(case, "/expected")) };
             table.add_row([
                 output::text(case, "/case"),
-                &output::verdict(output::text(case, "/verdict")),
+                output::verdict(&output::text(case, "/verdict")),
                 output::text(case, "/code"),
-                &expected,
+                expected,
                 output::text(case, "/because"),
             ]);
         }

@@ -21,6 +21,17 @@ pub(super) const ROWS: &[Row] = &[
     row("an unknown field", Code::Schema, |it| intent(it, with(note("x"), "urgent", json!(true)))),
     row("a name with a space", Code::Schema, |it| intent(it, with(note("x"), "id", json!("a b")))),
     row("a name with an escape code", Code::Schema, |it| intent(it, with(note("x"), "id", json!("\u{1b}[31m")))),
+    row("an id of one dot", Code::Schema, |it| intent(it, with(note("x"), "id", json!(".")))),
+    row("an id of two dots", Code::Schema, |it| intent(it, with(note("x"), "id", json!("..")))),
+    row("an id that leads upwards", Code::Schema, |it| intent(it, with(note("x"), "id", json!("../x")))),
+    row("an id that leads upwards at its end", Code::Schema, |it| intent(it, with(note("x"), "id", json!("x/..")))),
+    row("an id with an empty part", Code::Schema, |it| intent(it, with(note("x"), "id", json!("a//b")))),
+    row("an id that begins with a slash", Code::Schema, |it| intent(it, with(note("x"), "id", json!("/x")))),
+    row("an id that ends with a slash", Code::Schema, |it| intent(it, with(note("x"), "id", json!("x/")))),
+    row("a tenant of two dots", Code::Schema, |it| intent(it, with(note("x"), "tenant", json!("..")))),
+    row("an id with slashes and dots that paths keep", Code::Ok, |it| {
+        intent(it, with(note("x"), "id", json!("a/.b/...")))
+    }),
     row("a name of 129", Code::Schema, |it| intent(it, with(note("x"), "id", json!("x".repeat(129))))),
     row("evidence that is no digest", Code::Schema, |it| intent(it, with(note("x"), "evidence", json!(["sha1:00"])))),
     row("too much evidence", Code::Schema, |it| {

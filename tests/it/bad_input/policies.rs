@@ -25,6 +25,9 @@ pub(super) const ROWS: &[Row] = &[
     row("an unknown field in a bundle", Code::PolicyInvalid, |it| changed(it, "/extra", json!(1))),
     row("an unknown field in a rule", Code::PolicyInvalid, |it| changed(it, "/rules/0/extra", json!(1))),
     row("an unknown connector", Code::PolicyInvalid, |it| changed(it, "/rules/0/connector", json!("fax"))),
+    row("a connector that paths eat", Code::PolicyInvalid, |it| {
+        changed(it, "/connectors/..", json!({ "kind": "echo", "output_schema": {} }))
+    }),
     row("an unknown requirement", Code::PolicyInvalid, |it| {
         changed(it, "/rules/0/requires", json!({ "requirement": "nothing" }))
     }),

@@ -125,8 +125,16 @@ pub(super) const ROWS: &[Row] = &[
         writ(["serve", "--data", it.data(), "--http", &address])
     }),
     row("an address that is none", Code::Usage, |it| writ(["serve", "--data", it.data(), "--http", "here"])),
+    row("an address that others reach", Code::Config, |it| writ(["serve", "--data", it.data(), "--http", "0.0.0.0:0"])),
+    row("an address that others reach, in the configuration", Code::Config, |it| {
+        it.configure("http = \"[::]:0\"\n");
+        writ(["serve", "--data", it.data()])
+    }),
     row("an address of another machine", Code::Usage, |it| {
-        writ(["serve", "--data", it.data(), "--http", "192.0.2.1:80"])
+        writ(["serve", "--data", it.data(), "--http", "192.0.2.1:80", "--http-open"])
+    }),
+    row("a name of a host with a port", Code::Config, |it| {
+        writ(["serve", "--data", it.data(), "--http", "127.0.0.1:0", "--http-host", "ledger.example:80"])
     }),
     row("nobody at the URL", Code::Unreachable, |it| {
         let line = crate::scene::signed(&note("x"), &it.key("producer.key"));

@@ -26,7 +26,7 @@ fn half_a_request_is_given_up() {
     let served = Served::new(&scene);
     let mut stream = std::net::TcpStream::connect(&served.http).expect("a listener");
     let half =
-        "POST /v1/intents HTTP/1.1\r\nHost: writ\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
+        "POST /v1/intents HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
     stream.write_all(half.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
