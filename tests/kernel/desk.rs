@@ -27,22 +27,24 @@ pub(crate) const SECOND: u64 = 1_000_000;
 pub(crate) const HOUR: u64 = 3_600 * SECOND;
 pub(crate) const DAY: u64 = 24 * HOUR;
 
+// Points of the curve, as it happens, of which nobody knows the other half: what the kernel is asked is signed by nobody.
+
 /// The agent of `acme` that asks.
 pub(crate) const ANN: KeyId = KeyId([1; 32]);
 /// Managers of `acme`, who approve.
-pub(crate) const BOB: KeyId = KeyId([2; 32]);
-pub(crate) const CYD: KeyId = KeyId([3; 32]);
+pub(crate) const BOB: KeyId = KeyId([3; 32]);
+pub(crate) const CYD: KeyId = KeyId([6; 32]);
 /// The runner of `acme`, who carries out what is outside.
-pub(crate) const DAN: KeyId = KeyId([4; 32]);
+pub(crate) const DAN: KeyId = KeyId([9; 32]);
 /// An agent, manager and runner of `beta`, all in one.
-pub(crate) const EVE: KeyId = KeyId([5; 32]);
+pub(crate) const EVE: KeyId = KeyId([10; 32]);
 /// Trusted by nobody.
 pub(crate) const ZED: KeyId = KeyId([26; 32]);
 
 /// Of whom any two rule.
-pub(crate) const OPERATORS: [KeyId; 3] = [KeyId([101; 32]), KeyId([102; 32]), KeyId([103; 32])];
-pub(crate) const DECISION_KEY: KeyId = KeyId([110; 32]);
-pub(crate) const CHECKPOINT_KEY: KeyId = KeyId([111; 32]);
+pub(crate) const OPERATORS: [KeyId; 3] = [KeyId([102; 32]), KeyId([103; 32]), KeyId([104; 32])];
+pub(crate) const DECISION_KEY: KeyId = KeyId([111; 32]);
+pub(crate) const CHECKPOINT_KEY: KeyId = KeyId([113; 32]);
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a name")
