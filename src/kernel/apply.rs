@@ -156,7 +156,7 @@ impl State {
             if first.0 > at {
                 return;
             }
-            let Some((when, what)) = self.expiries.pop_first() else { return };
+            let Some((_, what)) = self.expiries.pop_first() else { return };
             match what {
                 Expiring::Id(tenant, id) => {
                     let id = (tenant, id);
@@ -176,11 +176,7 @@ impl State {
                     self.paces.remove(&(tenant, principal, action));
                 }
                 Expiring::Session(tenant, session) => {
-                    let key = (tenant, session);
-                    // A later receipt may have prolonged it; then a later line of `expiries` ends it.
-                    if self.sessions.get(&key).is_some_and(|session| session.expires_at <= when) {
-                        self.sessions.remove(&key);
-                    }
+                    self.sessions.remove(&(tenant, session));
                 }
             }
         }
@@ -411,6 +407,7 @@ impl State {
         }
         if let Some(session) = open.session {
             let key = (open.tenant, session);
+            let ends = |at| (at, Expiring::Session(key.0.clone(), key.1.clone()));
             let (before, mut succeeded) = match self.sessions.remove(&key) {
                 Some(session) => (session.expires_at, session.succeeded),
                 None => (UnixMicros(0), BTreeMap::new()),
@@ -419,7 +416,9 @@ impl State {
                 succeeded.insert(receipt.action.clone(), seq);
             }
             let expires_at = before.max(open.expires_at).max(self.last_at);
-            self.expiries.insert((expires_at, Expiring::Session(key.0.clone(), key.1.clone())));
+            // One line a session, however many receipts prolong it.
+            self.expiries.remove(&ends(before));
+            self.expiries.insert(ends(expires_at));
             self.sessions.insert(key, Session { receipt: digest, lamport: receipt.lamport, expires_at, succeeded });
         }
         Ok(())
@@ -497,3 +496,6 @@ impl State {
         self.acts.insert(digest, expires_at);
     }
 }
+
+#[cfg(test)]
+mod tests;
