@@ -13,14 +13,14 @@ use writ_projections::metering::Meter;
 use writ_projections::proofgraph::{Graph, Limits, Relation};
 use writ_schemas::act::Statement;
 use writ_schemas::canonical;
-use writ_schemas::decision::{Answer, Decision, Gate, GateAnswer};
+use writ_schemas::decision::{Answer, Decision, Gate, GateAnswer, Verdict};
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
-use writ_schemas::ids::{Name, Seq, hex};
+use writ_schemas::ids::{Digest, Name, Seq, hex};
 use writ_schemas::intent::Intent;
-use writ_schemas::policy::{Bundle, ConnectorKind, Requires};
+use writ_schemas::policy::{Bundle, ConnectorKind, Escalates, Requires};
 use writ_schemas::strict::Refusal;
 
 use crate::error::{Failure, Result};
@@ -160,17 +160,26 @@ impl Library {
     /// `ERR_NOT_FOUND`, or the log or a view failed.
     pub fn case(&self, tenant: &Name, id: &Name) -> Result<Value> {
         let (views, log) = (self.views.current()?, |seq| self.event(seq));
-        let case = Graph::new(&views.graph, &log).case(tenant, id).map_err(view)?;
+        let graph = Graph::new(&views.graph, &log);
+        let case = graph.case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         let receipts = case.receipts.iter().map(|seq| self.receipt(*seq)).collect::<Result<Vec<Value>>>()?;
-        Ok(json!({
+        let mut found = json!({
             "decision": self.entry(case.decision)?,
             "id": id,
             "intent": self.entry(case.intent)?,
             "receipts": receipts,
             "reconciled": case.reconciled.map(|seq| self.entry(seq)).transpose()?,
             "tenant": tenant,
-        }))
+        });
+        // While it waits: who answers has to name the rule in force.
+        if let Event::DecisionMade(decision) = self.event(case.decision)?
+            && decision.value().verdict == Verdict::Escalate
+            && let Event::IntentAdmitted(admitted) = self.event(case.intent)?
+        {
+            found["asks_now"] = asks_now(self.in_force(&graph)?.as_ref(), &admitted.intent.value().action);
+        }
+        Ok(found)
     }
 
     /// The decision of an intent, and its rule's requirement with what was found of each part. Null where the gate of proof
@@ -204,7 +213,8 @@ impl Library {
         }))
     }
 
-    /// The intents that wait for approval, of one tenant or of all: what is asked, whom, until when, and what was said so far. The
+    /// The intents that wait for approval, of one tenant or of all: what is asked, whom, until when, whom the policy in force asks,
+    /// and what was said so far, with whether it counts under that policy's rule. The
     /// first [`APPROVALS_MAX`] of them, and how many there are.
     ///
     /// # Errors
@@ -213,16 +223,18 @@ impl Library {
         let (views, log) = (self.views.current()?, |seq| self.event(seq));
         let graph = Graph::new(&views.graph, &log);
         let all = graph.waiting(tenant).map_err(view)?;
+        let in_force = if all.is_empty() { None } else { self.in_force(&graph)? };
         let mut waiting = Vec::new();
         for seq in all.iter().take(APPROVALS_MAX) {
             let Event::DecisionMade(decision) = self.event(*seq)? else { continue };
             let decision = decision.value();
             let Event::IntentAdmitted(admitted) = self.event(decision.intent_seq)? else { continue };
             let intent = admitted.intent.value();
+            let asks_now = asks_now(in_force.as_ref(), &intent.action);
             waiting.push(json!({
-                "action": intent.action, "answers": self.answers(&graph, decision.intent_seq)?, "args": intent.args,
-                "asks": decision.asks, "decision": seq, "id": intent.id, "intent": decision.intent_digest,
-                "principal": intent.principal, "tenant": intent.tenant,
+                "action": intent.action, "answers": self.answers(&graph, decision.intent_seq, &asks_now["rule"])?,
+                "args": intent.args, "asks": decision.asks, "asks_now": asks_now, "decision": seq, "id": intent.id,
+                "intent": decision.intent_digest, "principal": intent.principal, "tenant": intent.tenant,
             }));
         }
         Ok(json!({ "count": all.len(), "waiting": waiting }))
@@ -272,13 +284,29 @@ impl Library {
         Ok(json!({ "complete": complete, "connector": connector, "dispatches": dispatches, "tenant": tenant }))
     }
 
-    /// What approvers have said of an intent.
-    fn answers(&self, graph: &Graph<'_>, intent: Seq) -> Result<Vec<Value>> {
+    /// The policy in force, and its digest.
+    fn in_force(&self, graph: &Graph<'_>) -> Result<Option<(Digest, Bundle)>> {
+        let Some(Event::PolicyActivated(act)) =
+            graph.policy().map_err(view)?.map(|seq| self.event(seq)).transpose()?
+        else {
+            return Ok(None);
+        };
+        let Statement::ActivatePolicy { bundle } = &act.value().statement else { return Ok(None) };
+        Ok(canonical::bytes(bundle).ok().map(|bytes| (Digest::of(&bytes), bundle.clone())))
+    }
+
+    /// What approvers have said of an intent, and whether it counts under this rule.
+    fn answers(&self, graph: &Graph<'_>, intent: Seq, in_force: &Value) -> Result<Vec<Value>> {
         let answers = graph.answers(intent).map_err(view)?.into_iter().map(|seq| {
             let said = self.event(seq)?;
             Ok(match said.act().map(|act| (&act.value().statement, act.signer())) {
-                Some((Statement::Approve { granted, reason, .. }, signer)) => {
-                    json!({ "granted": granted, "reason": reason, "seq": seq, "signer": signer })
+                Some((Statement::Approve { granted, policy, reason, rule, .. }, signer)) => {
+                    let counts = json!(rule) == *in_force;
+                    let because = if counts { "" } else { "it is about another rule than the one in force" };
+                    json!({
+                        "because": because, "counts": counts, "granted": granted, "policy": policy, "reason": reason,
+                        "rule": rule, "seq": seq, "signer": signer,
+                    })
                 }
                 _ => Value::Null,
             })
@@ -350,6 +378,17 @@ impl Library {
         let case = Graph::new(&views.graph, &log).case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         Ok(case.reconciled.or(case.receipts.last().copied()).unwrap_or(case.decision))
+    }
+}
+
+/// Whom this policy asks about an action, and by which rule; null if nobody.
+fn asks_now(in_force: Option<&(Digest, Bundle)>, action: &Name) -> Value {
+    let Some((policy, bundle)) = in_force else { return Value::Null };
+    match bundle.rules.iter().find(|rule| rule.action == *action).map(|rule| &rule.escalates) {
+        Some(Some(Escalates::To(asked))) => json!({
+            "policy": policy, "quorum": asked.quorum, "role": asked.role, "rule": bundle.rule_digest(action),
+        }),
+        Some(Some(Escalates::Exempt(_)) | None) | None => Value::Null,
     }
 }
 

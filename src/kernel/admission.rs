@@ -108,8 +108,8 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
         }
         Statement::Freeze { .. } => Event::Frozen(act),
         Statement::Thaw { .. } => Event::Thawed(act),
-        Statement::Approve { intent, .. } => {
-            escalation::admit(state, &act, *intent)?;
+        Statement::Approve { intent, rule, .. } => {
+            escalation::admit(state, &act, *intent, *rule)?;
             Event::ApprovalRecorded(act)
         }
         Statement::Reconcile { receipt, .. } => {

@@ -300,11 +300,13 @@ impl State {
     }
 
     fn approved(&mut self, seq: Seq, at: UnixMicros, act: &Signed<Act>) -> Result<(), Fault> {
-        let Statement::Approve { intent, granted, .. } = &act.value().statement else { return Err(Fault::Statement) };
+        let Statement::Approve { intent, granted, rule, .. } = &act.value().statement else {
+            return Err(Fault::Statement);
+        };
         let signer = act.signer().ok_or(Fault::Statement)?;
         let tenant = self.keys.get(&signer).ok_or(Fault::Approval)?.tenant.clone();
         let escalated = self.escalated.get_mut(&(tenant.clone(), *intent)).ok_or(Fault::Approval)?;
-        escalated.votes.insert(signer, Vote { seq, granted: *granted });
+        escalated.votes.insert(signer, Vote { seq, granted: *granted, rule: *rule });
         self.remember(act);
         if self.is_ripe(&tenant, *intent, at) {
             self.await_again((tenant, *intent))?;

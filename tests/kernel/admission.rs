@@ -200,7 +200,10 @@ fn a_reason_has_1024_bytes_at_most() {
         let reason = "r".repeat(long);
         let freeze = Statement::Freeze { principal: None, reason: reason.clone(), tenant: None };
         assert_eq!(desk.would(freeze, &OPERATORS), expected, "{long}");
-        let approve = Statement::Approve { granted: true, intent: waits, reason };
+        let mut approve = approve(waits, true);
+        if let Statement::Approve { reason: of, .. } = &mut approve {
+            *of = reason;
+        }
         assert_eq!(desk.would(approve, &[BOB]), expected, "{long}");
     }
 }

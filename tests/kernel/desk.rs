@@ -162,9 +162,12 @@ pub(crate) fn activate(policy: Value) -> Statement {
     Statement::ActivatePolicy { bundle: serde_json::from_value(policy).expect("a bundle") }
 }
 
+/// An answer by somebody who looks at the rule in force when it is signed: [`Desk::act`] puts it in.
 pub(crate) fn approve(intent: Digest, granted: bool) -> Statement {
-    Statement::Approve { granted, intent, reason: "so it seems".to_owned() }
+    Statement::Approve { granted, intent, policy: UNSEEN, reason: "so it seems".to_owned(), rule: UNSEEN }
 }
+
+const UNSEEN: Digest = Digest([0; 32]);
 
 /// That it happened, with this output.
 pub(crate) fn applied(decision: Digest, output: Value) -> Statement {
@@ -254,7 +257,15 @@ impl Desk {
     }
 
     /// An act with this statement, for the next hour.
-    pub(crate) fn act(&self, statement: Statement, keys: &[KeyId]) -> Signed<Act> {
+    pub(crate) fn act(&self, mut statement: Statement, keys: &[KeyId]) -> Signed<Act> {
+        if let Statement::Approve { intent, policy, rule, .. } = &mut statement
+            && *rule == UNSEEN
+            && let Some(in_force) = self.state.policy()
+        {
+            let asked = self.state.escalated().find(|it| it.digest() == *intent);
+            *policy = in_force.digest();
+            *rule = asked.and_then(|it| in_force.rule_digest(&it.value().action)).unwrap_or(UNSEEN);
+        }
         let nonce = name(&format!("n-{}", self.state.next()));
         signed(Act { expires_at: self.now.plus(HOUR), ledger: LEDGER, nonce, statement }, keys)
     }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use writ_model::documents::{Act, Arg, Evidence, Intent, Statement, Word};
 use writ_schemas::act;
+use writ_schemas::canonical;
 use writ_schemas::dsse::{Document, Signature, Signed};
 use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, UnixMicros};
@@ -170,8 +171,11 @@ pub(crate) fn act(of: &mut Act, nonce: u32, receipt: Digest, numbers: &mut Numbe
             act::Statement::Thaw { principal: principal.map(name), tenant: tenant.map(name) }
         }
         Statement::Reconcile(_, applied) => act::Statement::Reconcile { receipt, applied: *applied },
-        Statement::Approve(content, granted) => {
-            act::Statement::Approve { granted: *granted, intent: numbers.digest(*content), reason }
+        Statement::Approve { content, granted, policy, action } => {
+            let bundle = grammar::bundle(policy);
+            let rule = bundle.rule_digest(&name(action)).unwrap_or(Digest([0; 32]));
+            let policy = Digest::of(&canonical::bytes(&bundle).expect("canonical"));
+            act::Statement::Approve { granted: *granted, intent: numbers.digest(*content), policy, reason, rule }
         }
     };
     let document = act::Act {
