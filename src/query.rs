@@ -1,5 +1,6 @@
 //! Answers questions about what happened, from the views and the log, as JSON that a program can read.
 //!
+//! - `approvals`: what waits for people, and what they said
 //! - `lists`: long answers, a part at a time
 //! - `explanation`: why an intent was decided as it was
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use writ_log::{Lock, Reader};
 use writ_projections::proofgraph::{Graph, Limits};
 use writ_schemas::canonical;
+use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
 use writ_schemas::errors::Code;
@@ -23,6 +25,7 @@ use crate::folder::Folder;
 use crate::threads;
 use crate::views::{Shelf, brought_up};
 
+mod approvals;
 mod explanation;
 mod lists;
 
@@ -174,17 +177,26 @@ impl Library {
     /// `ERR_NOT_FOUND`, or the log or a view failed.
     pub fn case(&self, tenant: &Name, id: &Name) -> Result<Value> {
         let (views, log) = (self.views.current()?, |seq| self.event(seq));
-        let case = Graph::new(&views.graph, &log).case(tenant, id).map_err(view)?;
+        let graph = Graph::new(&views.graph, &log);
+        let case = graph.case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         let receipts = case.receipts.iter().map(|seq| self.receipt(*seq)).collect::<Result<Vec<Value>>>()?;
-        Ok(json!({
+        let mut found = json!({
             "decision": self.entry(case.decision)?,
             "id": id,
             "intent": self.entry(case.intent)?,
             "receipts": receipts,
             "reconciled": case.reconciled.map(|seq| self.entry(seq)).transpose()?,
             "tenant": tenant,
-        }))
+        });
+        // While it waits: who answers has to name the rule in force.
+        if let Event::DecisionMade(decision) = self.event(case.decision)?
+            && decision.value().verdict == Verdict::Escalate
+            && let Event::IntentAdmitted(admitted) = self.event(case.intent)?
+        {
+            found["asks_now"] = approvals::asks_now(self.in_force(&graph)?.as_deref(), &admitted.intent.value().action);
+        }
+        Ok(found)
     }
 
     /// What the graph's nodes say of themselves.

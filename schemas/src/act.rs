@@ -85,8 +85,12 @@ pub enum Statement {
         granted: bool,
         /// The digest of the intent's signed bytes.
         intent: Digest,
+        /// The policy that its signer saw.
+        policy: Digest,
         /// Why, for those who read the log.
         reason: String,
+        /// The rule that its signer saw, as [`Bundle::rule_digest`] says. Under another one the answer does not count.
+        rule: Digest,
     },
     /// Has another key sign decisions and receipts from the next entry on; signed by operators, the old key and the new one.
     RotateDecisionKey {

@@ -92,6 +92,8 @@ pub struct Asked {
     pub quorum: u32,
     /// The role in which they are trusted.
     pub role: Name,
+    /// The rule that asks, as [`crate::policy::Bundle::rule_digest`] says: an answer names it.
+    pub rule: Digest,
 }
 
 /// The gates, in the order in which they are asked.
@@ -203,6 +205,8 @@ pub struct VoteFact {
     pub principal: Option<Name>,
     /// The roles in which its signer is trusted now; none once it is revoked.
     pub roles: BTreeSet<Name>,
+    /// The rule that its signer saw.
+    pub rule: Digest,
     /// The entry that recorded it.
     pub seq: Seq,
     /// Its signer.

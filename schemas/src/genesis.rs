@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::origin_is_valid;
 use crate::dsse::Document;
 use crate::ids::{KeyId, LedgerId, UnixMicros};
+use crate::keys;
 
 /// Who a ledger is. Signed by its decision key and by every operator, so that pinning any of those keys pins the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +32,15 @@ pub struct Genesis {
 }
 
 impl Genesis {
-    /// Whether it can rule a ledger: distinct operators, a quorum of 1 to all of them, and an origin that can name a log.
+    /// Whether it can rule a ledger: distinct operators, a quorum of 1 to all of them, keys that can sign, and an origin that can name
+    /// a log.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let distinct: BTreeSet<&KeyId> = self.operators.iter().collect();
         let quorum = usize::try_from(self.quorum).unwrap_or(usize::MAX);
         distinct.len() == self.operators.len()
             && (1..=distinct.len()).contains(&quorum)
+            && self.operators.iter().chain([&self.decision_key, &self.checkpoint_key]).all(keys::can_sign)
             && origin_is_valid(&self.origin)
     }
 }

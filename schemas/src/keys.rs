@@ -47,6 +47,13 @@ pub fn verify(key: &KeyId, message: &[u8], signature: &SignatureBytes) -> bool {
         .is_ok_and(|key| key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok())
 }
 
+/// Whether somebody can hold the private half of a key: it is a point of the curve, and not of small order. Anything else signs
+/// nothing, or is a key whose signatures everybody can make; it is asked wherever a key comes to be trusted.
+#[must_use]
+pub fn can_sign(key: &KeyId) -> bool {
+    VerifyingKey::from_bytes(&key.0).is_ok_and(|key| !key.is_weak())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +78,27 @@ mod tests {
     fn a_secret_is_printed_as_the_key_that_everybody_may_know() {
         let key = SecretKey::from_seed(&[7; 32]);
         assert_eq!(format!("{key:?}"), format!("SecretKey of {}", key.id()));
+    }
+
+    /// The eight points of small order, two of them also as they must not be written, and what is no point.
+    #[test]
+    fn a_key_that_nobody_holds_cannot_sign() {
+        for hex in [
+            format!("01{}", "00".repeat(31)),
+            format!("ec{}7f", "ff".repeat(30)),
+            "00".repeat(32),
+            format!("{}80", "00".repeat(31)),
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05".to_owned(),
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85".to_owned(),
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a".to_owned(),
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa".to_owned(),
+            format!("ed{}7f", "ff".repeat(30)),
+            format!("ee{}7f", "ff".repeat(30)),
+            format!("02{}", "00".repeat(31)), // no point
+        ] {
+            assert!(!can_sign(&KeyId(unhex(&hex).expect(&hex))), "{hex}");
+        }
+        assert!(can_sign(&SecretKey::from_seed(&[7; 32]).id()));
     }
 
     #[test]

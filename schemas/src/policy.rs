@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::ids::{KeyId, Name};
+use crate::canonical;
+use crate::ids::{Digest, KeyId, Name};
 
 mod budget;
 mod timing;
@@ -41,6 +42,30 @@ fn connectors<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Name, Conne
     let connectors = BTreeMap::<Name, Connector>::deserialize(from)?;
     connectors.keys().try_for_each(Name::require_kept_by_paths)?;
     Ok(connectors)
+}
+
+impl Bundle {
+    /// What people approve of when they approve an action: the digest of the canonical JSON of its rule, with the requirement and the
+    /// connector that it names. Not of its budgets: they are asked again whatever people say. Nothing where the action has no rule, or
+    /// the rule no canonical form.
+    #[must_use]
+    pub fn rule_digest(&self, action: &Name) -> Option<Digest> {
+        let rule = self.rules.iter().find(|rule| rule.action == *action)?;
+        let requirement = match &rule.requires {
+            Requires::Requirement(name) => self.requirements.get(name),
+            Requires::Exempt(_) => None,
+        };
+        let seen = RuleSeen { connector: self.connectors.get(&rule.connector), requirement, rule };
+        canonical::bytes(&seen).ok().map(|bytes| Digest::of(&bytes))
+    }
+}
+
+/// A rule with what it names.
+#[derive(Serialize)]
+struct RuleSeen<'a> {
+    connector: Option<&'a Connector>,
+    requirement: Option<&'a Requirement>,
+    rule: &'a Rule,
 }
 
 /// The modes of the gates that a policy may disable. Freeze, trust, envelope and policy cannot be disabled.

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use writ_schemas::errors::Code;
+use writ_schemas::keys;
+
 use super::{Data, Found, input, key, output};
 use crate::error::{Failure, Result};
 use crate::verify::{Pins, Report, verify};
@@ -41,11 +44,12 @@ impl PinArgs {
     pub(super) fn read(&self) -> Result<Pins> {
         let public = self.public_key.as_ref().map(|path| {
             let text = input::read(path, KEY_BYTES_MAX)?;
-            key::parse(String::from_utf8_lossy(&text).trim())
+            let key = key::parse(String::from_utf8_lossy(&text).trim())?;
+            let nobodys = || Failure::new(Code::InputFile, format!("{}: nobody can sign with {key}", path.display()));
+            keys::can_sign(&key).then_some(key).ok_or_else(nobodys)
         });
         if let Some(path) = &self.checkpoint {
-            std::fs::File::open(path)
-                .map_err(|e| Failure::new(writ_schemas::errors::Code::InputFile, format!("{}: {e}", path.display())))?;
+            std::fs::File::open(path).map_err(|e| Failure::new(Code::InputFile, format!("{}: {e}", path.display())))?;
         }
         Ok(Pins { key: public.transpose()?, checkpoint: self.checkpoint.clone() })
     }

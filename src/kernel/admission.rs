@@ -10,6 +10,7 @@ use writ_schemas::event::Event;
 use writ_schemas::evidence::{Evidence, VALIDITY_MAX};
 use writ_schemas::genesis::Genesis;
 use writ_schemas::ids::{Digest, KeyId, UnixMicros};
+use writ_schemas::keys;
 use writ_schemas::strict::Refusal;
 
 use crate::escalation;
@@ -61,6 +62,12 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
             if roles.len() > ROLES_MAX {
                 return Err(Refusal::new(Code::Schema, format!("more than {ROLES_MAX} roles")));
             }
+            if !keys::can_sign(key) {
+                return Err(Refusal::new(
+                    Code::Schema,
+                    format!("nobody can sign with {key}: it is no key, or a weak one"),
+                ));
+            }
             if state.signs_ledger(*key) {
                 return refuse("the key signs for the ledger itself, or did".to_owned());
             }
@@ -77,6 +84,7 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
             Event::KeyRevoked(act)
         }
         Statement::RotateDecisionKey { key } => {
+            // That it has signed shows that it can.
             let signed_by = |key: KeyId| act.signatures().iter().any(|one| one.key == key);
             if !signed_by(*key) || !state.decision_key().is_some_and(signed_by) {
                 return refuse("the old key and the new one have to sign it, too".to_owned());
@@ -103,8 +111,8 @@ pub fn act(state: &State, act: &Signed<Act>, now: UnixMicros) -> Result<Option<E
         }
         Statement::Freeze { .. } => Event::Frozen(act),
         Statement::Thaw { .. } => Event::Thawed(act),
-        Statement::Approve { intent, .. } => {
-            escalation::admit(state, &act, *intent)?;
+        Statement::Approve { intent, rule, .. } => {
+            escalation::admit(state, &act, *intent, *rule)?;
             Event::ApprovalRecorded(act)
         }
         Statement::Reconcile { receipt, .. } => {

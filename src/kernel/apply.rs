@@ -159,7 +159,7 @@ impl State {
             if first.0 > at {
                 return;
             }
-            let Some((when, what)) = self.expiries.pop_first() else { return };
+            let Some((_, what)) = self.expiries.pop_first() else { return };
             match what {
                 Expiring::Id(tenant, id) => {
                     let id = (tenant, id);
@@ -179,11 +179,7 @@ impl State {
                     self.paces.remove(&(tenant, principal, action));
                 }
                 Expiring::Session(tenant, session) => {
-                    let key = (tenant, session);
-                    // A later receipt may have prolonged it; then a later line of `expiries` ends it.
-                    if self.sessions.get(&key).is_some_and(|session| session.expires_at <= when) {
-                        self.sessions.remove(&key);
-                    }
+                    self.sessions.remove(&(tenant, session));
                 }
             }
         }
@@ -307,11 +303,13 @@ impl State {
     }
 
     fn approved(&mut self, seq: Seq, at: UnixMicros, act: &Signed<Act>) -> Result<(), Fault> {
-        let Statement::Approve { intent, granted, .. } = &act.value().statement else { return Err(Fault::Statement) };
+        let Statement::Approve { intent, granted, rule, .. } = &act.value().statement else {
+            return Err(Fault::Statement);
+        };
         let signer = act.signer().ok_or(Fault::Statement)?;
         let tenant = self.keys.get(&signer).ok_or(Fault::Approval)?.tenant.clone();
         let escalated = self.escalated.get_mut(&(tenant.clone(), *intent)).ok_or(Fault::Approval)?;
-        escalated.votes.insert(signer, Vote { seq, granted: *granted });
+        escalated.votes.insert(signer, Vote { seq, granted: *granted, rule: *rule });
         self.remember(act);
         if self.is_ripe(&tenant, *intent, at) {
             self.await_again((tenant, *intent))?;
@@ -414,6 +412,7 @@ impl State {
         }
         if let Some(session) = open.session {
             let key = (open.tenant, session);
+            let ends = |at| (at, Expiring::Session(key.0.clone(), key.1.clone()));
             let (before, mut succeeded) = match self.sessions.remove(&key) {
                 Some(session) => (session.expires_at, session.succeeded),
                 None => (UnixMicros(0), BTreeMap::new()),
@@ -422,7 +421,9 @@ impl State {
                 succeeded.insert(receipt.action.clone(), seq);
             }
             let expires_at = before.max(open.expires_at).max(self.last_at);
-            self.expiries.insert((expires_at, Expiring::Session(key.0.clone(), key.1.clone())));
+            // One line a session, however many receipts prolong it.
+            self.expiries.remove(&ends(before));
+            self.expiries.insert(ends(expires_at));
             self.sessions.insert(key, Session { receipt: digest, lamport: receipt.lamport, expires_at, succeeded });
         }
         Ok(())
@@ -500,3 +501,6 @@ impl State {
         self.acts.insert(digest, expires_at);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,10 +128,10 @@ fn decide_round(
         (Verdict::Pass, Some(rule), Some(effect)) => Some(case.execution(ledger, rule, effect, &facts)),
         _ => None,
     };
-    let asks = case.rule.filter(|_| verdict == Verdict::Escalate);
+    let asks = (verdict == Verdict::Escalate).then(|| escalation::asked(&case, &facts)).flatten();
     let Intent { tenant, id, .. } = intent.value();
     Decision {
-        asks: asks.and_then(|rule| escalation::asked(rule, &facts, now, intent.value().expires_at)).map(Box::new),
+        asks: asks.map(Box::new),
         ledger,
         semantics: SEMANTICS,
         intent_seq,
@@ -360,6 +360,11 @@ impl<'a> Case<'a> {
 
     pub(crate) fn rules(&self) -> Result<(&'a Policy, &'a Rule), Refusal> {
         self.policy.zip(self.rule).ok_or_else(|| Refusal::new(Code::PolicyNone, "no policy was activated"))
+    }
+
+    /// The digest of the rule in force, by which answers are bound to it.
+    pub(crate) fn rule_digest(&self) -> Option<Digest> {
+        self.policy?.rule_digest(&self.intent.action)
     }
 
     fn execution(&self, ledger: LedgerId, rule: &Rule, effect_digest: Digest, facts: &Facts) -> ExecutionIntent {

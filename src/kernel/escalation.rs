@@ -1,8 +1,9 @@
 //! Escalation: people are asked, and the intent is decided again when enough of them have granted it, one has refused it, or
 //! nobody may answer any more.
 //!
-//! What waits is in the state whole, so its number and size are bounded. An answer binds the digest of the intent. Who signed
-//! it is judged when it is counted, by the trust of that moment.
+//! What waits is in the state whole, so its number and size are bounded. An answer binds the digest of the intent, and that of the
+//! rule that its signer saw: under another rule it does not count. Who signed it is judged when it is counted, by the trust of that
+//! moment.
 
 use std::collections::BTreeSet;
 
@@ -72,10 +73,12 @@ pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     Err(Refusal::new(Code::ApprovalNeeded, format!("{granted} of {quorum} in role {role}")))
 }
 
-/// The answers that count: by somebody in the role, and not by the one who asks.
+/// The answers that count: about the rule in force, by somebody in the role, and not by the one who asks.
 fn counted<'a>(case: &Case<'_>, facts: &'a Facts, approvers: &Approvers) -> impl Iterator<Item = &'a VoteFact> {
-    facts.approval.iter().flat_map(|fact| &fact.votes).filter(|vote| {
-        vote.signer != case.signer
+    let rule = case.rule_digest();
+    facts.approval.iter().flat_map(|fact| &fact.votes).filter(move |vote| {
+        Some(vote.rule) == rule
+            && vote.signer != case.signer
             && vote.roles.contains(&approvers.role)
             && vote.principal.as_ref().is_some_and(|it| *it != case.intent.principal)
     })
@@ -108,11 +111,11 @@ pub(crate) fn approvers(rule: &Rule) -> Option<&Approvers> {
 }
 
 /// Whom an `ESCALATE` asks. The first round says until when, whatever policies come later.
-pub(crate) fn asked(rule: &Rule, facts: &Facts, now: UnixMicros, expires_at: UnixMicros) -> Option<Asked> {
-    let Approvers { quorum, role, within_us, .. } = approvers(rule)?;
-    let first = now.plus(*within_us).min(expires_at);
+pub(crate) fn asked(case: &Case<'_>, facts: &Facts) -> Option<Asked> {
+    let Approvers { quorum, role, within_us, .. } = approvers(case.rule?)?;
+    let first = case.now.plus(*within_us).min(case.intent.expires_at);
     let deadline = facts.approval.as_ref().map_or(first, |approval| approval.deadline);
-    Some(Asked { deadline, quorum: *quorum, role: role.clone() })
+    Some(Asked { deadline, quorum: *quorum, role: role.clone(), rule: case.rule_digest()? })
 }
 
 impl State {
@@ -128,6 +131,7 @@ impl State {
                     granted: vote.granted,
                     principal: key.map(|key| key.principal.clone()),
                     roles: key.map(|key| key.roles.clone()).unwrap_or_default(),
+                    rule: vote.rule,
                     seq: vote.seq,
                     signer: *signer,
                 }
@@ -170,11 +174,11 @@ impl State {
     }
 }
 
-/// Whether an answer by this key is recorded.
+/// Whether an answer by this key, about this rule, is recorded.
 ///
 /// # Errors
 /// `ERR_APPROVAL_UNKNOWN` if nothing of the kind waits, `ERR_APPROVER_INVALID` if it is not this key's to answer, `ERR_FROZEN`.
-pub(crate) fn admit(state: &State, act: &Signed<Act>, intent: Digest) -> Result<(), Refusal> {
+pub(crate) fn admit(state: &State, act: &Signed<Act>, intent: Digest, seen: Digest) -> Result<(), Refusal> {
     let refuse = |why: &str| Err(Refusal::new(Code::ApproverInvalid, why));
     let Some(signer) = act.signer() else { return refuse("it does not have exactly one signature") };
     let Some(key) = state.keys.get(&signer).filter(|key| key.revoked.is_none()) else {
@@ -193,12 +197,17 @@ pub(crate) fn admit(state: &State, act: &Signed<Act>, intent: Digest) -> Result<
     }
     let rule = state.policy.as_ref().and_then(|policy| policy.rule(&asked.action));
     let Some(approvers) = rule.and_then(approvers) else { return refuse("the policy in force asks nobody") };
+    let in_force = state.policy.as_ref().and_then(|policy| policy.rule_digest(&asked.action));
+    if in_force != Some(seen) {
+        return refuse("the rule in force is another one than its signer saw: look at it, and answer about that");
+    }
     if !key.roles.contains(&approvers.role) {
         return refuse("its signer is not in the role that is asked");
     }
     let trusted = |voter: &KeyId| state.keys.get(voter).filter(|it| it.revoked.is_none() && it.tenant == key.tenant);
-    let answered = |voter: &KeyId| trusted(voter).is_some_and(|it| it.principal == key.principal);
-    if escalated.votes.contains_key(&signer) || escalated.votes.keys().any(answered) {
+    let answered = |voter: &KeyId| *voter == signer || trusted(voter).is_some_and(|it| it.principal == key.principal);
+    // What was said about another rule keeps nobody from speaking about this one.
+    if escalated.votes.iter().any(|(voter, vote)| vote.rule == seen && answered(voter)) {
         return refuse("this principal has answered");
     }
     Ok(())

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use cel::common::ast::{Expr, IdedExpr, LiteralValue};
+use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
+use cel::common::types::{CelList, CelString, DYN_TYPE};
+use cel::common::value::CowVal;
 use cel::parser::PrattParser;
 use cel::{Context, Env, ExecutionError, Value};
 use serde_json::Value as Json;
@@ -75,6 +77,9 @@ const FUNCTIONS: &[&str] = &[
     "endsWith",
 ];
 
+/// What stands around each list among the arguments that is looped over, with the name of that list. Nobody can write it.
+const SHORT_LIST: &str = "@short_list";
+
 /// What expressions and requirements are held against.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
@@ -98,8 +103,6 @@ pub type Expressions = BTreeMap<String, Expression>;
 pub struct Expression {
     source: String,
     tree: Arc<IdedExpr>,
-    /// The lists among the arguments that it loops over, each by its path below `intent.args`.
-    loops: Vec<Vec<String>>,
     /// What it speaks of.
     names: BTreeSet<&'static str>,
 }
@@ -126,16 +129,16 @@ impl Expression {
             return Err(format!("an expression of {} bytes, at most {SOURCE_BYTES_MAX}", source.len()));
         }
         let depth = u16::try_from(DEPTH_MAX).unwrap_or(u16::MAX);
-        let tree = PrattParser::new().max_recursion_depth(depth).parse(source).map_err(|errors| {
+        let mut tree = PrattParser::new().max_recursion_depth(depth).parse(source).map_err(|errors| {
             let first = errors.to_string();
             faulty(source, first.lines().next().unwrap_or_default())
         })?;
         let mut check = Check::default();
-        check.node(&tree, 0).map_err(|why| faulty(source, why))?;
+        check.node(&mut tree, 0).map_err(|why| faulty(source, why))?;
         if check.names.is_empty() {
             return Err(faulty(source, "it asks about nothing, so it is always the same"));
         }
-        Ok(Expression { source: source.to_owned(), tree: Arc::new(tree), loops: check.loops, names: check.names })
+        Ok(Expression { source: source.to_owned(), tree: Arc::new(tree), names: check.names })
     }
 
     /// Whether it holds where nothing is shown; nothing where that depends on the intent.
@@ -157,14 +160,6 @@ impl Expression {
         let args = &found.intent.args;
         if args.iter().map(|(name, value)| weight(name.len(), value)).sum::<usize>() > ARGS_BYTES_MAX {
             return Err(cannot(&format!("the arguments are larger than {ARGS_BYTES_MAX} bytes")));
-        }
-        for path in &self.loops {
-            let mut steps = path.iter();
-            let first = steps.next().and_then(|name| args.get(name));
-            let list = steps.try_fold(first, |at, name| at.map(|it| it.get(name))).flatten();
-            if list.and_then(Json::as_array).is_none_or(|list| list.len() > ITEMS_MAX) {
-                return Err(cannot(&format!("intent.args.{} is no list of at most {ITEMS_MAX}", path.join("."))));
-            }
         }
         let mut context = Context::with_env(Arc::clone(environment()));
         for name in &self.names {
@@ -196,6 +191,9 @@ fn why(error: &ExecutionError) -> String {
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "a division by zero".to_owned(),
         ExecutionError::Overflow(operator, ..) => format!("{operator} leaves the range of integers"),
         ExecutionError::IndexOutOfBounds(_) => "beyond the end of a list".to_owned(),
+        ExecutionError::FunctionError { function, message: list } if function == SHORT_LIST => {
+            format!("{list} is no list of at most {ITEMS_MAX}")
+        }
         _ => "it cannot be evaluated".to_owned(),
     }
 }
@@ -208,7 +206,26 @@ fn faulty(source: &str, why: impl fmt::Display) -> String {
 /// Making it takes longer than an evaluation, and it never changes.
 fn environment() -> &'static Arc<Env> {
     static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| Arc::new(Env::stdlib()))
+    ENVIRONMENT.get_or_init(|| {
+        let mut env = Env::stdlib();
+        // The standard library has no such name; without the function every loop over arguments would fail.
+        let added = env.add_overload(SHORT_LIST, SHORT_LIST, vec![DYN_TYPE, DYN_TYPE], short_list);
+        debug_assert!(added.is_ok(), "a name of our own");
+        Arc::new(env)
+    })
+}
+
+/// A list that may be looped over, as it is. A map is none: it is looped over in its order of the day.
+fn short_list<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let mut args = args.into_iter();
+    let (list, name) = (args.next(), args.next());
+    let is_short = |list: &CowVal<'_, 'v>| {
+        list.as_ref().downcast_ref::<CelList<'_>>().is_some_and(|list| list.inner().len() <= ITEMS_MAX)
+    };
+    list.filter(is_short).ok_or_else(|| {
+        let name = name.and_then(|name| Some(name.as_ref().downcast_ref::<CelString<'_>>()?.inner().to_owned()));
+        ExecutionError::function_error(SHORT_LIST, name.unwrap_or_default())
+    })
 }
 
 fn integer(number: u64) -> Value {
@@ -306,20 +323,21 @@ fn budget(found: &Found<'_>) -> Value {
 struct Check {
     nodes: usize,
     names: BTreeSet<&'static str>,
-    loops: Vec<Vec<String>>,
     looped: usize,
     /// Inside a loop: its variable with the fields that it has, and what the loop counts in.
     inner: Option<(String, &'static [&'static str], String)>,
 }
 
 impl Check {
-    fn node(&mut self, node: &IdedExpr, depth: usize) -> Result<(), String> {
+    /// Checks a node with all below it, and has each loop over a list among the arguments ask first, when it is reached, whether
+    /// that may be looped over: what stands before the loop can so decide without it.
+    fn node(&mut self, node: &mut IdedExpr, depth: usize) -> Result<(), String> {
         self.nodes += 1;
         if self.nodes > NODES_MAX || depth > DEPTH_MAX {
             return Err(format!("more than {NODES_MAX} nodes, or nested deeper than {DEPTH_MAX}"));
         }
         let depth = depth + 1;
-        match &node.expr {
+        match &mut node.expr {
             Expr::Ident(name) => self.name(name).map(drop),
             Expr::Select(select) => {
                 if let Expr::Ident(name) = &select.operand.expr
@@ -328,7 +346,7 @@ impl Check {
                 {
                     return Err(format!("{name} has no field {}", select.field));
                 }
-                self.node(&select.operand, depth)
+                self.node(&mut select.operand, depth)
             }
             Expr::Call(call) => {
                 if !FUNCTIONS.contains(&call.func_name.as_str()) {
@@ -338,10 +356,10 @@ impl Check {
                 if call.func_name == "_+_" && !call.args.iter().any(is_number) {
                     return Err("+ needs a number on one side: a literal, size() or a calculation".to_owned());
                 }
-                call.target.iter().try_for_each(|target| self.node(target, depth))?;
-                call.args.iter().try_for_each(|arg| self.node(arg, depth))
+                call.target.iter_mut().try_for_each(|target| self.node(target, depth))?;
+                call.args.iter_mut().try_for_each(|arg| self.node(arg, depth))
             }
-            Expr::List(list) if list.optional_indices.is_empty() => list.elements.iter().try_for_each(|element| {
+            Expr::List(list) if list.optional_indices.is_empty() => list.elements.iter_mut().try_for_each(|element| {
                 if matches!(element.expr, Expr::Literal(_)) {
                     return self.node(element, depth);
                 }
@@ -358,11 +376,11 @@ impl Check {
                 if self.looped > LOOPS_MAX || it.iter_var2.is_some() || !starts {
                     return Err(format!("at most {LOOPS_MAX} loops: exists, all, exists_one, with one variable"));
                 }
-                self.node(&it.iter_range, depth)?;
+                self.node(&mut it.iter_range, depth)?;
                 let fields = match path(&it.iter_range).as_deref() {
                     Some([name]) if name == "evidence" => EVIDENCE,
                     Some([name, field, rest @ ..]) if name == "intent" && field == "args" && !rest.is_empty() => {
-                        self.loops.push(rest.to_vec());
+                        guard(&mut it.iter_range, format!("intent.args.{}", rest.join(".")));
                         &[]
                     }
                     Some(_) | None => {
@@ -370,7 +388,7 @@ impl Check {
                     }
                 };
                 self.inner = Some((it.iter_var.clone(), fields, it.accu_var.clone()));
-                for part in [&it.accu_init, &it.loop_cond, &it.loop_step, &it.result] {
+                for part in [&mut it.accu_init, &mut it.loop_cond, &mut it.loop_step, &mut it.result] {
                     self.node(part, depth)?;
                 }
                 self.inner = None;
@@ -399,6 +417,13 @@ impl Check {
         self.names.insert(name);
         Ok(Some(fields))
     }
+}
+
+/// Puts [`SHORT_LIST`] around what is looped over.
+fn guard(range: &mut IdedExpr, name: String) {
+    let name = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::String(name.into())) };
+    let call = |list| CallExpr { func_name: SHORT_LIST.to_owned(), target: None, args: vec![list, name] };
+    *range = IdedExpr { id: range.id, expr: Expr::Call(call(std::mem::take(range))) };
 }
 
 /// Whether this is a number, or fails.

@@ -42,6 +42,7 @@ pub struct Policy {
     bundle: Bundle,
     by_action: BTreeMap<Name, usize>,
     asks: BTreeMap<Name, Asks>,
+    rules: BTreeMap<Name, Digest>,
     expressions: Expressions,
     zones: Zones,
     shapes: BTreeMap<Name, Shapes>,
@@ -76,18 +77,20 @@ impl Policy {
             check_connector(connector).map_err(|why| place(why.to_owned()))?;
             shapes.insert(name.clone(), shapes_of(connector).map_err(place)?);
         }
-        let (mut by_action, mut asks) = (BTreeMap::new(), BTreeMap::new());
+        let (mut by_action, mut asks, mut rules) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (at, rule) in bundle.rules.iter().enumerate() {
             let place = || format!("rules[{at}] ({})", rule.action);
             check_rule(bundle, rule).map_err(|why| invalid(place(), why))?;
             check_timing(bundle, rule, &mut zones).map_err(|why| invalid(place(), why))?;
             check_escalation(bundle, rule, &mut expressions).map_err(|why| invalid(place(), why))?;
             asks.insert(rule.action.clone(), asks_of(bundle, rule));
+            rules.extend(bundle.rule_digest(&rule.action).map(|digest| (rule.action.clone(), digest)));
             if by_action.insert(rule.action.clone(), at).is_some() {
                 return Err(invalid(place(), "a second rule for this action"));
             }
         }
-        Ok(Policy { digest: Digest::of(&bytes), bundle: bundle.clone(), by_action, asks, expressions, zones, shapes })
+        let (digest, bundle) = (Digest::of(&bytes), bundle.clone());
+        Ok(Policy { digest, bundle, by_action, asks, rules, expressions, zones, shapes })
     }
 
     /// The policy hash: the digest of the bundle's canonical JSON.
@@ -106,6 +109,12 @@ impl Policy {
     #[must_use]
     pub fn rule(&self, action: &Name) -> Option<&Rule> {
         self.by_action.get(action).and_then(|at| self.bundle.rules.get(*at))
+    }
+
+    /// The digest of the rule for an action, by which answers are bound to it: see [`Bundle::rule_digest`].
+    #[must_use]
+    pub fn rule_digest(&self, action: &Name) -> Option<Digest> {
+        self.rules.get(action).copied()
     }
 
     /// What the rule of an action looks at.

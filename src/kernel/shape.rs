@@ -6,6 +6,10 @@ use std::sync::Arc;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
+use self::keywords::Holds;
+
+mod keywords;
+
 /// The most that a schema may weigh: how many JSON values it is where every reference is written out, with [`PATTERN_WEIGHT`] for
 /// each pattern. To check a value takes time in proportion to both their sizes.
 pub const WEIGHT_MAX: usize = 4096;
@@ -19,13 +23,18 @@ pub const PATTERN_BYTES_MAX: usize = 16 << 10;
 /// What a pattern weighs: at worst, all that it is compiled into is looked at for each character.
 pub const PATTERN_WEIGHT: usize = 64;
 
+/// The longest text that can be of the format `regex`, in bytes: to look at one takes time in proportion to the square of its named
+/// groups.
+const REGEX_LEN_MAX: usize = 1024;
+
 /// How many times as much a schema weighs that asks what its parts have left: it asks them once more, and so do they theirs.
 const UNEVALUATED_FACTOR: usize = 4;
 
 /// The most work, weight times size, for which a difference is looked for among alternatives: each has its own in memory.
 const ALTERNATIVES_MAX: usize = 1 << 18;
 
-/// A compiled JSON Schema that refers to nothing but its own parts, and never around; patterns run in linear time.
+/// A compiled JSON Schema in which every word checks something or is there for people, and which refers to nothing but its own
+/// parts, and never around; patterns run in linear time.
 #[derive(Clone)]
 pub struct Shape {
     schema: Value,
@@ -65,13 +74,17 @@ impl Shape {
             return Err("not a JSON Schema object".to_owned());
         }
         let mut scale = Scale { whole: schema, read: 0, within: Vec::new(), alternatives: false };
-        let weight = scale.weigh(schema, 0)?;
+        let weight = scale.schema(schema, 0)?;
         if weight > WEIGHT_MAX {
             return Err(too_heavy());
         }
         let patterns = jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX);
         let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).with_pattern_options(patterns);
-        let validator = options.build(schema).map_err(|error| {
+        let options = options.should_validate_formats(true);
+        let is_regex =
+            options.clone().build(&serde_json::json!({"format": "regex"})).map_err(|error| error.to_string())?;
+        let is_regex = move |text: &str| text.len() <= REGEX_LEN_MAX && is_regex.is_valid(&Value::from(text));
+        let validator = options.with_format("regex", is_regex).build(schema).map_err(|error| {
             if matches!(error.kind(), ValidationErrorKind::Format { format } if format == "regex") {
                 return format!("{} is no pattern (regex), or too large a one", error.instance());
             }
@@ -125,7 +138,70 @@ struct Scale<'a> {
 }
 
 impl<'a> Scale<'a> {
-    fn weigh(&mut self, schema: &'a Value, depth: usize) -> Result<usize, String> {
+    /// The weight of a schema.
+    fn schema(&mut self, schema: &'a Value, depth: usize) -> Result<usize, String> {
+        self.enter(depth)?;
+        let fields = match schema {
+            Value::Object(fields) => fields,
+            Value::Bool(_) => return Ok(1),
+            Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                return Err(format!("{schema} is no schema"));
+            }
+        };
+        keywords::check_together(fields)?;
+        let mut weight: usize = 1;
+        for (keyword, value) in fields {
+            weight = weight.saturating_add(self.keyword(keyword, value, depth)?);
+        }
+        let asks_the_rest = fields.contains_key("unevaluatedProperties") || fields.contains_key("unevaluatedItems");
+        Ok(if asks_the_rest { weight.saturating_mul(UNEVALUATED_FACTOR) } else { weight })
+    }
+
+    fn keyword(&mut self, keyword: &str, value: &'a Value, depth: usize) -> Result<usize, String> {
+        let holds = keywords::holds(keyword)?;
+        keywords::check(keyword, value)?;
+        self.alternatives |= matches!(keyword, "anyOf" | "oneOf");
+        let patterns = match (keyword, value) {
+            ("$ref", Value::String(reference)) => return self.follow(reference, depth),
+            ("$dynamicRef", Value::String(reference)) => return Err(not_a_part(reference)),
+            // These would say that another document begins here, or another draft, and what references then mean.
+            ("$id" | "$schema", Value::String(of)) if depth > 0 => return Err(format!("{keyword} {of} below the top")),
+            ("pattern", Value::String(_)) => 1,
+            ("patternProperties", Value::Object(patterns)) => patterns.len(),
+            _ => 0,
+        };
+        let patterns = patterns.saturating_mul(PATTERN_WEIGHT);
+        Ok(patterns.saturating_add(match (holds, value) {
+            (Holds::Schema, _) => self.schema(value, depth + 1)?,
+            (Holds::List, Value::Array(parts)) => self.all(parts, depth + 1, Scale::schema)?,
+            (Holds::Named, Value::Object(parts)) => self.all(parts.values(), depth + 1, Scale::schema)?,
+            // What holds no schemas where it should, the library refuses.
+            (Holds::List | Holds::Named | Holds::Data, _) => self.data(value, depth + 1)?,
+        }))
+    }
+
+    /// The weight of what is no schema.
+    fn data(&mut self, value: &'a Value, depth: usize) -> Result<usize, String> {
+        match value {
+            Value::Object(fields) => self.all(fields.values(), depth, Scale::data),
+            Value::Array(items) => self.all(items, depth, Scale::data),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => self.enter(depth).map(|()| 1),
+        }
+    }
+
+    /// The weight of a list or a map, and of its parts.
+    fn all(
+        &mut self,
+        parts: impl IntoIterator<Item = &'a Value>,
+        depth: usize,
+        weigh: impl Fn(&mut Self, &'a Value, usize) -> Result<usize, String>,
+    ) -> Result<usize, String> {
+        self.enter(depth)?;
+        parts.into_iter().try_fold(1_usize, |weight, part| Ok(weight.saturating_add(weigh(self, part, depth + 1)?)))
+    }
+
+    /// Takes one more value in.
+    fn enter(&mut self, depth: usize) -> Result<(), String> {
         self.read += 1;
         if self.read > WEIGHT_MAX {
             return Err(too_heavy());
@@ -133,38 +209,7 @@ impl<'a> Scale<'a> {
         if depth > DEPTH_MAX {
             return Err(format!("nested deeper than {DEPTH_MAX}"));
         }
-        let mut weight: usize = 1;
-        match schema {
-            Value::Object(fields) => {
-                for (key, value) in fields {
-                    weight = weight.saturating_add(self.keyword(key, value, depth)?);
-                }
-                if fields.contains_key("unevaluatedProperties") || fields.contains_key("unevaluatedItems") {
-                    weight = weight.saturating_mul(UNEVALUATED_FACTOR);
-                }
-            }
-            Value::Array(items) => {
-                for item in items {
-                    weight = weight.saturating_add(self.weigh(item, depth + 1)?);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-        Ok(weight)
-    }
-
-    fn keyword(&mut self, key: &str, value: &'a Value, depth: usize) -> Result<usize, String> {
-        self.alternatives |= matches!(key, "anyOf" | "oneOf");
-        let patterns = match (key, value) {
-            ("$ref", Value::String(reference)) => return self.follow(reference, depth),
-            ("$dynamicRef" | "$recursiveRef", Value::String(reference)) => return Err(not_a_part(reference)),
-            // These would say that another document begins here, or another draft, and what references then mean.
-            ("$id" | "$schema", Value::String(of)) if depth > 0 => return Err(format!("{key} {of} below the top")),
-            ("pattern", Value::String(_)) => 1,
-            ("patternProperties", Value::Object(patterns)) => patterns.len(),
-            _ => 0,
-        };
-        Ok(self.weigh(value, depth + 1)?.saturating_add(patterns.saturating_mul(PATTERN_WEIGHT)))
+        Ok(())
     }
 
     /// The weight of what a reference stands for.
@@ -175,7 +220,7 @@ impl<'a> Scale<'a> {
             return Err(format!("{reference} refers to itself"));
         }
         self.within.push(reference);
-        let weight = self.weigh(part, depth + 1)?;
+        let weight = self.schema(part, depth + 1)?;
         self.within.pop();
         Ok(weight)
     }
@@ -226,7 +271,7 @@ mod tests {
             (json!({"items": {"$id": "b", "$ref": "#/$defs/a"}, "$defs": {"a": {}}}), "$id b below the top"),
             (json!({"items": {"$schema": "http://json-schema.org/draft-04/schema#", "id": "b"}}), "below the top"),
             (json!({"anyOf": [{"$dynamicRef": "#x"}]}), "#x is no part of this schema"),
-            (json!({"not": {"items": {"$recursiveRef": "#"}}}), "# is no part of this schema"),
+            (json!({"properties": [1]}), "[1]"),
             (json!([{"type": "object"}]), "not a JSON Schema object"),
             (json!({"type": "objekt"}), "objekt"),
             (json!({"pattern": "(a"}), "regex"),
@@ -249,21 +294,89 @@ mod tests {
         assert!(!shape.holds(&json!({"from": {}})));
     }
 
-    /// An older draft has other names for where a document begins: they begin nothing, whatever the whole says that it is.
+    /// What it misspells would let every value pass.
     #[test]
-    fn a_reference_is_to_the_whole_whatever_its_draft() {
-        for draft in ["draft-03", "draft-04", "draft-06", "draft-07"] {
-            let shape = Shape::compile(&json!({
-                "$schema": format!("http://json-schema.org/{draft}/schema#"),
-                "definitions": {"d": {"type": "integer"}},
-                "properties": {"a": {
-                    "id": "http://ledger.example/a", "definitions": {"d": {"type": "string"}},
-                    "allOf": [{"$ref": "#/definitions/d"}],
-                }},
-            }));
-            let shape = shape.unwrap_or_else(|why| panic!("{draft}: {why}"));
-            assert!(shape.holds(&json!({"a": 1})) && !shape.holds(&json!({"a": "b"})), "{draft}");
+    fn a_schema_has_no_word_that_checks_nothing() {
+        for (schema, why) in [
+            (json!({"requried": ["a"]}), "requried is no keyword of draft 2020-12; the nearest is required"),
+            (json!({"items": {"maxmium": 5}}), "maxmium is no keyword of draft 2020-12; the nearest is maximum"),
+            (
+                json!({"allOf": [{"additionalproperties": false}]}),
+                "additionalproperties is no keyword of draft 2020-12; the nearest is additionalProperties",
+            ),
+            (json!({"$defs": {"a": {"Type": "integer"}}}), "Type is no keyword of draft 2020-12; the nearest is type"),
+            (json!({"not": {"x-note": 1}}), "x-note is no keyword of draft 2020-12; the nearest is not"),
+            (
+                json!({"if": {"mimimum": 1}, "then": false}),
+                "mimimum is no keyword of draft 2020-12; the nearest is minimum",
+            ),
+            (json!({"definitions": {"a": {}}}), "definitions checks nothing: use $defs"),
+            (json!({"id": "here"}), "id checks nothing: use $id"),
+            (
+                json!({"dependencies": {"a": ["b"]}}),
+                "dependencies checks nothing: use dependentRequired or dependentSchemas",
+            ),
+            (json!({"additionalItems": false}), "additionalItems checks nothing: use items, beside prefixItems"),
+            (json!({"contentEncoding": "base64"}), "contentEncoding checks nothing: use pattern"),
+            (json!({"not": {"items": {"$recursiveRef": "#"}}}), "$recursiveRef checks nothing: use $ref"),
+            (json!({"then": {"type": "null"}}), "then without if checks nothing"),
+            (json!({"if": {"type": "null"}}), "if without then or else checks nothing"),
+            (json!({"properties": {"a": {"minContains": 2}}}), "minContains without contains checks nothing"),
+            (json!({"format": "nonsense"}), "nonsense is no format that is checked here; the nearest is uri-reference"),
+            (json!({"format": "datetime"}), "datetime is no format that is checked here; the nearest is date-time"),
+            (json!({"format": "idn-email"}), "idn-email is no format that is checked here; the nearest is email"),
+            (
+                json!({"$schema": "http://json-schema.org/draft-07/schema#"}),
+                "$schema http://json-schema.org/draft-07/schema# is another draft than https://json-schema.org/draft/2020-12/schema",
+            ),
+        ] {
+            assert_eq!(Shape::compile(&schema), Err(why.to_owned()), "{schema}");
         }
+    }
+
+    /// A word is a keyword by where it stands.
+    #[test]
+    fn what_an_author_names_or_gives_as_data_is_no_keyword() {
+        let shape = Shape::compile(&json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema", "$comment": "c", "title": "t", "default": {"requried": 1},
+            "properties": {"requried": {"const": {"maxmium": 1, "$ref": "elsewhere", "$id": "b"}}},
+            "patternProperties": {"^x-": {"enum": [{"format": "nonsense"}]}}, "examples": [{"$ref": "#"}],
+            "dependentRequired": {"maxmium": ["requried"]},
+        }));
+        let shape = shape.expect("a schema");
+        assert!(shape.holds(&json!({"requried": {"maxmium": 1, "$ref": "elsewhere", "$id": "b"}})));
+        assert!(!shape.holds(&json!({"maxmium": 1})) && !shape.holds(&json!({"x-a": 1})));
+    }
+
+    #[test]
+    fn a_format_is_asserted() {
+        #[rustfmt::skip] // A table is read by columns.
+        let rows = [
+            ("date",                  "2026-02-28",                           "2026-02-29"),
+            ("date-time",             "2026-02-28T12:00:00Z",                 "2026-02-28 12:00"),
+            ("duration",              "P1DT2H",                               "1 day"),
+            ("email",                 "a@example.com",                        "a.example.com"),
+            ("hostname",              "a.example.com",                        "-a.example.com"),
+            ("ipv4",                  "127.0.0.1",                            "127.0.0.256"),
+            ("ipv6",                  "::1",                                  "1"),
+            ("iri",                   "https://example.com/ü",                "/ü"),
+            ("iri-reference",         "/ü",                                   "\\ü"),
+            ("json-pointer",          "/a/0",                                 "a"),
+            ("regex",                 "^a+$",                                 "(a"),
+            ("relative-json-pointer", "1/a",                                  "/a"),
+            ("time",                  "12:00:00Z",                            "12 o'clock"),
+            ("uri",                   "https://example.com/",                 "example"),
+            ("uri-reference",         "/a",                                   "\\a"),
+            ("uri-template",          "/a/{b}",                               "/a/{b"),
+            ("uuid",                  "123e4567-e89b-12d3-a456-426614174000", "123"),
+        ];
+        for (format, good, bad) in rows {
+            let shape = Shape::compile(&json!({"properties": {"a": {"format": format}}})).expect(format);
+            assert!(shape.holds(&json!({"a": good})) && shape.holds(&json!({"a": 5})), "{format}");
+            assert_eq!(shape.difference(&json!({"a": bad})), "/a does not fit /properties/a/format", "{format}");
+        }
+        let regex = Shape::compile(&json!({"format": "regex"})).expect("a schema");
+        assert!(regex.holds(&json!("a".repeat(1024))) && !regex.holds(&json!("a".repeat(1025))), "bounded");
     }
 
     /// A schema of a few hundred bytes that each level makes twice as much work.

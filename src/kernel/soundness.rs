@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use writ_schemas::intent::EVIDENCE_MAX;
+use writ_schemas::keys;
 use writ_schemas::policy::{EvidenceNeed, Requirement};
 
 use crate::expression::{Expression, Expressions};
@@ -97,6 +98,9 @@ fn check_need(need: &EvidenceNeed) -> Result<(), String> {
     }
     if *signers == 0 || usize::try_from(*signers).map_or(true, |it| it > EVIDENCE_MAX) {
         return Err(format!("evidence {kind} by {signers} principals: an intent names 1 to {EVIDENCE_MAX} pieces"));
+    }
+    if let Some(key) = key.filter(|key| !keys::can_sign(key)) {
+        return Err(format!("evidence {kind} by {key}, with which nobody can sign: it is no key, or a weak one"));
     }
     if key.is_some() && *signers > 1 {
         return Err(format!("evidence {kind} by {signers} principals with one key"));
@@ -303,11 +307,14 @@ mod tests {
     fn evidence_is_asked_of_somebody_and_of_as_many_as_an_intent_can_name() {
         let key = format!(r#","key":"ed25519:{}""#, "1".repeat(64));
         let evidence = |rest: &str| checked(&format!(r#"{{"evidence":{{"kind":"scan","about_effect":false{rest}}}}}"#));
+        let zero = format!("ed25519:{}", "0".repeat(64));
+        let nobodys = format!("evidence scan by {zero}, with which nobody can sign: it is no key, or a weak one");
         #[rustfmt::skip] // A table is read by columns.
         let rows = [
             (String::new(),                         "evidence scan by nobody in particular: give a role or a key"),
             (r#","role":"r""#.to_owned(),               ""),
             (key.clone(),                               ""),
+            (format!(r#","key":"{zero}""#),             &nobodys),
             (format!(r#"{key},"role":"r""#),            ""),
             (r#","role":"r","signers":0"#.to_owned(),   "evidence scan by 0 principals: an intent names 1 to 64 pieces"),
             (r#","role":"r","signers":64"#.to_owned(),  ""),

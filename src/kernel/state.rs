@@ -141,6 +141,8 @@ pub(crate) struct Escalated {
 pub(crate) struct Vote {
     pub(crate) seq: Seq,
     pub(crate) granted: bool,
+    /// The rule that they saw.
+    pub(crate) rule: Digest,
 }
 
 /// An execution that has no receipt yet.

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use writ_projections::metering::{LineKey, Meter, UsageLine};
 use writ_projections::page::{Cursor, Page, Part};
 use writ_projections::proofgraph::{Dispatched, Graph};
-use writ_schemas::act::Statement;
 use writ_schemas::decision::Decision;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
@@ -18,65 +17,21 @@ use crate::error::{Failure, Result};
 /// The most lines of usage, or receipts, in one answer: a few hundred kilobytes.
 const ITEMS_MAX: usize = 1000;
 
-/// The most waiting intents in one answer, with 64 KiB of args each at most.
-const APPROVALS_MAX: usize = 64;
-
 /// The most dispatches in one answer.
 const DISPATCHES_MAX: usize = 256;
 
 /// No further one is put into an answer whose documents have this many bytes: 4 MiB.
 const DISPATCHES_BYTES_MAX: usize = 4 << 20;
 
-fn page(page: Page<Value>) -> Value {
+pub(super) fn page(page: Page<Value>) -> Value {
     json!({ "items": page.items, "next": page.next.map(|next| next.to_string()) })
 }
 
-fn elsewhere(seq: Seq) -> Failure {
+pub(super) fn elsewhere(seq: Seq) -> Failure {
     Failure::new(Code::ViewDamaged, format!("it points to entry {seq}, which is another one"))
 }
 
 impl Library {
-    /// The intents that wait for approval, of one tenant or of all, in the order of their decisions: what is asked, whom, until when,
-    /// and what was said so far; and how many there are.
-    ///
-    /// # Errors
-    /// The log or a view failed.
-    pub fn approvals(&self, tenant: Option<&Name>, part: &Part) -> Result<Value> {
-        let (views, log) = (self.views.current()?, |seq| self.event(seq));
-        let graph = Graph::new(&views.graph, &log);
-        let all = graph.waiting(tenant).map_err(view)?;
-        let from = all.iter().filter(|seq| seq.0 >= part.from());
-        let waiting = from.map(|seq| Ok::<_, Failure>((self.waiting(&graph, *seq)?, Cursor::from(seq.next().0))));
-        let page = page(Page::of(waiting, part.limit.min(APPROVALS_MAX))?);
-        Ok(with(page, [("count", json!(all.len()))]))
-    }
-
-    fn waiting(&self, graph: &Graph<'_>, seq: Seq) -> Result<Value> {
-        let Event::DecisionMade(decision) = self.event(seq)? else { return Err(elsewhere(seq)) };
-        let decision = decision.value();
-        let Event::IntentAdmitted(admitted) = self.event(decision.intent_seq)? else { return Err(elsewhere(seq)) };
-        let intent = admitted.intent.value();
-        Ok(json!({
-            "action": intent.action, "answers": self.answers(graph, decision.intent_seq)?, "args": intent.args,
-            "asks": decision.asks, "decision": seq, "id": intent.id, "intent": decision.intent_digest,
-            "principal": intent.principal, "tenant": intent.tenant,
-        }))
-    }
-
-    /// What approvers have said of an intent.
-    fn answers(&self, graph: &Graph<'_>, intent: Seq) -> Result<Vec<Value>> {
-        let answers = graph.answers(intent).map_err(view)?.into_iter().map(|seq| {
-            let said = self.event(seq)?;
-            Ok(match said.act().map(|act| (&act.value().statement, act.signer())) {
-                Some((Statement::Approve { granted, reason, .. }, signer)) => {
-                    json!({ "granted": granted, "reason": reason, "seq": seq, "signer": signer })
-                }
-                _ => Value::Null,
-            })
-        });
-        answers.collect()
-    }
-
     /// What was dispatched to somebody outside of a tenant and is not reported, in the order of the decisions: the signed intent, the
     /// signed decision with its execution intent, and until when the outcome is due.
     ///

@@ -202,14 +202,25 @@ fn silence_is_no_consent_under_a_later_policy_either() {
     }
 }
 
+/// An answer to a decision that asks, by whoever has read it.
+fn yes(asked: &Value) -> Statement {
+    let digest = |of: &Value| of.as_str().and_then(|it| it.parse().ok()).expect("a digest");
+    Statement::Approve {
+        granted: true,
+        intent: digest(&asked["intent_digest"]),
+        policy: digest(&asked["policy"]),
+        reason: "fine".to_owned(),
+        rule: digest(&asked["asks"]["rule"]),
+    }
+}
+
 /// The same words of two approvers are two answers.
 #[test]
 fn a_statement_that_two_approvers_sign_each_for_himself_counts_for_both() {
     let desk = Desk::under(&bundle(2, HOUR));
     let keys = [desk.trust("ada.key", "ada", "manager"), desk.trust("bob.key", "bob", "manager")];
     desk.submit(&pay("1"), &[]);
-    let intent = desk.decision("1")["intent_digest"].as_str().expect("a digest").parse().expect("a digest");
-    let statement = Statement::Approve { granted: true, intent, reason: "fine".to_owned() };
+    let statement = yes(&desk.decision("1"));
     let act =
         Act { expires_at: hours_ahead(1), ledger: desk.0.ledger(), nonce: "n".parse().expect("a name"), statement };
     let unsigned = Signed::unsigned(act).expect("JSON");
@@ -231,7 +242,7 @@ fn an_answer_over_the_network_is_an_approval_and_nothing_else() {
     let desk = Desk::under(&bundle(1, HOUR));
     let ada = desk.trust("ada.key", "ada", "manager");
     desk.submit(&pay("1"), &[]);
-    let intent = desk.decision("1")["intent_digest"].as_str().expect("a digest").parse().expect("a digest");
+    let asked = desk.decision("1");
     let served = Served::new(&desk.0);
     let (soon, past) = (hours_ahead(1), hours_ahead(-1));
     let post = |file: &str, ledger, expires_at, statement| {
@@ -243,7 +254,7 @@ fn an_answer_over_the_network_is_an_approval_and_nothing_else() {
         body["code"].as_str().or(body["answer"].as_str()).expect("an answer").to_owned()
     };
     let (operator, own) = (desk.0.inside("keys/operator.key").to_string_lossy().into_owned(), desk.0.ledger());
-    let yes = || Statement::Approve { granted: true, intent, reason: "fine".to_owned() };
+    let yes = || yes(&asked);
     assert_eq!(post(&operator, own, soon, Statement::Thaw { principal: None, tenant: None }), "ERR_ACT_REFUSED");
     assert_eq!(post(&ada, writ_schemas::ids::LedgerId([9; 16]), soon, yes()), "ERR_LEDGER_MISMATCH");
     assert_eq!(post(&ada, own, past, yes()), "ERR_ACT_REFUSED");

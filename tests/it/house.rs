@@ -57,6 +57,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
             "jsonschema",
             "serde",
             "serde_json",
+            "strsim",
             "thiserror",
             "writ-schemas",
         ],

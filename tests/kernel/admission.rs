@@ -133,6 +133,18 @@ fn what_operators_say_of_the_clock_is_taken_once_and_does_not_expire_by_it() {
     assert!(matches!(event, Ok(Some(Event::ClockAdjusted(_)))), "{event:?}");
 }
 
+/// Everybody could sign with a key of small order, and nobody with what is no point of the curve.
+#[test]
+fn a_key_with_which_nobody_can_sign_is_not_trusted() {
+    let desk = Desk::furnished();
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    for weak in [KeyId([0; 32]), KeyId(neutral), KeyId([2; 32])] {
+        assert_eq!(desk.would(trust(weak, "acme", "zed", &[]), &OPERATORS), Err(Code::Schema), "{weak}");
+    }
+    assert_eq!(desk.would(trust(ZED, "acme", "zed", &[]), &OPERATORS), Ok(()));
+}
+
 #[test]
 fn a_key_is_revoked_while_it_is_trusted() {
     let mut desk = Desk::furnished();
@@ -188,7 +200,10 @@ fn a_reason_has_1024_bytes_at_most() {
         let reason = "r".repeat(long);
         let freeze = Statement::Freeze { principal: None, reason: reason.clone(), tenant: None };
         assert_eq!(desk.would(freeze, &OPERATORS), expected, "{long}");
-        let approve = Statement::Approve { granted: true, intent: waits, reason };
+        let mut approve = approve(waits, true);
+        if let Statement::Approve { reason: of, .. } = &mut approve {
+            *of = reason;
+        }
         assert_eq!(desk.would(approve, &[BOB]), expected, "{long}");
     }
 }

@@ -50,7 +50,8 @@ fn who_is_asked_is_said_and_until_when() {
     let mut desk = Desk::furnished();
     desk.later(5);
     let asks = |desk: &Desk, intent| desk.judge(&signed(intent, &[ANN])).asks.map(|asks| *asks);
-    let asked = |deadline| Some(Asked { deadline, quorum: 2, role: name("manager") });
+    let rule = desk.state.policy().and_then(|policy| policy.rule_digest(&name("ask"))).expect("a rule");
+    let asked = |deadline| Some(Asked { deadline, quorum: 2, role: name("manager"), rule });
     assert_eq!(asks(&desk, ask("i-1")), asked(START.plus(HOUR)), "the intent's expiry cuts it");
     let long = Intent { expires_at: START.plus(2 * HOUR), ..ask("i-1") };
     assert_eq!(asks(&desk, long), asked(START.plus(HOUR + 5)));

@@ -27,22 +27,24 @@ pub(crate) const SECOND: u64 = 1_000_000;
 pub(crate) const HOUR: u64 = 3_600 * SECOND;
 pub(crate) const DAY: u64 = 24 * HOUR;
 
+// Points of the curve, as it happens, of which nobody knows the other half: what the kernel is asked is signed by nobody.
+
 /// The agent of `acme` that asks.
 pub(crate) const ANN: KeyId = KeyId([1; 32]);
 /// Managers of `acme`, who approve.
-pub(crate) const BOB: KeyId = KeyId([2; 32]);
-pub(crate) const CYD: KeyId = KeyId([3; 32]);
+pub(crate) const BOB: KeyId = KeyId([3; 32]);
+pub(crate) const CYD: KeyId = KeyId([6; 32]);
 /// The runner of `acme`, who carries out what is outside.
-pub(crate) const DAN: KeyId = KeyId([4; 32]);
+pub(crate) const DAN: KeyId = KeyId([9; 32]);
 /// An agent, manager and runner of `beta`, all in one.
-pub(crate) const EVE: KeyId = KeyId([5; 32]);
+pub(crate) const EVE: KeyId = KeyId([10; 32]);
 /// Trusted by nobody.
 pub(crate) const ZED: KeyId = KeyId([26; 32]);
 
 /// Of whom any two rule.
-pub(crate) const OPERATORS: [KeyId; 3] = [KeyId([101; 32]), KeyId([102; 32]), KeyId([103; 32])];
-pub(crate) const DECISION_KEY: KeyId = KeyId([110; 32]);
-pub(crate) const CHECKPOINT_KEY: KeyId = KeyId([111; 32]);
+pub(crate) const OPERATORS: [KeyId; 3] = [KeyId([102; 32]), KeyId([103; 32]), KeyId([104; 32])];
+pub(crate) const DECISION_KEY: KeyId = KeyId([111; 32]);
+pub(crate) const CHECKPOINT_KEY: KeyId = KeyId([113; 32]);
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a name")
@@ -160,9 +162,12 @@ pub(crate) fn activate(policy: Value) -> Statement {
     Statement::ActivatePolicy { bundle: serde_json::from_value(policy).expect("a bundle") }
 }
 
+/// An answer by somebody who looks at the rule in force when it is signed: [`Desk::act`] puts it in.
 pub(crate) fn approve(intent: Digest, granted: bool) -> Statement {
-    Statement::Approve { granted, intent, reason: "so it seems".to_owned() }
+    Statement::Approve { granted, intent, policy: UNSEEN, reason: "so it seems".to_owned(), rule: UNSEEN }
 }
+
+const UNSEEN: Digest = Digest([0; 32]);
 
 /// That it happened, with this output.
 pub(crate) fn applied(decision: Digest, output: Value) -> Statement {
@@ -252,7 +257,15 @@ impl Desk {
     }
 
     /// An act with this statement, for the next hour.
-    pub(crate) fn act(&self, statement: Statement, keys: &[KeyId]) -> Signed<Act> {
+    pub(crate) fn act(&self, mut statement: Statement, keys: &[KeyId]) -> Signed<Act> {
+        if let Statement::Approve { intent, policy, rule, .. } = &mut statement
+            && *rule == UNSEEN
+            && let Some(in_force) = self.state.policy()
+        {
+            let asked = self.state.escalated().find(|it| it.digest() == *intent);
+            *policy = in_force.digest();
+            *rule = asked.and_then(|it| in_force.rule_digest(&it.value().action)).unwrap_or(UNSEEN);
+        }
         let nonce = name(&format!("n-{}", self.state.next()));
         signed(Act { expires_at: self.now.plus(HOUR), ledger: LEDGER, nonce, statement }, keys)
     }

@@ -62,7 +62,7 @@ fn one_key_registers_a_payload_once() {
 #[test]
 fn eight_keys_sign_one_payload_at_most() {
     let mut desk = Desk::furnished();
-    let keys: Vec<KeyId> = (31..40).map(|byte| KeyId([byte; 32])).collect();
+    let keys: Vec<KeyId> = [32, 34, 35, 36, 37, 40, 42, 44, 46].map(|byte| KeyId([byte; 32])).to_vec();
     for key in &keys {
         desk.administer(trust(*key, "acme", "scanner", &[]));
     }

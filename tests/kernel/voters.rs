@@ -1,15 +1,19 @@
 //! Who may answer, and whose answer counts.
 
+use serde_json::{Value, json};
+
 use writ_kernel::decide::judge;
 use writ_schemas::act::Statement;
 use writ_schemas::decision::{ApprovalFact, Facts, KeyFact, VoteFact};
 use writ_schemas::errors::Code;
 use writ_schemas::event::Event;
+use writ_schemas::evidence::Evidence;
 use writ_schemas::ids::{Digest, KeyId, Seq};
+use writ_schemas::intent::Intent;
 
 use crate::desk::{
     ANN, BOB, CYD, DAN, Desk, EVE, HOUR, START, ZED, activate, approve, freeze, intent, intent_of_beta, name, policy,
-    rule_of, trust,
+    rule_of, scan, trust,
 };
 
 /// A ledger in which something of `ann`'s waits.
@@ -68,7 +72,7 @@ fn nobody_answers_what_is_frozen_and_nobody_who_is() {
 #[test]
 fn nobody_answers_where_the_policy_in_force_asks_nobody() {
     let mut free = policy();
-    rule_of(&mut free, "ask")["escalates"] = serde_json::json!({"exempt": "free for all"});
+    rule_of(&mut free, "ask")["escalates"] = json!({"exempt": "free for all"});
     assert_eq!(may(BOB, &[activate(free)]), Err(Code::ApproverInvalid));
 }
 
@@ -121,10 +125,12 @@ fn what_waits_in_one_tenant_is_nothing_to_another() {
 fn an_answer_counts_by_a_principal_in_the_role_that_does_not_ask() {
     let desk = Desk::furnished();
     let policy = desk.state.policy().map(|policy| &**policy);
+    let rule = policy.and_then(|policy| policy.rule_digest(&name("ask"))).expect("a rule");
     let vote = |signer, principal: Option<&str>, role: &str, granted| VoteFact {
         granted,
         principal: principal.map(name),
         roles: [name(role)].into(),
+        rule,
         seq: Seq(1),
         signer,
     };
@@ -143,6 +149,7 @@ fn an_answer_counts_by_a_principal_in_the_role_that_does_not_ask() {
         ("who asks, by another key", vote(CYD, Some("ann"), "manager", true), false),
         ("the key that asks", vote(ANN, Some("cyd"), "manager", true), false),
         ("a key that is revoked", vote(CYD, None, "manager", true), false),
+        ("who saw another rule", VoteFact { rule: Digest([9; 32]), ..vote(CYD, Some("cyd"), "manager", true) }, false),
     ] {
         let expected = if counts { Code::Ok } else { Code::ApprovalNeeded };
         assert_eq!(code(vec![bob.clone(), second.clone()]), expected, "{what} grants it");
@@ -150,4 +157,67 @@ fn an_answer_counts_by_a_principal_in_the_role_that_does_not_ask() {
             if counts || second.principal == Some(name("bob")) { Code::ApprovalDenied } else { Code::ApprovalNeeded };
         assert_eq!(code(vec![bob.clone(), VoteFact { granted: false, ..second }]), expected, "{what} refuses it");
     }
+}
+
+/// The policy of the desk in which people are asked about what needs a scan, otherwise at one place.
+fn otherwise(place: &str, value: Value) -> Value {
+    let mut policy = policy();
+    policy["requirements"] = json!({"seen": {"evidence": {"kind": "scan", "role": "manager", "about_effect": false}}});
+    rule_of(&mut policy, "ask")["requires"] = json!({"requirement": "seen"});
+    rule_of(&mut policy, "ask")["spends"] = json!({"budget": {"name": "gold", "cost": {"fixed": 1}}});
+    if !place.is_empty() {
+        *policy.pointer_mut(place).expect(place) = value;
+    }
+    policy
+}
+
+#[test]
+fn an_answer_counts_under_the_rule_that_its_signer_saw() {
+    let by_role = |role: &str| json!({"evidence": {"kind": "scan", "role": role, "about_effect": false}});
+    for (what, place, value, counts) in [
+        ("the policy's name", "/name", json!("another"), true),
+        ("another rule", "/rules/0/window_us", json!(5), true),
+        ("another connector", "/connectors/web/output_schema", json!({"type": "object"}), true),
+        ("how much there is to spend", "/budgets/gold/limit", json!(7), true),
+        ("its window", "/rules/2/window_us", json!(5), false),
+        ("how many are asked", "/rules/2/escalates/to/within_us", json!(HOUR - 1), false),
+        ("what it costs", "/rules/2/spends/budget/cost/fixed", json!(2), false),
+        ("what must be shown", "/requirements/seen", by_role("agent"), false),
+        ("what carries it out", "/connectors/echo/output_schema", json!({"type": "object"}), false),
+    ] {
+        let mut desk = Desk::under(otherwise("", Value::Null));
+        let shown =
+            [desk.show(scan(), BOB), desk.show(Evidence { expires_at: START.plus(2 * HOUR), ..scan() }, ANN)].to_vec();
+        let of = desk.submit(Intent { evidence: shown, ..intent("i-1", "ask") }, ANN).decision.intent_digest;
+        desk.does(approve(of, true), &[BOB]);
+        desk.later(1);
+        let stale = desk.act(approve(of, true), &[CYD]);
+        desk.administer(activate(otherwise(place, value)));
+        let expected = if counts { Ok(()) } else { Err(Code::ApproverInvalid) };
+        assert_eq!(desk.admits(&stale), expected, "{what}: who saw the one before");
+        desk.does(approve(of, true), &[CYD]);
+        assert_eq!(desk.again().is_some(), counts, "{what}");
+        if !counts {
+            // Who has looked again may answer again; and the old rule has its answers still.
+            desk.later(1);
+            let mut back = desk.clone();
+            back.administer(activate(otherwise("", Value::Null)));
+            assert_eq!(back.would(approve(of, true), &[BOB]), Err(Code::ApproverInvalid), "{what}: he has");
+            desk.does(approve(of, true), &[BOB]);
+            assert!(desk.again().is_some(), "{what}: two of two have seen it");
+        }
+    }
+}
+
+/// A refusal, too, is about the rule that was seen.
+#[test]
+fn what_was_refused_under_another_rule_is_asked_anew() {
+    let (mut desk, of) = asked();
+    let stale = desk.act(approve(of, false), &[BOB]);
+    let mut policy = policy();
+    rule_of(&mut policy, "ask")["window_us"] = json!(5);
+    desk.administer(activate(policy));
+    assert_eq!(desk.admits(&stale), Err(Code::ApproverInvalid));
+    desk.does(approve(of, false), &[BOB]);
+    assert_eq!(desk.again().expect("it is decided").decision.code, Code::ApprovalDenied);
 }

@@ -285,10 +285,11 @@ impl Writer {
         let asked = self.append(Event::DecisionMade(sign(asks.clone(), &self.keys[1])));
         self.wait(1_000);
         let (ended, code, votes) = if answers {
-            let approve = Statement::Approve { granted: false, intent: intent.digest(), reason: "no".to_owned() };
+            let (intent, policy, rule) = (intent.digest(), self.policy, self.policy);
+            let approve = Statement::Approve { granted: false, intent, policy, reason: "no".to_owned(), rule };
             let act = self.act(approve);
             let (signer, seq) = (act.signer().expect("one signer"), self.append(Event::ApprovalRecorded(act)));
-            let vote = VoteFact { granted: false, principal: None, roles: [].into(), seq, signer };
+            let vote = VoteFact { granted: false, principal: None, roles: [].into(), rule, seq, signer };
             (seq, Code::ApprovalDenied, vec![vote])
         } else {
             (self.append(Event::DeadlinePassed(intent.digest())), Code::ApprovalTimedOut, vec![])

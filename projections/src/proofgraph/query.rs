@@ -12,7 +12,7 @@ use super::case::{Case, Cases};
 use super::label::Words;
 use super::node::{self, Node, NodeKind, Parent, Placed, Relation};
 use super::tree::Tree;
-use super::{Dispatched, Waits};
+use super::{Dispatched, POLICY, Waits};
 use crate::store::Store;
 use crate::value::{self, ReadError};
 
@@ -105,6 +105,14 @@ impl<'a> Graph<'a> {
     pub fn case(&self, tenant: &Name, id: &Name) -> Result<Option<Case>, ReadError> {
         let (key, letter) = node::case_of(tenant, id);
         Ok(value::read::<Cases>(self.store, &key)?.and_then(|mut cases| cases.remove(&letter)))
+    }
+
+    /// The entry that put the policy in force; nothing before there is one.
+    ///
+    /// # Errors
+    /// The view did not answer.
+    pub fn policy(&self) -> Result<Option<Seq>, ReadError> {
+        value::read(self.store, POLICY)
     }
 
     /// The decisions that ask people and wait for them, of a tenant or of all, in the order of their entries.

@@ -10,7 +10,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, EventKind, Partition, Position};
 use writ_schemas::evidence;
 use writ_schemas::genesis::Genesis;
-use writ_schemas::ids::{Name, Seq, UnixMicros};
+use writ_schemas::ids::{KeyId, Name, Seq, UnixMicros};
 use writ_schemas::intent::{self, Intent};
 use writ_schemas::keys::SecretKey;
 use writ_schemas::policy::{Budget, Bundle, Cost, EvidenceNeed, Spend, Spends, Window};
@@ -194,6 +194,9 @@ fn a_genesis_must_be_able_to_rule() {
     assert!(!with(&|it| it.operators.clear()), "nobody");
     assert!(!with(&|it| it.quorum = 0) && !with(&|it| it.quorum = 3) && !with(&|it| it.quorum = u32::MAX));
     assert!(!with(&|it| it.origin = "a b".into()), "a name that no note can have");
+    let nobodys = KeyId([0; 32]);
+    assert!(!with(&|it| it.operators = vec![a, nobodys]) && !with(&|it| it.decision_key = nobodys));
+    assert!(!with(&|it| it.checkpoint_key = nobodys), "a key with which nobody can sign");
 }
 
 #[test]

@@ -268,8 +268,11 @@ pub(crate) fn decisions() -> Vec<Decision> {
         ReceiptFact { action: n("payments.scan"), seq: None },
     ];
     let mut granted = pass.clone();
-    let vote =
-        |seq, granted, principal, roles| VoteFact { granted, principal, roles, seq: Seq(seq), signer: id("approver") };
+    let rule = Digest::of(b"rule");
+    let vote = |seq, granted, principal, roles| {
+        let signer = id("approver");
+        VoteFact { granted, principal, roles, rule, seq: Seq(seq), signer }
+    };
     let votes = vec![
         vote(9, true, Some(n("person:ada")), [n("auditor"), n("manager")].into()),
         vote(10, false, None, [].into()),
@@ -291,7 +294,7 @@ pub(crate) fn decisions() -> Vec<Decision> {
         execution.reservation = [amount(1250), settled].into_iter().collect();
     }
     let mut asked = escalate.clone();
-    asked.asks = Some(Box::new(Asked { deadline: at(HOUR), quorum: 2, role: n("manager") }));
+    asked.asks = Some(Box::new(Asked { deadline: at(HOUR), quorum: 2, role: n("manager"), rule }));
     vec![pass, fail, escalate, free, asking, granted, asked]
 }
 
@@ -344,6 +347,11 @@ pub(crate) fn acts() -> Vec<Act> {
         expires_at: at(HOUR),
         statement,
     };
+    let approve = |granted, reason: &str| {
+        let digest = |of: &str| Digest::of(of.as_bytes());
+        let (intent, policy, rule) = (digest("intent"), digest("policy"), digest("rule"));
+        Statement::Approve { granted, intent, policy, reason: reason.into(), rule }
+    };
     [
         Statement::ActivatePolicy { bundle: bundles().remove(0) },
         Statement::TrustKey {
@@ -375,8 +383,8 @@ pub(crate) fn acts() -> Vec<Act> {
             tenant: Some(n("acme")),
         },
         Statement::Thaw { principal: None, tenant: Some(n("acme")) },
-        Statement::Approve { granted: true, intent: Digest::of(b"intent"), reason: "the customer is right".into() },
-        Statement::Approve { granted: false, intent: Digest::of(b"intent"), reason: "twice".into() },
+        approve(true, "the customer is right"),
+        approve(false, "twice"),
         Statement::RotateDecisionKey { key: id("approver") },
         Statement::Report {
             applied: true,

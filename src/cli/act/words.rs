@@ -65,9 +65,11 @@ fn words(statement: &Statement) -> String {
             let of = extent(tenant.as_ref(), principal.as_ref());
             format!("the freeze ends: intents{of} are decided and dispatched again")
         }
-        Statement::Approve { granted, intent, reason } => {
+        Statement::Approve { granted, intent, policy, reason, rule } => {
             let said = if *granted { "is granted" } else { "is refused" };
-            format!("what the intent {intent} asks {said}, because {reason:?}")
+            format!(
+                "what the intent {intent} asks {said} under the rule {rule} of the policy {policy}, because {reason:?}"
+            )
         }
         Statement::Report { applied, because, decision, .. } => {
             let applied = if *applied { "did happen" } else { "did not happen" };

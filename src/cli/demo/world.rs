@@ -23,7 +23,7 @@ use writ_schemas::receipt::Receipt;
 
 use super::scenario::{Deed, Phase, Scenario};
 use crate::cli::session::end_process;
-use crate::cli::{init, policy};
+use crate::cli::{approvals, init, policy};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::Config;
 use crate::error::{Failure, Result};
@@ -171,8 +171,10 @@ impl World {
         let by_operator = |statement| ledger::act(&self.folder, &self.genesis, statement, &Clock::Wall);
         let act = match deed {
             Deed::Activate => by_operator(Statement::ActivatePolicy { bundle: policy::parse(&self.policy)? })?,
-            Deed::Grant(intent) => {
-                by_approver(Statement::Approve { granted: true, intent: *intent, reason: "it is right".to_owned() })?
+            Deed::Grant(tenant, id) => {
+                let seen = approvals::Seen::of(&self.library().case(tenant, id)?, None);
+                let seen = seen.ok_or_else(|| Failure::new(Code::ApprovalUnknown, format!("{tenant}/{id}")))?;
+                by_approver(seen.answered(true, "it is right".to_owned()))?
             }
             Deed::Freeze(tenant) => {
                 let (tenant, principal) = whole(tenant);

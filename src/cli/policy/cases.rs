@@ -307,7 +307,7 @@ impl Case {
         };
         let later = |seconds: u64| Some(now.plus(seconds.saturating_mul(1_000_000))).filter(|_| seconds > 0);
         Facts {
-            approval: self.facts.approval.as_ref().map(|given| Box::new(given.fact(now))),
+            approval: self.facts.approval.as_ref().map(|given| Box::new(given.fact(policy, intent, now))),
             pace: Some(PaceFact { cooling_until: later(self.facts.cooling_s), paced_until: later(self.facts.paced_s) }),
             waiting: Some(self.facts.waiting),
             budget: budget::facts(policy, intent, now, |amount| (0, spent(amount))),
@@ -325,11 +325,14 @@ impl Case {
 }
 
 impl GivenApproval {
-    fn fact(&self, now: UnixMicros) -> ApprovalFact {
+    fn fact(&self, policy: &Policy, intent: &Intent, now: UnixMicros) -> ApprovalFact {
+        // Of an action without a rule nobody is asked.
+        let rule = policy.rule_digest(&intent.action).unwrap_or(policy.digest());
         let votes = self.votes.iter().zip(1..).map(|(vote, seq)| VoteFact {
             granted: vote.granted,
             principal: Some(vote.principal.clone()),
             roles: vote.roles.clone(),
+            rule,
             seq: Seq(seq),
             signer: key_of(&vote.principal),
         });

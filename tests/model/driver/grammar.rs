@@ -19,10 +19,14 @@ pub(crate) const AGES: [u64; 2] = [SECOND, 5 * SECOND];
 
 const MINUTE: u64 = 60 * SECOND;
 
-/// A policy that the kernel finds sound; what is unsound is thrown again.
-pub(crate) fn policy(dice: &mut Dice, number: u32, now: u64) -> Policy {
+/// A policy that the kernel finds sound, with some of the rules of one before; what is unsound is thrown again.
+pub(crate) fn policy(dice: &mut Dice, number: u32, now: u64, before: Option<&Policy>) -> Policy {
     loop {
-        let policy = thrown(dice, number, now);
+        let mut policy = thrown(dice, number, now);
+        for rule in &mut policy.rules {
+            let kept = before.and_then(|before| before.rule(rule.action));
+            kept.filter(|_| dice.percent(70)).into_iter().for_each(|kept| rule.clone_from(kept));
+        }
         if Compiled::compile(&bundle(&policy)).is_ok() {
             return policy;
         }

@@ -2,7 +2,7 @@
 
 use writ_model::calendar::{DAY, counts};
 use writ_model::documents::{Act, Arg, Ended, Evidence, Intent, Statement, Word};
-use writ_model::policy::Window;
+use writ_model::policy::{Policy, Window};
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::Digest;
@@ -30,6 +30,7 @@ pub(crate) struct Run {
     intents: Vec<Intent>,
     evidence: Vec<(Evidence, Signed<evidence::Evidence>)>,
     acts: Vec<(&'static str, Act, Signed<act::Act>, Option<Digest>)>,
+    policies: Vec<Policy>,
     made: u32,
 }
 
@@ -39,7 +40,8 @@ impl Run {
         let mut dice = Dice::new(seed);
         let start = dice.of(&STARTS) + dice.below(900) * SECOND;
         let play = Play::opened(start)?;
-        let mut run = Run { play, dice, intents: Vec::new(), evidence: Vec::new(), acts: Vec::new(), made: 0 };
+        let (intents, evidence, acts, policies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut run = Run { play, dice, intents, evidence, acts, policies, made: 0 };
         run.play.begin(start + 1)?;
         for (key, (tenant, principal, roles)) in (0..).zip(TRUSTED) {
             run.state("trust", Statement::Trust { key, tenant, principal, roles: roles.to_vec() })?;
@@ -282,7 +284,13 @@ impl Run {
         };
         let signers = if self.dice.percent(97) { vec![signer] } else { self.dice.of(&[&[][..], &[3, 4]]).to_vec() };
         let granted = self.dice.percent(82);
-        self.put("vote", Statement::Approve(content, granted), signers)
+        // Somebody has looked at another policy, or at another rule.
+        let in_force = self.play.world.model.policy.clone().filter(|_| self.dice.percent(90));
+        let policy = in_force.or_else(|| self.dice.some(last(&self.policies, 3)).cloned());
+        let policy = Box::new(policy.unwrap_or_else(|| grammar::asks_always(0)));
+        let of = self.intents.iter().find(|it| it.content == content).map(|it| it.action);
+        let action = of.filter(|_| self.dice.percent(98)).unwrap_or_else(|| self.dice.of(&ACTIONS));
+        self.put("vote", Statement::Approve { content, granted, policy, action }, signers)
     }
 
     fn dispatch(&mut self) -> Result<()> {
@@ -436,7 +444,9 @@ impl Run {
 
     fn activate(&mut self) -> Result<()> {
         self.made += 1;
-        let policy = grammar::policy(&mut self.dice, self.made, self.play.now);
+        let before = self.policies.last().filter(|_| self.dice.percent(60));
+        let policy = grammar::policy(&mut self.dice, self.made, self.play.now, before);
+        self.policies.push(policy.clone());
         for feature in grammar::features(&policy) {
             self.play.saw("policy with", feature);
         }

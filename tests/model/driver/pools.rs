@@ -1,12 +1,15 @@
 //! The small pools that a run draws from, and the documents of what is drawn.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use writ_model::documents::{Act, Arg, Evidence, Intent, Statement, Word};
 use writ_schemas::act;
+use writ_schemas::canonical;
 use writ_schemas::dsse::{Document, Signature, Signed};
 use writ_schemas::genesis::{Genesis, SigningMode};
 use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, UnixMicros};
+use writ_schemas::keys::SecretKey;
 use writ_schemas::{evidence, intent};
 
 use crate::grammar;
@@ -58,10 +61,11 @@ pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
 
-/// A key that nobody has the other half of: the kernel is asked after signatures were checked.
+/// A key with which nothing is signed: the kernel is asked after signatures were checked.
 pub(crate) fn key(number: u32) -> KeyId {
-    let byte = u8::try_from(number).expect("a small number");
-    KeyId([byte; 32])
+    static KEYS: LazyLock<Vec<KeyId>> =
+        LazyLock::new(|| (0..=u8::MAX).map(|seed| SecretKey::from_seed(&[seed; 32]).id()).collect());
+    KEYS[usize::try_from(number).expect("a small number")]
 }
 
 fn signed<T: Document>(value: T, signers: &[u32]) -> Signed<T> {
@@ -167,8 +171,11 @@ pub(crate) fn act(of: &mut Act, nonce: u32, receipt: Digest, numbers: &mut Numbe
             act::Statement::Thaw { principal: principal.map(name), tenant: tenant.map(name) }
         }
         Statement::Reconcile(_, applied) => act::Statement::Reconcile { receipt, applied: *applied },
-        Statement::Approve(content, granted) => {
-            act::Statement::Approve { granted: *granted, intent: numbers.digest(*content), reason }
+        Statement::Approve { content, granted, policy, action } => {
+            let bundle = grammar::bundle(policy);
+            let rule = bundle.rule_digest(&name(action)).unwrap_or(Digest([0; 32]));
+            let policy = Digest::of(&canonical::bytes(&bundle).expect("canonical"));
+            act::Statement::Approve { granted: *granted, intent: numbers.digest(*content), policy, reason, rule }
         }
     };
     let document = act::Act {

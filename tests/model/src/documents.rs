@@ -108,8 +108,17 @@ pub enum Statement {
     Thaw(Option<Word>, Option<Word>),
     /// What became of the uncertain receipt of this decision, and whether it happened.
     Reconcile(u64, bool),
-    /// An answer about the intent of this content, and whether it grants it.
-    Approve(u32, bool),
+    /// An answer about the intent of this content.
+    Approve {
+        /// The intent.
+        content: u32,
+        /// Whether it grants it.
+        granted: bool,
+        /// The policy that its signer saw.
+        policy: Box<Policy>,
+        /// The action whose rule they saw.
+        action: Word,
+    },
 }
 
 /// The word for how a decision, a receipt or an admission came out.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::calendar::{counts, in_hours};
 use crate::documents::{Amount, Arg, Asked, Code, Decision, Intent, Time, Verdict, Word};
 use crate::history::{Fate, cooling_until, fits, paced_until};
-use crate::model::{Model, Waiting};
+use crate::model::{Model, Vote, Waiting};
 use crate::policy::{Approvers, Cost, Need, Policy, Rule, Shown};
 
 /// The farthest that an intent may expire ahead: 7 days in microseconds.
@@ -185,10 +185,12 @@ impl Model {
         if refused || granted >= to.quorum { Ok(()) } else { asks(waiting.asked.deadline) }
     }
 
-    /// How many principals have granted it in this role, by the trust of now, and whether one has refused it.
+    /// How many principals have granted it in this role, by the trust and the rule of now, and whether one has refused it.
     fn votes(&self, waiting: &Waiting, role: Word) -> (u32, bool) {
+        let rule = self.policy.as_ref().and_then(|policy| policy.rule(waiting.intent.action));
         let (mut granted, mut refused) = (BTreeSet::new(), false);
-        for (signer, grants) in &waiting.votes {
+        for Vote { key: signer, granted: grants, .. } in waiting.votes.iter().filter(|vote| vote.rule.as_ref() == rule)
+        {
             match self.keys.get(signer) {
                 Some(key) if *signer == waiting.intent.key || !key.may_answer(&waiting.intent, role) => {}
                 Some(key) if *grants => _ = granted.insert(key.principal),

@@ -8,7 +8,7 @@ use crate::documents::{
 };
 use crate::history::{Fate, Moment, Taken, What};
 use crate::judge::No;
-use crate::policy::Policy;
+use crate::policy::{Policy, Rule};
 
 /// The farthest that an act may expire ahead: 7 days in microseconds.
 const ACT_AHEAD_MAX: u64 = 7 * 24 * 3_600 * 1_000_000;
@@ -80,7 +80,7 @@ impl Key {
 }
 
 /// An intent that waits for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
     /// The intent.
     pub intent: Intent,
@@ -93,7 +93,18 @@ pub struct Waiting {
     /// Whether it is recorded that the deadline has passed.
     pub passed: bool,
     /// What was answered, by key.
-    pub votes: Vec<(u32, bool)>,
+    pub votes: Vec<Vote>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vote {
+    /// Whose.
+    pub key: u32,
+    /// Whether it grants what is asked.
+    pub granted: bool,
+    /// About which rule.
+    pub rule: Option<Rule>,
 }
 
 /// A `PASS` and what became of it.
@@ -253,7 +264,7 @@ impl Model {
         if !act.ours {
             return Admitted::Refused("ERR_LEDGER_MISMATCH");
         }
-        let is_vote = matches!(act.statement, Statement::Approve(..));
+        let is_vote = matches!(act.statement, Statement::Approve { .. });
         let whose = if let (true, &[signer]) = (is_vote, act.signers.as_slice()) { Some(signer) } else { None };
         let same = |(number, by, expires_at): &(u32, Option<u32>, Time)| {
             (*number, *by) == (act.number, whose) && self.last_at < *expires_at
@@ -271,7 +282,7 @@ impl Model {
         }
         self.enter(now);
         self.acts.push((act.number, whose, act.expires_at));
-        let about = if let Statement::Approve(content, _) = act.statement { Some(content) } else { None };
+        let about = if let Statement::Approve { content, .. } = act.statement { Some(content) } else { None };
         let again = about.filter(|content| self.is_answered(*content, now));
         Admitted::Recorded(again.and_then(|content| Some((content, self.decide_again(content, now)?))))
     }
@@ -312,7 +323,7 @@ impl Model {
                 let fate = if *applied { Fate::Committed } else { Fate::Released };
                 self.settle(*decision, fate, Arg::Absent);
             }
-            Statement::Approve(content, granted) => {
+            Statement::Approve { content, granted, policy: seen, action } => {
                 let &[signer] = act.signers.as_slice() else { return Err("ERR_APPROVER_INVALID") };
                 let trusted = self.keys.get(&signer).filter(|key| !key.revoked);
                 let key = trusted.ok_or("ERR_APPROVER_INVALID")?;
@@ -330,18 +341,23 @@ impl Model {
                 }
                 let rule = self.policy.as_ref().and_then(|policy| policy.rule(waiting.intent.action));
                 let role = rule.and_then(|rule| rule.approvers).map(|to| to.role);
+                let seen = seen.rule(action);
                 // An answer by a key that has lost its trust is none.
                 let trusted =
                     |key: &u32| self.keys.get(key).filter(|it| !it.revoked && it.tenant == waiting.intent.tenant);
                 let principal = |key: &u32| trusted(key).map(|key| key.principal);
-                let mut voters = waiting.votes.iter().map(|(key, _)| key);
+                // Nor is one about another rule.
+                let mut voters = waiting.votes.iter().filter(|vote| vote.rule.as_ref() == rule).map(|vote| &vote.key);
                 if signer == waiting.intent.key
+                    || seen != rule
                     || role.is_none_or(|role| !key.may_answer(&waiting.intent, role))
                     || voters.any(|voter| *voter == signer || principal(voter) == Some(key.principal))
                 {
                     return Err("ERR_APPROVER_INVALID");
                 }
-                waiting.votes.push((signer, *granted));
+                let vote = Vote { key: signer, granted: *granted, rule: seen.cloned() };
+                waiting.votes.retain(|vote| vote.key != signer);
+                waiting.votes.push(vote);
             }
         }
         Ok(())

@@ -22,7 +22,7 @@ use writ_schemas::policy::{Bundle, Cost};
 use writ_schemas::strict;
 
 const LEDGER: LedgerId = LedgerId([0x4c; 16]);
-const KEY: KeyId = KeyId([7; 32]);
+const KEY: KeyId = KeyId([9; 32]);
 const NOW: UnixMicros = UnixMicros(1_790_000_000_000_000);
 
 /// Rules that are asked; a bundle may have thousands.
