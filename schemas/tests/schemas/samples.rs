@@ -12,7 +12,7 @@ use writ_schemas::decision::{
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{
-    DispatchRetried, Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, Source, SourceGap,
+    DispatchRetried, Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, RecordsOverQuota, Source, SourceGap,
     TailCut,
 };
 use writ_schemas::evidence::Evidence;
@@ -465,6 +465,7 @@ pub(crate) fn events() -> Vec<Event> {
         Event::SourceGap(SourceGap { partition: partition(), expected: 5, found: 9 }),
         Event::ApprovalRecorded(signed(acts().remove(11), &["approver"])),
         Event::DeadlinePassed(Digest::of(b"intent")),
+        Event::RecordsOverQuota(RecordsOverQuota { partition: partition(), first: 7, next: 2_000, count: 1_001 }),
         Event::DispatchRetried(DispatchRetried {
             decision: Seq(8),
             attempts: 1,
