@@ -10,8 +10,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tracing::{debug_span, warn};
@@ -81,6 +81,8 @@ pub struct Executor {
     later: BTreeMap<(Duration, Seq), Job>,
     /// How it is to end, and until when it waits for what is tried again.
     ending: Option<(Effect, Duration)>,
+    /// Why a call could not read its intent.
+    failed: Arc<OnceLock<Failure>>,
 }
 
 /// The jobs of one kind of connector.
@@ -107,7 +109,8 @@ impl Executor {
     pub fn new(queue: Arc<Queue<Input>>, log: PathBuf, content: ContentStore, policy: Option<Arc<Policy>>) -> Executor {
         let (echo, http, external) = (Lane::new(ECHO_MAX), Lane::new(1), Lane::new(ECHO_MAX));
         let (later, since) = (BTreeMap::new(), Stopwatch::start());
-        Executor { queue, log, reader: None, content, policy, since, echo, http, external, later, ending: None }
+        let failed = Arc::default();
+        Executor { queue, log, reader: None, content, policy, since, echo, http, external, later, ending: None, failed }
     }
 
     /// The same with so many calls over HTTP under way at once.
@@ -145,6 +148,9 @@ impl Executor {
                 }
                 Ok(Effect::Abandon) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(failure) = self.failed.get() {
+                return Err(failure.clone());
             }
             self.wake();
             self.pump();
@@ -240,63 +246,102 @@ impl Executor {
             return Ok(());
         }
         let intent = match carried {
-            Some(Carried { intent, .. }) => intent,
-            None => {
-                let reader = match self.reader.take() {
-                    Some(reader) => reader,
-                    None => Reader::open(&self.log)?,
-                };
-                Box::new(read_intent(self.reader.insert(reader), open.intent_seq)?)
-            }
+            Some(Carried { intent, .. }) => Held::Carried(intent),
+            None => Held::Logged(self.reader()?, open.intent_seq),
         };
-        self.call_with(decision, intent.value(), &open);
+        let far = matches!(self.kind(&open.connector), Some(ConnectorKind::Http { .. }));
+        let (policy, content) = (self.policy.clone(), self.content.clone());
+        let attempt = Attempt { decision, intent, open, policy, content };
+        if !far {
+            self.queue.report(attempt.run()?);
+            return Ok(());
+        }
+        let uncertain = Input::Ended(ending(decision, Status::Uncertain, Code::ConnectorUncertain), None);
+        let (queue, failed) = (Arc::clone(&self.queue), Arc::clone(&self.failed));
+        let spawned = threads::spawn("connector", move || {
+            let mut report = Report { queue, ending: Some(uncertain) };
+            report.ending = Some(attempt.run().unwrap_or_else(|failure| {
+                let why = format!("its intent cannot be read: {failure}");
+                let _ = failed.set(failure);
+                Input::DidNothing(decision, why, 0)
+            }));
+        });
+        if let Err(error) = spawned {
+            warn!(%error, "no thread for a connector");
+            self.queue.report(Input::DidNothing(decision, "no thread for it".to_owned(), 0));
+        }
         Ok(())
     }
 
-    fn call_with(&self, decision: Seq, intent: &Intent, open: &Open) {
-        let end = move |status, code| Input::Ended(ending(decision, status, code), None);
-        let effect = intent.effect().ok().filter(|effect| Digest::of(effect) == open.effect);
-        let Some(effect) = effect else {
-            return self.queue.report(end(Status::Failed, Code::EffectDigest));
+    fn reader(&mut self) -> Result<Reader> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => Reader::open(&self.log)?,
         };
-        let name = &open.connector;
-        let found = self.policy.as_ref().and_then(|policy| policy.connector(name).zip(policy.shapes(name)));
-        let Some((connector, shapes)) = found else {
-            return self.queue.report(end(Status::Failed, Code::ConnectorUnknown));
-        };
-        reached(Stage::Checked);
-        match &connector.kind {
-            ConnectorKind::Echo => {
-                let args = writ_schemas::canonical::bytes(&intent.args).unwrap_or_default();
-                let input = conclude(decision, Outcome::Done(args), &shapes.output, &self.content);
-                self.queue.report(input);
-            }
-            ConnectorKind::External { .. } => {} // as above
-            ConnectorKind::Http { url, timeout_us } => {
-                let call = http::Call { url: url.clone(), timeout_us: *timeout_us, effect, key: open.idempotency_key };
-                let (queue, content) = (Arc::clone(&self.queue), self.content.clone());
-                let shape = shapes.output.clone();
-                let spawned = threads::spawn("connector", move || {
-                    let mut report = Report { queue, ending: Some(end(Status::Uncertain, Code::ConnectorUncertain)) };
-                    let took = Stopwatch::start();
-                    let outcome = call.run();
-                    telemetry::stage("connector", took.elapsed());
-                    report.ending = Some(conclude(decision, outcome, &shape, &content));
-                });
-                if let Err(error) = spawned {
-                    warn!(%error, "no thread for a connector");
-                    self.queue.report(Input::DidNothing(decision, "no thread for it".to_owned(), 0));
-                }
-            }
+        Ok(self.reader.insert(reader).clone())
+    }
+}
+
+/// An intent, or where it is.
+enum Held {
+    Carried(Box<Signed<Intent>>),
+    Logged(Reader, Seq),
+}
+
+impl Held {
+    /// The intent, which is durable.
+    fn read(self) -> Result<Box<Signed<Intent>>> {
+        match self {
+            Held::Carried(intent) => Ok(intent),
+            Held::Logged(log, seq) => match log.get(seq)?.map(|located| located.entry.event()) {
+                Some(Ok(Event::IntentAdmitted(admitted))) => Ok(Box::new(admitted.intent)),
+                _ => Err(Failure::new(Code::LogDamaged, format!("entry {seq} is no intent"))),
+            },
         }
     }
 }
 
-/// The intent of an entry that is durable.
-fn read_intent(log: &Reader, seq: Seq) -> Result<Signed<Intent>> {
-    match log.get(seq)?.map(|located| located.entry.event()) {
-        Some(Ok(Event::IntentAdmitted(admitted))) => Ok(admitted.intent),
-        _ => Err(Failure::new(Code::LogDamaged, format!("entry {seq} is no intent"))),
+/// One call of a connector that is here or far: whoever waits for it runs it.
+struct Attempt {
+    decision: Seq,
+    intent: Held,
+    open: Open,
+    policy: Option<Arc<Policy>>,
+    content: ContentStore,
+}
+
+impl Attempt {
+    /// What came of it.
+    ///
+    /// # Errors
+    /// The log does not give the intent. Nothing was called.
+    fn run(self) -> Result<Input> {
+        let Attempt { decision, intent, open, policy, content } = self;
+        let failed = |code| Ok(Input::Ended(ending(decision, Status::Failed, code), None));
+        let intent = intent.read()?;
+        let Some(effect) = intent.value().effect().ok().filter(|effect| Digest::of(effect) == open.effect) else {
+            return failed(Code::EffectDigest);
+        };
+        let name = &open.connector;
+        let found = policy.as_ref().and_then(|policy| policy.connector(name).zip(policy.shapes(name)));
+        let Some((connector, shapes)) = found else { return failed(Code::ConnectorUnknown) };
+        reached(Stage::Checked);
+        let outcome = match &connector.kind {
+            ConnectorKind::Echo => {
+                Outcome::Done(writ_schemas::canonical::bytes(&intent.value().args).unwrap_or_default())
+            }
+            ConnectorKind::Http { url, timeout_us } => {
+                let call = http::Call { url: url.clone(), timeout_us: *timeout_us, effect, key: open.idempotency_key };
+                drop(intent); // a call may take long
+                let took = Stopwatch::start();
+                let outcome = call.run();
+                telemetry::stage("connector", took.elapsed());
+                outcome
+            }
+            // Nobody is called: see `Executor::call`.
+            ConnectorKind::External { .. } => return failed(Code::ConnectorUnknown),
+        };
+        Ok(conclude(decision, outcome, &shapes.output, &content))
     }
 }
 

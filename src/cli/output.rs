@@ -40,7 +40,7 @@ pub(super) fn json(value: &Value) {
 
 /// Prints a line for people.
 pub(super) fn line(text: impl std::fmt::Display) {
-    write(&painted(&text.to_string()));
+    write(&painted(&text.to_string(), if colour() { &PAINTS } else { &[] }));
 }
 
 fn write(line: &str) {
@@ -49,12 +49,12 @@ fn write(line: &str) {
     }
 }
 
-/// Visible lines with the colours of [`verdict`], where standard output takes any.
-fn painted(text: &str) -> String {
+/// Visible lines, and of what follows [`ESCAPE`] these.
+fn painted(text: &str, paints: &[&str]) -> String {
     let mut parts = text.split(ESCAPE);
     let mut out = visible::lines(parts.next().unwrap_or_default());
     for part in parts {
-        let paint = PAINTS.iter().find(|paint| colour() && part.starts_with(*paint)).copied().unwrap_or_default();
+        let paint = paints.iter().find(|paint| part.starts_with(*paint)).copied().unwrap_or_default();
         let escape = ESCAPE.to_string();
         out.push_str(&if paint.is_empty() { visible::text(&escape) } else { escape + paint });
         out.push_str(&visible::lines(part.strip_prefix(paint).unwrap_or_default()));
@@ -155,4 +155,17 @@ pub(super) fn path(path: &Path) -> String {
 #[must_use]
 pub(super) fn compact(value: &Value) -> String {
     visible::text(&value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_steers_a_terminal_only_colours_leave_and_only_where_it_takes_them() {
+        let text = "\u{1b}[32mPASS\u{1b}[0m \u{1b}[2Ja\u{9b}31m\nb\u{1b}[31;5mc\u{1b}";
+        let coloured = "\u{1b}[32mPASS\u{1b}[0m \\u{1b}[2Ja\\u{9b}31m\nb\\u{1b}[31;5mc\\u{1b}";
+        assert_eq!(painted(text, &PAINTS), coloured);
+        assert_eq!(painted(text, &[]), coloured.replace('\u{1b}', "\\u{1b}"));
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use writ::clock::Clock;
 use writ::executor::Executor;
 use writ::executor::content::ContentStore;
 use writ::queue::Queue;
@@ -16,7 +17,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Seq, UnixMicros};
 
 use super::call;
-use crate::ledgers::{Who, bundle, name};
+use crate::ledgers::{Kept, Who, bundle, create, name};
 use crate::scene::within;
 
 /// A job for a connector, with its intent; it weighs among all.
@@ -24,7 +25,7 @@ fn job(seq: u64, connector: &str, all: &Arc<AtomicUsize>) -> Effect {
     let intent = call(&format!("i-{seq}"));
     let value = intent.value();
     let open = Open {
-        intent_seq: Seq(seq),
+        intent_seq: Seq(0),
         decision: Digest::of(b"decision"),
         tenant: value.tenant.clone(),
         id: value.id.clone(),
@@ -47,13 +48,14 @@ fn job(seq: u64, connector: &str, all: &Arc<AtomicUsize>) -> Effect {
 
 #[test]
 fn what_has_its_turn_is_carried_and_what_waits_is_not() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let kept = Kept::empty();
+    create(&kept.folder, &Clock::Wall).expect("creates");
     let queue = Arc::new(Queue::default());
-    // Half of what all may weigh is on its way already; and there is no log that anything could be read from.
+    // Half of what all may weigh is on its way already; and the log has no intent that could be read.
     let all = Arc::new(AtomicUsize::new(JOB_BYTES_MAX / 2));
     let policy = Arc::new(Policy::compile(&bundle(1)).expect("a policy"));
-    let content = ContentStore::at(dir.path().join("content"));
-    let executor = Executor::new(Arc::clone(&queue), dir.path().join("log"), content, Some(policy)).calling(1);
+    let content = ContentStore::at(kept.folder.content());
+    let executor = Executor::new(Arc::clone(&queue), kept.folder.log(), content, Some(policy)).calling(1);
     let (effects, ended) = channel();
     let thread = std::thread::spawn(move || executor.run(&ended));
     let send = |effect| effects.send(effect).expect("it runs");
@@ -74,6 +76,14 @@ fn what_has_its_turn_is_carried_and_what_waits_is_not() {
     send(job(2, "far", &all));
     send(job(3, "far", &all));
     within("the second to weigh nothing", || all.load(Ordering::Relaxed) == JOB_BYTES_MAX / 2 + weight);
-    send(Effect::Abandon);
-    thread.join().expect("no panic").expect("it read nothing");
+    // What cannot be read is not called: the thread of the call finds out, and the executor ends.
+    send(Effect::Closed(Seq(2)));
+    send(Effect::Call(Seq(3)));
+    within("an attempt that did nothing", || {
+        heard.extend(queue.take(16, usize::MAX, true, Duration::from_millis(1)).inputs);
+        heard.iter().any(|input| matches!(input, Input::DidNothing(Seq(3), ..)))
+    });
+    send(Effect::Closed(Seq(3)));
+    let ended = thread.join().expect("no panic").map_err(|failure| failure.code);
+    assert_eq!(ended, Err(Code::LogDamaged));
 }
