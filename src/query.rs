@@ -181,7 +181,7 @@ impl Library {
         let case = graph.case(tenant, id).map_err(view)?;
         let case = case.ok_or_else(|| Failure::new(Code::NotFound, format!("{tenant}/{id}")))?;
         let receipts = case.receipts.iter().map(|seq| self.receipt(*seq)).collect::<Result<Vec<Value>>>()?;
-        let mut found = json!({
+        let found = json!({
             "decision": self.entry(case.decision)?,
             "id": id,
             "intent": self.entry(case.intent)?,
@@ -194,7 +194,8 @@ impl Library {
             && decision.value().verdict == Verdict::Escalate
             && let Event::IntentAdmitted(admitted) = self.event(case.intent)?
         {
-            found["asks_now"] = approvals::asks_now(self.in_force(&graph)?.as_deref(), &admitted.intent.value().action);
+            let asks_now = approvals::asks_now(self.in_force(&graph)?.as_deref(), &admitted.intent.value().action);
+            return Ok(with(found, [("asks_now", asks_now)]));
         }
         Ok(found)
     }

@@ -267,6 +267,9 @@ pub struct EvidenceKnown {
     pub seq: Seq,
     /// Its signer.
     pub signer: KeyId,
+    /// The decision that has used it up, where the requirement asks for evidence once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Seq>,
 }
 
 /// A budget just before the decision.
@@ -315,6 +318,9 @@ pub struct ExecutionIntent {
     pub not_before: UnixMicros,
     /// What was reserved for it.
     pub reservation: Several<Amount>,
+    /// The evidence that it uses up, by digest; none where the requirement asks for none once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<Digest>,
 }
 
 /// An amount out of a budget.

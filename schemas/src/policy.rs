@@ -194,6 +194,10 @@ pub struct EvidenceNeed {
     /// Whether evidence by the intent's own principal counts for nothing (separation of duties).
     #[serde(default, skip_serializing_if = "is_default")]
     pub not_submitter: bool,
+    /// Whether a `PASS` that it lets through uses it up: no other may be let through by it, unless that execution ends without having
+    /// been done.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub once: bool,
     /// A role in which its signer is trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Name>,

@@ -45,7 +45,7 @@ impl PinArgs {
         let public = self.public_key.as_ref().map(|path| {
             let text = input::read(path, KEY_BYTES_MAX)?;
             let key = key::parse(String::from_utf8_lossy(&text).trim())?;
-            let nobodys = || Failure::new(Code::InputFile, format!("{}: nobody can sign with {key}", path.display()));
+            let nobodys = || Failure::new(Code::Usage, format!("{}: nobody can sign with {key}", path.display()));
             keys::can_sign(&key).then_some(key).ok_or_else(nobodys)
         });
         if let Some(path) = &self.checkpoint {

@@ -46,6 +46,9 @@ pub enum Fault {
     /// An approval or a deadline without an intent that waits for it.
     #[error("no such intent waits for approval")]
     Approval,
+    /// Evidence is used up that is not registered, or is used up already.
+    #[error("evidence is used up that is not there to be used")]
+    Evidence,
     /// More released or committed than was reserved.
     #[error("a reservation is not what the account holds")]
     Account,
@@ -69,6 +72,7 @@ impl Fault {
             | Fault::Pair
             | Fault::Outcome
             | Fault::Approval
+            | Fault::Evidence
             | Fault::Account
             | Fault::Statement
             | Fault::Policy => Code::LogDamaged,
@@ -170,6 +174,8 @@ impl State {
                 }
                 Expiring::Evidence(digest, signer) => {
                     self.evidence.remove(&(digest, signer));
+                    // Whoever has signed this payload: it expires for all of them.
+                    self.used.remove(&digest);
                 }
                 Expiring::Act(digest) => {
                     self.acts.remove(&digest);
@@ -240,6 +246,12 @@ impl State {
         for amount in &*execution.reservation {
             self.reserve(&tenant, amount)?;
         }
+        for digest in &execution.uses {
+            let is_there = self.evidence_of(*digest).next().is_some();
+            if !is_there || self.used.insert(*digest, seq).is_some() {
+                return Err(Fault::Evidence);
+            }
+        }
         let open = Open {
             intent_seq,
             decision: signed.digest(),
@@ -255,6 +267,7 @@ impl State {
             idempotency_key: execution.idempotency_key,
             not_after: execution.not_after,
             reservation: execution.reservation.clone(),
+            uses: execution.uses.clone(),
             dispatched_at: None,
             attempts: 0,
             due: UnixMicros(0),
@@ -404,9 +417,13 @@ impl State {
             Status::Succeeded | Status::Failed | Status::Expired => {
                 let charged = execution::charges(&open, receipt.status, receipt.code, issued.output.as_deref());
                 self.settle_all(&open.tenant, &open.reservation, &charged)?;
+                if !execution::was_done(receipt.status, receipt.code) {
+                    self.give_back(&open.uses);
+                }
             }
             Status::Uncertain => {
-                let held = Held { tenant: open.tenant.clone(), reservation: open.reservation, missing };
+                let Open { reservation, uses, .. } = open;
+                let held = Held { tenant: open.tenant.clone(), reservation, uses, missing };
                 self.uncertain.insert(digest, held);
             }
         }
@@ -444,8 +461,18 @@ impl State {
         let held = self.uncertain.remove(&receipt).ok_or(Fault::Execution)?;
         let charged: &[Amount] = if applied { &held.reservation } else { &[] };
         self.settle_all(&held.tenant, &held.reservation, charged)?;
+        if !applied {
+            self.give_back(&held.uses);
+        }
         held.missing.map(|decision| self.missing.remove(&decision));
         Ok(())
+    }
+
+    /// Evidence that was used up for nothing may be used again.
+    fn give_back(&mut self, uses: &[Digest]) {
+        for digest in uses {
+            self.used.remove(digest);
+        }
     }
 
     /// Ends a reservation: each amount with what was charged in its place, if anything was.

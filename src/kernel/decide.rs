@@ -275,10 +275,9 @@ fn proof(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     let Some(requirement) = policy.bundle().requirements.get(name) else {
         return Err(Refusal::new(Code::PolicyInvalid, format!("requirement {name} is not in the policy")));
     };
-    let Some(effect) = case.effect else {
+    let Some(found) = case.found(facts) else {
         return Err(Refusal::new(Code::Schema, "action and args have no canonical form"));
     };
-    let found = Found { facts, intent: case.intent, effect, signer: case.signer, now: case.now };
     let told = requirement::tell(requirement, policy.expressions(), &found);
     match requirement::outcome(requirement, &told, &found) {
         Outcome::Met => Ok(Answer::Passed),
@@ -358,6 +357,22 @@ impl<'a> Case<'a> {
         facts
     }
 
+    /// What expressions and requirements are held against; nothing where action and args have no canonical form.
+    pub(crate) fn found<'b>(&'b self, facts: &'b Facts) -> Option<Found<'b>> {
+        Some(Found { facts, intent: self.intent, effect: self.effect?, signer: self.signer, now: self.now })
+    }
+
+    /// The evidence that a `PASS` uses up.
+    fn uses(&self, facts: &Facts) -> Option<Vec<Digest>> {
+        let (policy, rule) = self.policy.zip(self.rule)?;
+        let is_asked = policy.bundle().gates.proof == Mode::Enforced && policy.asks(&rule.action)?.once;
+        let Requires::Requirement(name) = &rule.requires else { return None };
+        let requirement = policy.bundle().requirements.get(name).filter(|_| is_asked)?;
+        let found = self.found(facts)?;
+        let told = requirement::tell(requirement, policy.expressions(), &found);
+        Some(requirement::uses(requirement, &told, &found))
+    }
+
     pub(crate) fn rules(&self) -> Result<(&'a Policy, &'a Rule), Refusal> {
         self.policy.zip(self.rule).ok_or_else(|| Refusal::new(Code::PolicyNone, "no policy was activated"))
     }
@@ -377,6 +392,7 @@ impl<'a> Case<'a> {
             not_before: self.now,
             not_after: self.now.plus(rule.window_us).min(self.intent.expires_at),
             reservation,
+            uses: self.uses(facts).unwrap_or_default(),
         }
     }
 }
@@ -401,6 +417,7 @@ fn known(state: &State, intent: &Intent, digest: Digest, now: UnixMicros, asks: 
                 effect: it.effect,
                 issued_at: asks.is_some_and(|it| it.age).then_some(it.issued_at),
                 expires_at: it.expires_at,
+                used: state.used.get(&digest).copied().filter(|_| asks.is_some_and(|it| it.once)),
             };
             EvidenceFact { digest, known: Some(known) }
         })

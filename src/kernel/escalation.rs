@@ -17,7 +17,6 @@ use writ_schemas::policy::{Approvers, Escalates, Mode, Rule};
 use writ_schemas::strict::Refusal;
 
 use crate::decide::Case;
-use crate::expression::Found;
 use crate::state::{Escalated, State};
 
 /// The most intents of a tenant that wait for approval: more than people can read.
@@ -56,8 +55,7 @@ pub(crate) fn ask(case: &Case<'_>, facts: &Facts) -> Result<Answer, Refusal> {
     if let Some(when) = &approvers.when {
         let error = |why: String| Refusal::new(Code::ApprovalError, why);
         let expression = policy.expressions().get(when).ok_or_else(|| error("no such expression".to_owned()))?;
-        let effect = case.effect.ok_or_else(|| error("action and args have no canonical form".to_owned()))?;
-        let found = Found { facts, intent: case.intent, effect, signer: case.signer, now: case.now };
+        let found = case.found(facts).ok_or_else(|| error("action and args have no canonical form".to_owned()))?;
         if !expression.holds(&found).map_err(error)? {
             return Ok(Answer::Passed);
         }

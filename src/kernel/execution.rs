@@ -202,11 +202,16 @@ pub fn conclude(
 /// What an ending charges: something, where the connector said that it did it. That it said so in another shape than the pinned
 /// one makes the receipt `FAILED`, but the money is spent; what such an output says of costs is not believed.
 pub(crate) fn charges(open: &Open, status: Status, code: Code, output: Option<&[u8]>) -> Several<Amount> {
-    match (status, code) {
-        (Status::Succeeded, _) => budget::charges(&open.reservation, output),
-        (Status::Failed, Code::ConnectorContractDrift) => budget::charges(&open.reservation, None),
-        (Status::Failed | Status::Uncertain | Status::Expired, _) => Several::default(),
+    match status {
+        _ if !was_done(status, code) => Several::default(),
+        Status::Succeeded => budget::charges(&open.reservation, output),
+        Status::Failed | Status::Uncertain | Status::Expired => budget::charges(&open.reservation, None),
     }
+}
+
+/// Whether an ending says that the effect came about.
+pub(crate) fn was_done(status: Status, code: Code) -> bool {
+    matches!((status, code), (Status::Succeeded, _) | (Status::Failed, Code::ConnectorContractDrift))
 }
 
 fn open(state: &State, decision: Seq) -> Result<&Open, Refusal> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use writ_schemas::decision::{EvidenceFact, EvidenceKnown};
-use writ_schemas::ids::Name;
+use writ_schemas::ids::{Digest, Name, Seq};
 use writ_schemas::policy::{EvidenceNeed, Requirement};
 
 use crate::expression::{Expression, Expressions, Found};
@@ -30,6 +30,8 @@ pub enum Outcome {
 pub(crate) struct Asks {
     /// How old evidence is.
     pub(crate) age: bool,
+    /// Whether it is used up.
+    pub(crate) once: bool,
     /// As which principal its signer is trusted.
     pub(crate) principal: bool,
     /// Receipts of these actions.
@@ -52,6 +54,7 @@ impl Asks {
             Requirement::Not(part) => self.add(part),
             Requirement::Evidence(need) => {
                 self.age |= need.max_age_us.is_some();
+                self.once |= need.once;
                 self.principal |= need.asks_principal();
             }
             Requirement::Receipt { action } => {
@@ -108,6 +111,33 @@ fn ask(requirement: &Requirement, expressions: &Expressions, found: &Found<'_>, 
     parts(requirement).iter().for_each(|part| ask(part, expressions, found, told));
 }
 
+/// The evidence that a `PASS` by this requirement uses up, sorted: of what is met, only what it takes, in the order of the parts and
+/// of the intent's evidence.
+#[must_use]
+pub(crate) fn uses(requirement: &Requirement, told: &Told, found: &Found<'_>) -> Vec<Digest> {
+    let mut used = BTreeSet::new();
+    use_up(requirement, told, found, &mut used);
+    used.into_iter().collect()
+}
+
+fn use_up(requirement: &Requirement, told: &Told, found: &Found<'_>, used: &mut BTreeSet<Digest>) {
+    let takes = match requirement {
+        Requirement::Evidence(need) if need.once => {
+            used.extend(shown(need, found).into_iter().flatten());
+            return;
+        }
+        Requirement::AllOf(parts) => parts.len(),
+        Requirement::AnyOf(_) => 1,
+        Requirement::AtLeast { count, .. } => usize::try_from(*count).unwrap_or(usize::MAX),
+        // What must not be there is not used.
+        Requirement::Not(_) | Requirement::Evidence(_) | Requirement::Receipt { .. } | Requirement::Expression(_) => {
+            return;
+        }
+    };
+    let met = parts(requirement).iter().filter(|part| outcome(part, told, found) == Outcome::Met);
+    met.take(takes).for_each(|part| use_up(part, told, found, used));
+}
+
 /// Whether a requirement is met.
 #[must_use]
 pub fn outcome(requirement: &Requirement, told: &Told, found: &Found<'_>) -> Outcome {
@@ -120,7 +150,7 @@ pub fn outcome(requirement: &Requirement, told: &Told, found: &Found<'_>) -> Out
             Outcome::Unmet => Outcome::Met,
             untold @ Outcome::Untold(_) => untold,
         },
-        Requirement::Evidence(need) => met_if(is_shown(need, found)),
+        Requirement::Evidence(need) => met_if(shown(need, found).is_some()),
         Requirement::Receipt { action } => {
             met_if(found.facts.receipts.iter().any(|fact| fact.action == *action && fact.seq.is_some()))
         }
@@ -179,20 +209,37 @@ pub fn missing(requirement: &Requirement, told: &Told, found: &Found<'_>) -> Str
         },
         Requirement::AnyOf(parts) => format!("none of: {}", lacking(parts)),
         Requirement::AtLeast { count, of } => format!("not {count} of {}, for lack of: {}", of.len(), lacking(of)),
-        Requirement::Not(_) | Requirement::Evidence(_) | Requirement::Receipt { .. } | Requirement::Expression(_) => {
-            words(requirement)
-        }
+        Requirement::Evidence(need) => match used_up(need, found) {
+            Some(by) => format!("{}: what is shown was used up by entry {by}", words(requirement)),
+            None => words(requirement),
+        },
+        Requirement::Not(_) | Requirement::Receipt { .. } | Requirement::Expression(_) => words(requirement),
     }
 }
 
-/// Enough evidence of this sort, by enough principals.
-fn is_shown(need: &EvidenceNeed, found: &Found<'_>) -> bool {
-    let fitting = || found.facts.evidence.iter().filter_map(|fact| fits(need, fact, found));
+/// The decision that has used up what would otherwise do, if it is that.
+fn used_up(need: &EvidenceNeed, found: &Found<'_>) -> Option<Seq> {
+    let again = EvidenceNeed { once: false, ..need.clone() };
+    let used = found.facts.evidence.iter().filter_map(|fact| fits(&again, fact, found)?.used).next();
+    used.filter(|_| need.once)
+}
+
+/// The first evidence of this sort by enough principals, if there is enough.
+fn shown(need: &EvidenceNeed, found: &Found<'_>) -> Option<Vec<Digest>> {
+    let mut fitting = found.facts.evidence.iter().filter_map(|fact| Some((fact.digest, fits(need, fact, found)?)));
     if need.signers == 1 {
-        return fitting().next().is_some();
+        return fitting.next().map(|(digest, _)| vec![digest]);
     }
-    let principals: BTreeSet<&Name> = fitting().filter_map(|known| known.principal.as_ref()).collect();
-    need.signers > 0 && u32::try_from(principals.len()).unwrap_or(u32::MAX) >= need.signers
+    let (mut principals, mut pieces) = (BTreeSet::new(), Vec::new());
+    for (digest, known) in fitting {
+        if known.principal.as_ref().is_some_and(|it| principals.insert(it)) {
+            pieces.push(digest);
+        }
+        if u32::try_from(pieces.len()) == Ok(need.signers) {
+            return Some(pieces);
+        }
+    }
+    None
 }
 
 fn fits<'a>(need: &EvidenceNeed, fact: &'a EvidenceFact, found: &Found<'_>) -> Option<&'a EvidenceKnown> {
@@ -210,7 +257,8 @@ fn fits<'a>(need: &EvidenceNeed, fact: &'a EvidenceFact, found: &Found<'_>) -> O
     let fresh = need.max_age_us.is_none_or(|age| {
         known.issued_at.is_some_and(|issued| issued <= found.now && found.now.0.saturating_sub(issued.0) <= age)
     });
-    (of_kind && about && in_role && by_key && of_another && fresh).then_some(known)
+    let unused = !need.once || known.used.is_none();
+    (of_kind && about && in_role && by_key && of_another && fresh && unused).then_some(known)
 }
 
 /// Compiles the expressions of a requirement.
@@ -252,7 +300,8 @@ pub fn words(requirement: &Requirement) -> String {
             let signers = if need.signers == 1 { String::new() } else { format!(" of {} principals", need.signers) };
             let other = if need.not_submitter { " other than the submitter" } else { "" };
             let age = need.max_age_us.map(|age| format!(" not older than {} s", age / 1_000_000)).unwrap_or_default();
-            format!("evidence {}{about}{role}{key}{signers}{other}{age}", need.kind)
+            let once = if need.once { " not used before" } else { "" };
+            format!("evidence {}{about}{role}{key}{signers}{other}{age}{once}", need.kind)
         }
     }
 }

@@ -269,7 +269,7 @@ mod tests {
             (json!({"$ref": "elsewhere#/$defs/a", "$defs": {"a": {}}}), "is no part of this schema"),
             (json!({"$ref": "#/title", "title": "no schema"}), "no schema"),
             (json!({"items": {"$id": "b", "$ref": "#/$defs/a"}, "$defs": {"a": {}}}), "$id b below the top"),
-            (json!({"items": {"$schema": "http://json-schema.org/draft-04/schema#", "id": "b"}}), "below the top"),
+            (json!({"items": {"$schema": "https://json-schema.org/draft/2020-12/schema"}}), "below the top"),
             (json!({"anyOf": [{"$dynamicRef": "#x"}]}), "#x is no part of this schema"),
             (json!({"properties": [1]}), "[1]"),
             (json!([{"type": "object"}]), "not a JSON Schema object"),
@@ -322,7 +322,7 @@ mod tests {
             (json!({"then": {"type": "null"}}), "then without if checks nothing"),
             (json!({"if": {"type": "null"}}), "if without then or else checks nothing"),
             (json!({"properties": {"a": {"minContains": 2}}}), "minContains without contains checks nothing"),
-            (json!({"format": "nonsense"}), "nonsense is no format that is checked here; the nearest is uri-reference"),
+            (json!({"format": "nonsense"}), "nonsense is no format that is checked here; the nearest is hostname"),
             (json!({"format": "datetime"}), "datetime is no format that is checked here; the nearest is date-time"),
             (json!({"format": "idn-email"}), "idn-email is no format that is checked here; the nearest is email"),
             (

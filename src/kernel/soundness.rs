@@ -12,7 +12,7 @@ use writ_schemas::keys;
 use writ_schemas::policy::{EvidenceNeed, Requirement};
 
 use crate::expression::{Expression, Expressions};
-use crate::requirement::{parts, words};
+use crate::requirement::{Asks, parts, words};
 
 /// The most distinct leaves of a requirement: 4096 cases, 512 bytes a table.
 pub const LEAVES_MAX: usize = 12;
@@ -81,6 +81,9 @@ fn collect<'a>(requirement: &'a Requirement, nodes: &mut Vec<&'a Requirement>) -
             return Err("at_least counts the same part twice: ask for signers instead".to_owned());
         }
         Requirement::Evidence(need) => check_need(need)?,
+        Requirement::Not(part) if Asks::of(part).once => {
+            return Err("once in not: what must not be shown is not used up".to_owned());
+        }
         Requirement::AllOf(_)
         | Requirement::AnyOf(_)
         | Requirement::AtLeast { .. }
@@ -264,6 +267,7 @@ mod tests {
             (evidence(r#","role":"r","signers":0"#), "by 0 principals"),
             (evidence(r#","role":"r","signers":1000"#), "by 1000 principals"),
             (evidence(r#","role":"r","max_age_us":0"#), "max_age_us 0"),
+            (format!(r#"{{"all_of":[{a},{{"not":{}}}]}}"#, evidence(r#","role":"r","once":true"#)), "once in not"),
             (format!(r#"{{"all_of":[{}]}}"#, many(13).join(",")), "13 different things"),
             (format!(r#"{{"any_of":[{}]}}"#, vec![a; 64].join(",")), "more than 64 parts"),
         ] {

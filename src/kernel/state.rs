@@ -48,6 +48,8 @@ pub struct State {
     pub(crate) ids: BTreeMap<(Name, Name), Known>,
     /// By payload and signer: what one key has stated keeps nobody else from stating it.
     pub(crate) evidence: BTreeMap<(Digest, KeyId), Registered>,
+    /// What of it is used up, by payload, and by which decision: until it expires, or is given back.
+    pub(crate) used: BTreeMap<Digest, Seq>,
     pub(crate) acts: BTreeMap<Digest, UnixMicros>,
     pub(crate) accounts: Accounts,
     /// Those whose window is over and from which something is still reserved: nobody has found out. Deciding does not pass over them.
@@ -176,6 +178,8 @@ pub struct Open {
     pub not_after: UnixMicros,
     /// What is reserved.
     pub reservation: Several<Amount>,
+    /// The evidence that is used up.
+    pub uses: Vec<Digest>,
     /// When it was dispatched.
     pub dispatched_at: Option<UnixMicros>,
     /// How many attempts certainly did nothing.
@@ -188,11 +192,12 @@ impl Encode for Open {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let Open { intent_seq, decision, tenant, id, principal, action, session, expires_at, .. } = self;
         (intent_seq, decision, tenant, id, principal, action, session, expires_at).encode(encoder)?;
-        let Open { signer, effect, connector, idempotency_key, not_after, reservation, dispatched_at, .. } = self;
+        let Open { signer, effect, connector, idempotency_key, not_after, reservation, uses, dispatched_at, .. } = self;
         (signer, effect, connector, idempotency_key, not_after).encode(encoder)?;
         if self.attempts > 0 {
             (3_u8, self.attempts, self.due).encode(encoder)?;
         }
+        encode_uses(uses, encoder)?;
         encode_amounts(reservation, encoder, |it| (&it.budget, &it.unit, it.amount))?;
         dispatched_at.encode(encoder)
     }
@@ -203,6 +208,8 @@ impl Encode for Open {
 pub(crate) struct Held {
     pub(crate) tenant: Name,
     pub(crate) reservation: Several<Amount>,
+    /// The evidence that is used up.
+    pub(crate) uses: Vec<Digest>,
     /// The decision, if its outcome can still be reported: `missing` says so, and its hash.
     pub(crate) missing: Option<Digest>,
 }
@@ -210,12 +217,18 @@ pub(crate) struct Held {
 impl Encode for Held {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         self.tenant.encode(encoder)?;
+        encode_uses(&self.uses, encoder)?;
         encode_amounts(&self.reservation, encoder, |it| (&it.budget, it.amount))
     }
 }
 
+/// 5 and all of it; nothing where there is none.
+fn encode_uses<E: Encoder>(uses: &Vec<Digest>, encoder: &mut E) -> Result<(), EncodeError> {
+    if uses.is_empty() { Ok(()) } else { (5_u8, uses).encode(encoder) }
+}
+
 /// 0 for none, 1 and `plain` for one out of a tenant's budget for ever, as since the first ledgers; 2 and all of it for others.
-/// 3 stands for something else before it; 4 for all of it where some of it is settled by the output.
+/// 3 and 5 stand for something else before it; 4 for all of it where some of it is settled by the output.
 fn encode_amounts<'a, E: Encoder, P: Encode>(
     amounts: &'a Several<Amount>,
     encoder: &mut E,
@@ -431,6 +444,7 @@ impl State {
     pub fn weight(&self) -> usize {
         self.ids.len()
             + self.evidence.len()
+            + self.used.len()
             + self.sessions.len()
             + self.open.len()
             + self.accounts.len()
@@ -494,6 +508,7 @@ impl State {
             8_u8 self.missing;
             9_u8 self.adjusted.as_slice();
             10_u8 self.retired;
+            11_u8 self.used;
         }
         Digest(*hasher.finalize().as_bytes())
     }

@@ -46,7 +46,7 @@ impl Library {
         let intent = admitted.intent.value();
         let asks_now = asks_now(in_force, &intent.action);
         Ok(json!({
-            "action": intent.action, "answers": self.answers(graph, decision.intent_seq, &asks_now["rule"])?,
+            "action": intent.action, "answers": self.answers(graph, decision.intent_seq, asks_now.get("rule"))?,
             "args": intent.args, "asks": decision.asks, "asks_now": asks_now, "decision": seq, "id": intent.id,
             "intent": decision.intent_digest, "principal": intent.principal, "tenant": intent.tenant,
         }))
@@ -58,12 +58,12 @@ impl Library {
     }
 
     /// What approvers have said of an intent, and whether it counts under this rule.
-    fn answers(&self, graph: &Graph<'_>, intent: Seq, in_force: &Value) -> Result<Vec<Value>> {
+    fn answers(&self, graph: &Graph<'_>, intent: Seq, in_force: Option<&Value>) -> Result<Vec<Value>> {
         let answers = graph.answers(intent).map_err(view)?.into_iter().map(|seq| {
             let said = self.event(seq)?;
             Ok(match said.act().map(|act| (&act.value().statement, act.signer())) {
                 Some((Statement::Approve { granted, policy, reason, rule, .. }, signer)) => {
-                    let counts = json!(rule) == *in_force;
+                    let counts = Some(&json!(rule)) == in_force;
                     let because = if counts { "" } else { "it is about another rule than the one in force" };
                     json!({
                         "because": because, "counts": counts, "granted": granted, "policy": policy, "reason": reason,

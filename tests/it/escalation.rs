@@ -129,7 +129,7 @@ fn the_round_that_passes_is_decided_by_all_gates_under_the_policy_then_in_force(
     assert_eq!(desk.answer("grant", "1", &ada).ended(0).json()["code"], "OK");
     assert_eq!(desk.answer("grant", "2", &ada).ended(0).json()["code"], "ERR_BUDGET_EXCEEDED");
 
-    // A policy that asks for more asks again, and keeps what was said.
+    // A policy that asks for more asks again, and everybody has to look again.
     let bob = desk.trust("bob.key", "bob", "manager");
     let mut richer = bundle(1, HOUR);
     richer["budgets"]["cents"]["limit"] = json!(1000);
@@ -137,8 +137,13 @@ fn the_round_that_passes_is_decided_by_all_gates_under_the_policy_then_in_force(
     desk.submit(&pay("3"), &[]);
     richer["rules"][0]["escalates"]["to"]["quorum"] = json!(2);
     desk.activate(&richer);
-    assert_eq!(desk.answer("grant", "3", &ada).ended(0).json()["code"], "ERR_APPROVAL_NEEDED");
-    assert_eq!(desk.answer("grant", "3", &bob).ended(0).json()["code"], "OK");
+    let refused = desk.answer("grant", "3", &ada).ended(1).err;
+    assert!(
+        refused.contains("ERR_APPROVER_INVALID") && refused.contains("another one than its signer saw"),
+        "{refused}"
+    );
+    assert_eq!(desk.answer_anew("grant", "3", &ada).ended(0).json()["code"], "ERR_APPROVAL_NEEDED");
+    assert_eq!(desk.answer_anew("grant", "3", &bob).ended(0).json()["code"], "OK");
 
     // The key of an approver counts if it is trusted when it is counted.
     desk.submit(&pay("4"), &[]);
@@ -165,6 +170,41 @@ fn the_round_that_passes_is_decided_by_all_gates_under_the_policy_then_in_force(
     let producer = desk.0.key("producer.key").id().to_string();
     writ(["key", "revoke", "--data", desk.0.data(), &producer]).ended(0);
     assert_eq!(desk.answer("grant", "5", &cleo).ended(0).json()["code"], "ERR_KEY_REVOKED");
+    desk.holds();
+}
+
+#[test]
+fn an_answer_counts_while_the_rule_that_was_seen_is_in_force_and_the_list_says_where_it_does_not() {
+    let desk = Desk::under(&bundle(2, HOUR));
+    let (ada, bob) = (desk.trust("ada.key", "ada", "manager"), desk.trust("bob.key", "bob", "manager"));
+    desk.submit(&pay("1"), &[]);
+    desk.submit(&pay("2"), &[]);
+    for id in ["1", "2"] {
+        desk.answer("grant", id, &ada).ended(0);
+    }
+    let shown = || writ(["approvals", "list", "--data", desk.0.data()]).ended(0).out;
+    // Another policy with the same rule.
+    let mut later = bundle(2, HOUR);
+    (later["name"], later["budgets"]["cents"]["limit"]) = (json!("later"), json!(1000));
+    desk.activate(&later);
+    let listed = shown();
+    assert!(listed.contains("1 granted") && !listed.contains("does not count"), "{listed}");
+    assert_eq!(desk.answer("grant", "1", &bob).ended(0).json()["code"], "OK");
+
+    // The rule is the same, but who carries it out is not.
+    later["connectors"]["echo"]["output_schema"] = json!({});
+    desk.activate(&later);
+    let listed = shown();
+    for said in ["0 granted", "does not count: it is about another rule than the one in force", "--rule blake3:"] {
+        assert!(listed.contains(said), "{said}: {listed}");
+    }
+    let listed = writ(["approvals", "list", "--json", "--data", desk.0.data()]).ended(0).json();
+    let (waits, decision) = (&listed["waiting"][0], desk.decision("2"));
+    assert_eq!((&waits["answers"][0]["counts"], &waits["answers"][0]["granted"]), (&json!(false), &json!(true)));
+    assert_eq!(waits["answers"][0]["rule"], decision["asks"]["rule"], "what was seen");
+    assert_ne!(waits["asks_now"]["rule"], decision["asks"]["rule"]);
+    assert_eq!(desk.answer_anew("grant", "2", &bob).ended(0).json()["code"], "ERR_APPROVAL_NEEDED", "one of two");
+    assert_eq!(desk.answer_anew("grant", "2", &ada).ended(0).json()["code"], "OK");
     desk.holds();
 }
 

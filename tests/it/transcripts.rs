@@ -172,6 +172,7 @@ transcripts! {
     decided_again_under_the_policy_then_in_force
     revocation_is_asked_again_at_dispatch
     a_tenant_is_frozen
+    a_ticket_is_used_once
     drift_is_charged
     what_it_really_cost
     an_intent_expires

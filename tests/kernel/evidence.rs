@@ -2,16 +2,23 @@
 
 use serde_json::json;
 
-use writ_kernel::admission;
+use writ_kernel::apply::Fault;
+use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
+use writ_kernel::{admission, execution};
 use writ_schemas::act::Statement;
 use writ_schemas::decision::{EvidenceFact, Verdict};
 use writ_schemas::errors::Code;
+use writ_schemas::event::Event;
 use writ_schemas::evidence::{Evidence, VALIDITY_MAX};
-use writ_schemas::ids::{Digest, KeyId, LedgerId, Name};
+use writ_schemas::ids::{Digest, KeyId, LedgerId, Name, Seq};
 use writ_schemas::intent::{EVIDENCE_MAX, Intent};
+use writ_schemas::receipt::Status;
 
-use crate::desk::{ANN, BOB, CYD, Desk, EVE, HOUR, START, ZED, intent, name, policy, rule_of, scan, signed, trust};
+use crate::desk::{
+    ANN, BOB, CYD, Desk, EVE, HOUR, START, ZED, approve, args, ending, intent, name, policy, rule_of, scan, signed,
+    success, trust,
+};
 
 /// Whether evidence by these keys would be registered now, and not for the second time.
 fn would(desk: &Desk, evidence: Evidence, keys: &[KeyId]) -> Result<(), Code> {
@@ -168,4 +175,159 @@ fn an_intent_names_64_pieces_of_evidence_at_most() {
     assert_eq!(desk.answer(named(EVIDENCE_MAX)), (Verdict::Pass, Code::Ok));
     assert_eq!(desk.answer(named(EVIDENCE_MAX + 1)), (Verdict::Fail, Code::Schema));
     assert_eq!(desk.judge(&signed(named(EVIDENCE_MAX + 1), &[ANN])).facts.evidence.len(), EVIDENCE_MAX);
+}
+
+/// A ledger in which a note needs a scan that was not used before, and so does a question; a payment needs any.
+fn desk_of_once() -> Desk {
+    let mut policy = policy();
+    let scan =
+        |once: bool| json!({"evidence": {"kind": "scan", "role": "manager", "about_effect": false, "once": once}});
+    policy["requirements"] = json!({"once": scan(true), "often": scan(false)});
+    rule_of(&mut policy, "note")["requires"] = json!({"requirement": "once"});
+    rule_of(&mut policy, "ask")["requires"] = json!({"requirement": "once"});
+    rule_of(&mut policy, "pay")["requires"] = json!({"requirement": "often"});
+    Desk::under(policy)
+}
+
+fn showing(evidence: Digest, id: &str, action: &str) -> Intent {
+    let args = args(json!({"cents": 1}));
+    Intent { evidence: vec![evidence], args, ..intent(id, action) }
+}
+
+const MISSING: (Verdict, Code) = (Verdict::Fail, Code::ProofMissing);
+const PASSES: (Verdict, Code) = (Verdict::Pass, Code::Ok);
+
+#[test]
+fn a_pass_uses_evidence_up_and_only_what_was_not_done_gives_it_back() {
+    let drift =
+        |seq| Ending { output: Some(Digest::of(b"{}")), ..ending(seq, Status::Failed, Code::ConnectorContractDrift) };
+    type How = fn(&mut Desk, Seq);
+    let endings: [(&str, How, bool); 8] = [
+        ("it is under way", |desk, seq| desk.dispatch(seq), false),
+        ("it never began", |desk, seq| _ = desk.end(&ending(seq, Status::Expired, Code::WindowClosed)), true),
+        (
+            "it was done",
+            |desk, seq| {
+                desk.dispatch(seq);
+                desk.end(&success(seq));
+            },
+            false,
+        ),
+        (
+            "it was refused",
+            |desk, seq| {
+                desk.dispatch(seq);
+                desk.end(&ending(seq, Status::Failed, Code::ConnectorRefused));
+            },
+            true,
+        ),
+        (
+            "nobody knows",
+            |desk, seq| {
+                desk.dispatch(seq);
+                desk.lose(seq);
+            },
+            false,
+        ),
+        (
+            "it was found out to be done",
+            |desk, seq| {
+                desk.dispatch(seq);
+                let receipt = desk.lose(seq);
+                desk.administer(Statement::Reconcile { receipt, applied: true });
+            },
+            false,
+        ),
+        (
+            "it was found out not to be",
+            |desk, seq| {
+                desk.dispatch(seq);
+                let receipt = desk.lose(seq);
+                desk.administer(Statement::Reconcile { receipt, applied: false });
+            },
+            true,
+        ),
+        ("it came to nothing that can be used", |_, _| {}, false),
+    ];
+    for (what, how, is_back) in endings {
+        let mut desk = desk_of_once();
+        let shown = desk.show(scan(), BOB);
+        let first = desk.pass(showing(shown, "i-1", "note"));
+        assert_eq!(first.decision.execution.expect("it passes").uses, [shown]);
+        if what.starts_with("it came") {
+            desk.dispatch(first.seq);
+            desk.end(&drift(first.seq));
+        }
+        how(&mut desk, first.seq);
+        let again = desk.judge(&signed(showing(shown, "i-2", "note"), &[ANN]));
+        let known = again.facts.evidence[0].known.clone().expect("it is registered");
+        assert_eq!(known.used, Some(first.seq).filter(|_| !is_back), "{what}");
+        let expected = if is_back { PASSES } else { MISSING };
+        assert_eq!((again.verdict, again.code), expected, "{what}");
+        if !is_back {
+            assert!(again.because.contains(&format!("used up by entry {}", first.seq)), "{}", again.because);
+        }
+    }
+}
+
+#[test]
+fn only_who_asks_for_it_once_uses_evidence_up_and_minds() {
+    let mut desk = desk_of_once();
+    let shown = desk.show(scan(), BOB);
+    let often = desk.pass(showing(shown, "i-1", "pay")).decision;
+    assert_eq!(
+        (often.execution.expect("it passes").uses, often.facts.evidence[0].known.clone().expect("known").used),
+        (vec![], None)
+    );
+    assert_eq!(
+        desk.submit(showing(shown, "i-2", "ask"), ANN).decision.code,
+        Code::ApprovalNeeded,
+        "it is not used by asking"
+    );
+    desk.pass(showing(shown, "i-3", "note"));
+    let often = desk.pass(showing(shown, "i-4", "pay")).decision;
+    assert_eq!(often.facts.evidence[0].known.clone().expect("known").used, None, "nobody asks");
+    // What waits is decided again with what is there by then.
+    let waits = desk.state.escalated().next().expect("it waits").digest();
+    desk.does(approve(waits, true), &[BOB]);
+    desk.does(approve(waits, true), &[CYD]);
+    assert_eq!(desk.again().expect("it is decided").answer(), MISSING);
+}
+
+/// The same statement, whoever signs it.
+#[test]
+fn what_is_used_up_does_not_come_back_by_another_signature_but_is_forgotten_with_the_evidence() {
+    let mut desk = desk_of_once();
+    let shown = desk.show(scan(), BOB);
+    let first = desk.pass(showing(shown, "i-1", "note")).seq;
+    desk.show(scan(), CYD);
+    assert_eq!(desk.answer(showing(shown, "i-2", "note")), MISSING);
+    let weight = desk.state.weight();
+    desk.end(&ending(first, Status::Expired, Code::WindowClosed));
+    assert_eq!(desk.state.weight(), weight - 2, "an execution, and what it had used up");
+
+    let mut desk = desk_of_once();
+    let shown = desk.show(Evidence { expires_at: START.plus(HOUR / 2), ..scan() }, BOB);
+    let first = desk.pass(showing(shown, "i-1", "note")).seq;
+    desk.now = START.plus(HOUR / 2);
+    let weight = desk.state.weight();
+    desk.record(Event::StateHashed(Digest([9; 32])));
+    assert_eq!(desk.state.weight(), weight - 2, "the evidence, and that it was used up");
+    desk.end(&ending(first, Status::Expired, Code::WindowClosed));
+}
+
+#[test]
+fn a_decision_that_uses_up_what_is_not_there_is_not_folded_in() {
+    let mut desk = desk_of_once();
+    let shown = desk.show(scan(), BOB);
+    desk.pass(showing(shown, "i-1", "note"));
+    let other = desk.show(Evidence { expires_at: START.plus(HOUR / 2), ..scan() }, BOB);
+    for uses in [vec![shown], vec![Digest([9; 32])], vec![other, other]] {
+        let mut desk = desk.clone();
+        let mut decision = desk.judge(&signed(showing(other, "i-2", "note"), &[ANN]));
+        desk.admit(signed(showing(other, "i-2", "note"), &[ANN]));
+        decision.execution.as_mut().expect("it passes").uses = uses;
+        let document = execution::document(decision).expect("it can be written");
+        assert_eq!(desk.fault(&Event::DecisionMade(document)), Some(Fault::Evidence));
+    }
 }

@@ -241,6 +241,7 @@ impl Writer {
             not_before: self.now,
             not_after: self.now.plus(HOUR),
             reservation: spends.iter().cloned().collect(),
+            uses: Vec::new(),
         });
         let trust = if code == Code::KeyUnknown { Answer::Refused } else { Answer::Passed };
         let decision = Decision {
@@ -433,6 +434,7 @@ impl Writer {
             expires_at: self.now.plus(HOUR),
             issued_at: None,
             principal: None,
+            used: None,
         };
         EvidenceFact { digest, known: Some(known) }
     }

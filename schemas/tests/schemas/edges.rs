@@ -276,6 +276,7 @@ fn evidence_asks_for_principals_only_where_it_matters_who_they_are() {
         kind: n("ticket"),
         max_age_us: Some(1),
         not_submitter: false,
+        once: false,
         role: Some(n("manager")),
         signers: 1,
     };

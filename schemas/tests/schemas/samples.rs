@@ -12,8 +12,8 @@ use writ_schemas::decision::{
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{
-    DispatchRetried, Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, RecordsOverQuota, Source, SourceGap,
-    TailCut,
+    DispatchRetried, Event, IntentAdmitted, Partition, Position, ReceiptIssued, RecordRefused, RecordsOverQuota,
+    Source, SourceGap, TailCut,
 };
 use writ_schemas::evidence::Evidence;
 use writ_schemas::genesis::{Genesis, SigningMode};
@@ -213,6 +213,7 @@ pub(crate) fn decisions() -> Vec<Decision> {
                         expires_at: at(HOUR),
                         issued_at: None,
                         principal: None,
+                        used: None,
                     }),
                 },
                 EvidenceFact { digest: Digest::of(b"unknown"), known: None },
@@ -230,6 +231,7 @@ pub(crate) fn decisions() -> Vec<Decision> {
             not_before: at(5),
             not_after: at(HOUR),
             reservation: [amount(1250)].into_iter().collect(),
+            uses: Vec::new(),
         }),
     };
     let fail = Decision {
@@ -262,6 +264,7 @@ pub(crate) fn decisions() -> Vec<Decision> {
     if let Some(known) = &mut asking.facts.evidence[0].known {
         known.issued_at = Some(at(0));
         known.principal = Some(n("person:approver"));
+        known.used = Some(Seq(4));
     }
     asking.facts.receipts = vec![
         ReceiptFact { action: n("payments.quote"), seq: Some(Seq(2)) },
@@ -292,6 +295,7 @@ pub(crate) fn decisions() -> Vec<Decision> {
     if let Some(execution) = &mut granted.execution {
         let settled = Amount { actual: Some("refunded_cents".into()), ..share(1250) };
         execution.reservation = [amount(1250), settled].into_iter().collect();
+        execution.uses = vec![evidence_digest()];
     }
     let mut asked = escalate.clone();
     asked.asks = Some(Box::new(Asked { deadline: at(HOUR), quorum: 2, role: n("manager"), rule }));

@@ -144,6 +144,9 @@ struct GivenEvidence {
     /// How long ago it was issued, in microseconds.
     #[serde(default)]
     age_us: u64,
+    /// Whether another `PASS` has used it up.
+    #[serde(default)]
+    used: bool,
 }
 
 #[derive(Deserialize)]
@@ -288,7 +291,7 @@ impl Case {
     fn facts(&self, policy: &Policy, intent: &Intent, now: UnixMicros) -> Facts {
         let effect = intent.effect_digest().ok();
         let key = KeyFact { principal: intent.principal.clone(), revoked: None, tenant: intent.tenant.clone() };
-        let evidence = self.facts.evidence.iter().enumerate().map(|(at, given)| {
+        let evidence = self.facts.evidence.iter().enumerate().zip((1..).map(Seq)).map(|((at, given), seq)| {
             let known = EvidenceKnown {
                 effect: effect.filter(|_| given.about_effect),
                 expires_at: now.plus(LIFE_US),
@@ -296,8 +299,9 @@ impl Case {
                 kind: given.kind.clone(),
                 principal: Some(given.principal.clone()),
                 roles: given.roles.clone(),
-                seq: Seq(1),
+                seq,
                 signer: given.key.unwrap_or_else(|| key_of(&given.principal)),
+                used: given.used.then_some(seq),
             };
             EvidenceFact { digest: evidence_digest(at), known: Some(known) }
         });

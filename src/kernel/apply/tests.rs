@@ -27,6 +27,7 @@ fn open(id: &str, expires_at: u64) -> Open {
         idempotency_key: Digest([2; 32]),
         not_after: UnixMicros(expires_at),
         reservation: Several::default(),
+        uses: Vec::new(),
         dispatched_at: Some(UnixMicros(1)),
         attempts: 0,
         due: UnixMicros(0),

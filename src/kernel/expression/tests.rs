@@ -326,6 +326,7 @@ fn scan() -> EvidenceKnown {
         roles: [name("scanner"), name("agent")].into(),
         seq: Seq(4),
         signer: KeyId([3; 32]),
+        used: None,
     }
 }
 

@@ -25,6 +25,7 @@ fn by(principal: &str, kind: &str) -> EvidenceKnown {
         effect: Some(EFFECT),
         issued_at: Some(NOW),
         expires_at: UnixMicros(u64::MAX),
+        used: None,
     }
 }
 
@@ -101,6 +102,61 @@ fn signers_are_principals_and_each_counts_once() {
     assert!(is_met_by(&two, vec![one.clone(), other]));
     assert!(!is_met_by(&two, vec![one.clone(), one.clone()]), "the same twice");
     assert!(!is_met_by(&two, vec![one, second_key]), "two keys of one principal");
+}
+
+#[test]
+fn what_was_used_up_does_not_count_where_it_is_asked_for_once() {
+    let (once, often) = (need(r#","role":"approver","once":true"#), need(r#","role":"approver""#));
+    let fresh = by("approver-1", "approval");
+    let used = EvidenceKnown { used: Some(Seq(12)), ..fresh.clone() };
+    assert!(is_met_by(&once, vec![fresh.clone()]) && is_met_by(&once, vec![used.clone(), fresh.clone()]));
+    assert!(is_met_by(&often, vec![used.clone()]));
+    let (outcome, missing, _) = look_at(&once, vec![used.clone()]);
+    let why = "evidence approval about this effect by a key in role approver not used before";
+    assert_eq!((outcome, missing), (Outcome::Unmet, format!("{why}: what is shown was used up by entry 12")));
+    assert_eq!(look_at(&once, vec![EvidenceKnown { kind: name("ticket"), ..used }]).1, why);
+    let two = need(r#","role":"approver","once":true,"signers":2"#);
+    let other = by("approver-2", "approval");
+    assert!(is_met_by(&two, vec![fresh.clone(), other.clone()]));
+    assert!(!is_met_by(&two, vec![fresh, EvidenceKnown { used: Some(Seq(12)), ..other }]));
+}
+
+/// Of several ways, the first that is met; of several pieces, the first that do.
+#[test]
+fn no_more_is_used_up_than_it_takes() {
+    let once = |kind: &str, rest: &str| {
+        format!(r#"{{"evidence":{{"kind":"{kind}","about_effect":true,"once":true,"role":"approver"{rest}}}}}"#)
+    };
+    let (a, b, c) = (once("a", ""), once("b", ""), once("c", ""));
+    let two = once("a", r#","signers":2"#);
+    let often = r#"{"evidence":{"kind":"a","about_effect":true,"role":"approver"}}"#;
+    // By number: two of kind `a` by one principal and one by another, then one of `b`.
+    let shown = [(1, "approver-1", "a"), (2, "approver-1", "a"), (3, "approver-2", "a"), (4, "approver-1", "b")];
+    let facts = Facts {
+        evidence: shown
+            .map(|(number, who, kind)| EvidenceFact { digest: Digest([number; 32]), known: Some(by(who, kind)) })
+            .to_vec(),
+        ..Facts::default()
+    };
+    for (requirement, expected) in [
+        (a.clone(), &[1][..]),
+        (two, &[1, 3]),
+        (often.to_owned(), &[]),
+        (format!(r#"{{"all_of":[{a},{b}]}}"#), &[1, 4]),
+        (format!(r#"{{"any_of":[{c},{b},{a}]}}"#), &[4]),
+        (format!(r#"{{"any_of":[{often},{b}]}}"#), &[]),
+        (format!(r#"{{"at_least":{{"count":2,"of":[{c},{often},{b},{a}]}}}}"#), &[4]),
+        (format!(r#"{{"all_of":[{a},{{"not":{{"receipt":{{"action":"x"}}}}}}]}}"#), &[1]),
+        (format!(r#"{{"all_of":[{a},{{"any_of":[{a},{b}]}}]}}"#), &[1]),
+    ] {
+        let parsed: Requirement = serde_json::from_str(&requirement).expect("a requirement");
+        let intent = asked();
+        let found = Found { facts: &facts, intent: &intent, effect: EFFECT, signer: AGENT, now: NOW };
+        let told = tell(&parsed, &Expressions::new(), &found);
+        assert_eq!(outcome(&parsed, &told, &found), Outcome::Met, "{requirement}");
+        let used: Vec<u8> = uses(&parsed, &told, &found).iter().map(|digest| digest.0[0]).collect();
+        assert_eq!(used, expected, "{requirement}");
+    }
 }
 
 #[test]
@@ -386,7 +442,7 @@ fn a_requirement_is_put_in_words() {
 fn a_decision_records_what_its_requirement_looks_at_and_nothing_more() {
     let receipts = |actions: &[&str]| Asks { receipts: actions.iter().map(|it| name(it)).collect(), ..Asks::default() };
     let (age, principal) = (Asks { age: true, ..Asks::default() }, Asks { principal: true, ..Asks::default() });
-    let everything = Asks { age: true, principal: true, receipts: BTreeSet::new() };
+    let everything = Asks { age: true, principal: true, ..Asks::default() };
     let (a, b) = (r#"{"receipt":{"action":"a"}}"#, r#"{"receipt":{"action":"b"}}"#);
     let key = format!(r#","key":"ed25519:{}""#, "1".repeat(64));
     for (requirement, asks) in [
@@ -396,6 +452,7 @@ fn a_decision_records_what_its_requirement_looks_at_and_nothing_more() {
         (format!(r#"{{"at_least":{{"count":1,"of":[{b},{a}]}}}}"#), receipts(&["a", "b"])),
         (need(r#","role":"r""#), Asks::default()),
         (need(r#","role":"r","max_age_us":1"#), age.clone()),
+        (need(r#","role":"r","once":true"#), Asks { once: true, ..Asks::default() }),
         (need(r#","role":"r","signers":2"#), principal.clone()),
         (need(r#","role":"r","not_submitter":true"#), principal.clone()),
         (need(&key), principal.clone()),

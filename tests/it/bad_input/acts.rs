@@ -75,6 +75,10 @@ pub(super) const ROWS: &[Row] = &[
     row("trusting what is no key", Code::Usage, |it| {
         writ(["key", "trust", "--data", it.data(), "ed25519:00", "--tenant", "acme", "--principal", "p"])
     }),
+    row("trusting a key of small order", Code::Schema, |it| {
+        let key = format!("ed25519:{}", "0".repeat(64));
+        writ(["key", "trust", "--data", it.data(), &key, "--tenant", "acme", "--principal", "p"])
+    }),
     row("evidence by a key without trust", Code::EvidenceInvalid, |it| {
         let key = it.dir.path().join("new.key").to_string_lossy().into_owned();
         writ(["key", "new", &key]).ended(0);

@@ -207,6 +207,10 @@ pub(super) const ROWS: &[Row] = &[
     row("a public key file of garbage", Code::Usage, |it| {
         writ(["verify", "--data", it.data(), "--public-key", &it.file("other.pub", "garbage")])
     }),
+    row("a pinned key of small order", Code::Usage, |it| {
+        let key = format!("ed25519:{}", "0".repeat(64));
+        writ(["verify", "--data", it.data(), "--public-key", &it.file("other.pub", key)])
+    }),
     row("a public key file that is not there", Code::InputFile, |it| {
         writ(["verify", "--data", it.data(), "--public-key", "/nowhere/ledger.pub"])
     }),

@@ -70,6 +70,17 @@ pub(super) const ROWS: &[Row] = &[
     row("a schema that refers to what it has not", Code::PolicyInvalid, |it| {
         schema(it, json!({ "$ref": "#/$defs/missing" }))
     }),
+    row("a schema with a misspelt word", Code::PolicyInvalid, |it| {
+        let run = schema(it, json!({"type": "object", "requried": ["a"]}));
+        assert!(run.err.contains("requried is no keyword") && run.err.contains("nearest is required"), "{}", run.err);
+        run
+    }),
+    row("a schema with an unknown format", Code::PolicyInvalid, |it| schema(it, json!({"format": "nonsense"}))),
+    row("evidence by a key of small order", Code::PolicyInvalid, |it| {
+        let key = format!("ed25519:{}", "0".repeat(64));
+        let need = json!({"evidence": {"kind": "ticket", "key": key, "about_effect": false}});
+        changed(it, "/requirements/refund-is-justified", need)
+    }),
     row("a folder without policy.json", Code::InputFile, |it| {
         writ(["policy", "check", &it.dir.path().to_string_lossy()])
     }),

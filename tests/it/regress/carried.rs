@@ -39,6 +39,7 @@ fn job(seq: u64, connector: &str, all: &Arc<AtomicUsize>) -> Effect {
         idempotency_key: Digest::of(b"key"),
         not_after: value.expires_at,
         reservation: Default::default(),
+        uses: Vec::new(),
         dispatched_at: None,
         attempts: 0,
         due: UnixMicros(0),

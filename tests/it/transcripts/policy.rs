@@ -161,6 +161,12 @@ fn requirement(words: &str) -> Result<Value, String> {
 
 fn part(words: &str) -> Result<Value, String> {
     let article = |word: &str| matches!(word, "a" | "an");
+    if let Some(words) = words.strip_suffix(" once") {
+        let mut part = part(words)?;
+        let need = part.get_mut("evidence").ok_or_else(|| format!("no evidence, so not once: {words}"))?;
+        need["once"] = json!(true);
+        return Ok(part);
+    }
     let evidence = |kind: &str, role: &str, more: Value| {
         let mut need = json!({"kind": kind, "role": role, "about_effect": false});
         for (field, value) in more.as_object().into_iter().flatten() {

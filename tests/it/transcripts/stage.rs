@@ -325,18 +325,15 @@ impl Stage {
     fn vote(&mut self, word: &str, who: &str, id: &str, key: usize) -> Result<(), String> {
         let tenant = self.sent(id)?.tenant.clone();
         let file = &self.key(who, key)?.0;
-        let run = self.writ([
-            "approvals",
-            word,
-            "--data",
-            self.scene.data(),
-            &tenant,
-            id,
-            "--reason",
-            "a transcript",
-            "--key",
-            file,
-        ]);
+        let data = self.scene.data();
+        // Who answers has looked at what waits, and at the rule in force.
+        let listed = good(self.writ(["approvals", "list", "--json", "--data", data]))?.json();
+        let waits = listed["waiting"].as_array().and_then(|all| all.iter().find(|it| it["id"] == id));
+        let rule = waits.and_then(|it| it["asks_now"]["rule"].as_str());
+        let mut answer =
+            vec!["approvals", word, "--data", data, &tenant, id, "--reason", "a transcript", "--key", file];
+        answer.extend(rule.into_iter().flat_map(|rule| ["--rule", rule]));
+        let run = self.writ(answer);
         self.refused =
             run.err.lines().find(|line| line.contains("ERR_APPROV") && run.out.is_empty()).map(str::to_owned);
         if run.out.is_empty() && self.refused.is_none() { Err(format!("no answer: {}", run.err)) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! The budget rules of section 6 of the design, held by events alone: neither the kernel's sums nor the model's are asked.
+//! The budget rules of section 6 of the design, and that evidence is used up once, held by events alone: neither the kernel's sums nor the model's are asked.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +25,8 @@ enum Fate {
 struct Taken {
     tenant: Name,
     amounts: Vec<Amount>,
+    /// The evidence that it used up.
+    uses: Vec<Digest>,
     fate: Fate,
     /// Whether its receipt has come.
     closed: bool,
@@ -79,7 +81,7 @@ impl Audit {
             | Event::SourceGap(_)
             | Event::RecordsOverQuota(_) => None,
         };
-        broken.map_or(Ok(()), |rule| Err(format!("entry {seq} breaks a rule of budgets: {rule}")))
+        broken.map_or(Ok(()), |rule| Err(format!("entry {seq} breaks a rule: {rule}")))
     }
 
     fn decided(&mut self, seq: u64, now: UnixMicros, decision: &Decision) -> Option<&'static str> {
@@ -90,7 +92,12 @@ impl Audit {
             return Some("no denied call reserves");
         }
         let amounts = execution.reservation.to_vec();
-        let taken = Taken { tenant: decision.tenant.clone(), amounts, fate: Fate::Reserved, closed: false };
+        let uses = execution.uses.clone();
+        let held = self.taken.values().filter(|it| it.fate != Fate::Released).flat_map(|it| &it.uses);
+        if held.into_iter().any(|digest| uses.contains(digest)) {
+            return Some("evidence is used up once");
+        }
+        let taken = Taken { tenant: decision.tenant.clone(), amounts, uses, fate: Fate::Reserved, closed: false };
         let amounts = taken.amounts.clone();
         self.taken.insert(seq, taken);
         let enforced = self.bundle.as_ref().is_some_and(|bundle| bundle.gates.budget == Mode::Enforced);

@@ -179,6 +179,7 @@ fn shown(dice: &mut Dice) -> Shown {
         signers: if by_key { 1 } else { dice.of(&[1, 1, 1, 2]) },
         not_submitter: dice.percent(35),
         max_age_us: dice.percent(35).then(|| dice.of(&AGES)),
+        once: dice.percent(40),
     }
 }
 
@@ -225,6 +226,7 @@ fn parts(need: &Need, all: &mut Vec<&'static str>) {
                 (shown.signers > 1, "evidence by several"),
                 (shown.not_submitter, "evidence by another"),
                 (shown.max_age_us.is_some(), "fresh evidence"),
+                (shown.once, "evidence once"),
             ];
             all.extend(found.into_iter().filter(|(is, _)| *is).map(|(_, what)| what));
             ("evidence", &[])
@@ -349,6 +351,7 @@ fn requirement(of: &Need) -> schema::Requirement {
             kind: name(shown.kind),
             max_age_us: shown.max_age_us,
             not_submitter: shown.not_submitter,
+            once: shown.once,
             role: shown.role.map(name),
             signers: shown.signers,
         }),

@@ -2,7 +2,8 @@
 
 use writ_model::calendar::{DAY, counts};
 use writ_model::documents::{Act, Arg, Ended, Evidence, Intent, Statement, Word};
-use writ_model::policy::{Policy, Window};
+use writ_model::model::Key;
+use writ_model::policy::{Need, Policy, Shown, Window};
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::Digest;
@@ -64,7 +65,8 @@ impl Run {
             _ => {}
         }
         match self.dice.below(100) {
-            0..36 => self.submit(),
+            0..31 => self.submit(),
+            31..36 => self.use_up(),
             36..48 => self.show(),
             48..66 => self.answer(),
             66..79 => self.dispatch(),
@@ -119,6 +121,9 @@ impl Run {
 
     fn submit(&mut self) -> Result<()> {
         let again = self.dice.percent(9).then(|| self.dice.some(last(&self.intents, 12)).cloned()).flatten();
+        // An id that has just been freed.
+        let freed = last(&self.intents, 40).iter().find(|it| it.expires_at == self.play.now);
+        let again = freed.filter(|_| self.dice.percent(40)).cloned().or(again);
         let mut intent = match again {
             Some(intent) => intent,
             None => self.intent(),
@@ -214,7 +219,7 @@ impl Run {
         } else if self.dice.percent(10) {
             of.signers = self.dice.of(&[&[][..], &[2, 3]]).to_vec();
         }
-        self.register(of)
+        self.register(of).map(drop)
     }
 
     fn statement_of_evidence(&mut self) -> Evidence {
@@ -239,10 +244,63 @@ impl Run {
         }
     }
 
-    fn register(&mut self, mut of: Evidence) -> Result<()> {
+    /// Somebody signs what a rule asks for once, and somebody shows it several times.
+    fn use_up(&mut self) -> Result<()> {
+        let rules = self.play.world.model.policy.iter().flat_map(|policy| &policy.rules);
+        let once = rules.filter_map(|rule| Some((rule.action, once(rule.requires.as_ref()?))));
+        let once: Vec<(Word, Vec<Shown>)> = once.filter(|(_, shown)| !shown.is_empty()).collect();
+        let Some((action, asked)) = self.dice.some(&once).cloned() else { return self.submit() };
+        let mut intent = Intent { action, amount: Arg::Number(1), ..self.intent() };
+        pools::intent(&mut intent, &mut self.play.numbers);
+        intent.evidence.clear();
+        for shown in asked {
+            let payload = self.sign(&shown, &intent)?;
+            intent.evidence.extend(payload);
+        }
+        intent.evidence.sort_unstable();
+        intent.evidence.dedup();
+        for _ in 0..2 + self.dice.below(2) {
+            self.made += 1;
+            self.send(Intent { id: self.made, ..intent.clone() })?;
+        }
+        Ok(())
+    }
+
+    /// Evidence of this sort for an intent, by everybody whose word counts: the number of its payload.
+    fn sign(&mut self, asked: &Shown, intent: &Intent) -> Result<Option<u32>> {
+        let now = self.play.now;
+        let fits = |key: u32, of: &Key| {
+            !of.revoked
+                && of.tenant == intent.tenant
+                && asked.role.is_none_or(|role| of.roles.contains(&role))
+                && asked.key.is_none_or(|it| it == key)
+                && !(asked.not_submitter && of.principal == intent.principal)
+        };
+        let keys = self.play.world.model.keys.iter().filter(|(key, of)| fits(**key, of)).map(|(key, _)| *key);
+        let keys: Vec<u32> = keys.collect();
+        let expires_at = now + 5 * SECOND + self.dice.below(20 * SECOND);
+        let mut payload = None;
+        for signer in keys {
+            payload = Some(self.register(Evidence {
+                payload: 0,
+                ours: true,
+                signers: vec![signer],
+                tenant: intent.tenant,
+                kind: asked.kind,
+                effect: asked.about_effect.then_some(intent.effect),
+                issued_at: now,
+                expires_at,
+            })?);
+        }
+        Ok(payload)
+    }
+
+    /// Returns the number of its payload.
+    fn register(&mut self, mut of: Evidence) -> Result<u32> {
         let document = pools::evidence(&mut of, &mut self.play.numbers);
         self.evidence.push((of.clone(), document.clone()));
-        self.play.evidence(&of, &document)
+        self.play.evidence(&of, &document)?;
+        Ok(of.payload)
     }
 
     /// More keys than may sign one payload sign one.
@@ -429,7 +487,7 @@ impl Run {
 
     fn reconcile(&mut self) -> Result<()> {
         let uncertain =
-            |it: &&writ_model::model::Run| matches!(it.ended, Some((Ended::Uncertain, ..))) && !it.reconciled;
+            |it: &&writ_model::model::Run| matches!(it.ended, Some((Ended::Uncertain, ..))) && it.reconciled.is_none();
         let runs: Vec<u64> = self.play.world.model.runs.iter().filter(uncertain).map(|it| it.decision).collect();
         let decision = match self.dice.some(&runs) {
             Some(decision) if self.dice.percent(85) => *decision,
@@ -444,8 +502,29 @@ impl Run {
 
     fn activate(&mut self) -> Result<()> {
         self.made += 1;
+        let asks = self.play.world.model.waiting.last().map(|it| (it.intent.content, it.intent.action));
+        if let Some((content, action)) = asks
+            && let Some(mut policy) = self.play.world.model.policy.clone()
+            && self.dice.percent(40)
+        {
+            // While somebody waits, their rule changes a little, or only what is around it.
+            policy.number = self.made;
+            let changes = self.dice.percent(60);
+            for rule in policy.rules.iter_mut().filter(|rule| (rule.action == action) == changes) {
+                rule.window_us += 1;
+            }
+            self.put_in_force(policy)?;
+            for _ in 0..self.dice.below(4) {
+                self.vote(content)?;
+            }
+            return Ok(());
+        }
         let before = self.policies.last().filter(|_| self.dice.percent(60));
         let policy = grammar::policy(&mut self.dice, self.made, self.play.now, before);
+        self.put_in_force(policy)
+    }
+
+    fn put_in_force(&mut self, policy: Policy) -> Result<()> {
         self.policies.push(policy.clone());
         for feature in grammar::features(&policy) {
             self.play.saw("policy with", feature);
@@ -517,6 +596,15 @@ impl Run {
             return Ok(());
         }
         self.play.act(what, &of, &document)
+    }
+}
+
+/// All evidence that a requirement asks for once.
+fn once(need: &Need) -> Vec<Shown> {
+    match need {
+        Need::All(all) | Need::Any(all) | Need::AtLeast(_, all) => all.iter().flat_map(once).collect(),
+        Need::Shown(shown) if shown.once => vec![shown.clone()],
+        Need::Shown(_) | Need::Not(_) | Need::Done(_) => Vec::new(),
     }
 }
 

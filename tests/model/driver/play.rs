@@ -377,6 +377,13 @@ impl Play {
         let execution = kernel.execution.as_ref();
         let reservation = execution.map_or_else(Vec::new, |it| amounts(&it.reservation));
         same("the reservation", &reservation, &model.reservation)?;
+        let uses = execution.map_or(&[][..], |it| &it.uses);
+        let mut uses: Vec<u32> = uses.iter().map(|digest| self.numbers.of(*digest)).collect();
+        uses.sort_unstable();
+        same("the evidence that it uses up", &uses, &model.uses)?;
+        if !uses.is_empty() {
+            self.saw("used up", if uses.len() > 1 { "several pieces" } else { "one piece" });
+        }
         if reservation.len() > 1 {
             self.saw("reserved", "out of several budgets");
         }

@@ -169,6 +169,8 @@ pub struct Decision {
     pub round: u32,
     /// What a `PASS` reserves.
     pub reservation: Vec<Amount>,
+    /// The payloads of the evidence that a `PASS` uses up, in their order.
+    pub uses: Vec<u32>,
     /// Until when a `PASS` may be dispatched.
     pub not_after: Option<Time>,
     /// Whom an `ESCALATE` asks.

@@ -24,11 +24,19 @@ impl Model {
     /// What follows for an intent now. `waiting` is what is known of it if it was asked before.
     pub(crate) fn judge(&self, intent: &Intent, waiting: Option<&Waiting>, now: Time) -> Decision {
         let round = waiting.map_or(0, |waiting| waiting.round + 1);
-        let decision =
-            |verdict, code| Decision { verdict, code, round, reservation: Vec::new(), not_after: None, asked: None };
+        let decision = |verdict, code| Decision {
+            verdict,
+            code,
+            round,
+            reservation: Vec::new(),
+            uses: Vec::new(),
+            not_after: None,
+            asked: None,
+        };
         match self.gates(intent, waiting, now) {
             Ok((rule, reservation)) => Decision {
                 reservation,
+                uses: self.uses(rule, intent, now),
                 not_after: Some((now + rule.window_us).min(intent.expires_at)),
                 ..decision(Verdict::Pass, "OK")
             },
@@ -93,28 +101,57 @@ impl Model {
         }
     }
 
+    /// The evidence that a rule uses up, where it is met: what it takes, and no more.
+    fn uses(&self, rule: &Rule, intent: &Intent, now: Time) -> Vec<u32> {
+        let asked = rule.requires.as_ref().filter(|_| self.policy.as_ref().is_some_and(|policy| policy.proof));
+        let mut used = BTreeSet::new();
+        asked.into_iter().for_each(|need| self.use_up(need, intent, now, &mut used));
+        used.into_iter().collect()
+    }
+
+    fn use_up(&self, need: &Need, intent: &Intent, now: Time, used: &mut BTreeSet<u32>) {
+        let (takes, of) = match need {
+            Need::All(all) => (all.len(), all),
+            Need::Any(all) => (1, all),
+            Need::AtLeast(count, all) => (usize::try_from(*count).unwrap_or(usize::MAX), all),
+            Need::Shown(shown) if shown.once => return used.extend(self.shown(shown, intent, now)),
+            Need::Shown(_) | Need::Not(_) | Need::Done(_) => return,
+        };
+        let met: Vec<&Need> = of.iter().filter(|need| self.is_met(need, intent, now)).collect();
+        met.into_iter().take(takes).for_each(|need| self.use_up(need, intent, now, used));
+    }
+
     /// Whether enough principals have signed what the intent names.
     fn is_shown(&self, shown: &Shown, intent: &Intent, now: Time) -> bool {
-        let mut principals = BTreeSet::new();
-        for (evidence, signer) in &self.evidence {
-            let Some(key) = self.keys.get(signer).filter(|key| !key.revoked && key.tenant == intent.tenant) else {
-                continue;
-            };
-            let age = now.checked_sub(evidence.issued_at);
-            if intent.evidence.contains(&evidence.payload)
-                && evidence.tenant == intent.tenant
-                && now < evidence.expires_at
-                && evidence.kind == shown.kind
-                && evidence.effect.map_or(!shown.about_effect, |effect| effect == intent.effect)
-                && shown.role.is_none_or(|role| key.roles.contains(&role))
-                && shown.key.is_none_or(|key| key == *signer)
-                && !(shown.not_submitter && key.principal == intent.principal)
-                && shown.max_age_us.is_none_or(|max| age.is_some_and(|age| age <= max))
-            {
-                principals.insert(key.principal);
+        self.shown(shown, intent, now).len() >= usize::try_from(shown.signers).unwrap_or(usize::MAX)
+    }
+
+    /// What the intent names and is of this sort, in its order: for each principal the first piece, and no more than is asked for.
+    fn shown(&self, shown: &Shown, intent: &Intent, now: Time) -> Vec<u32> {
+        let (mut principals, mut pieces) = (BTreeSet::new(), Vec::new());
+        for payload in &intent.evidence {
+            for (evidence, signer) in self.evidence.iter().filter(|(evidence, _)| evidence.payload == *payload) {
+                let Some(key) = self.keys.get(signer).filter(|key| !key.revoked && key.tenant == intent.tenant) else {
+                    continue;
+                };
+                let age = now.checked_sub(evidence.issued_at);
+                if evidence.tenant == intent.tenant
+                    && now < evidence.expires_at
+                    && evidence.kind == shown.kind
+                    && evidence.effect.map_or(!shown.about_effect, |effect| effect == intent.effect)
+                    && shown.role.is_none_or(|role| key.roles.contains(&role))
+                    && shown.key.is_none_or(|key| key == *signer)
+                    && !(shown.not_submitter && key.principal == intent.principal)
+                    && shown.max_age_us.is_none_or(|max| age.is_some_and(|age| age <= max))
+                    && !(shown.once && self.is_used(*payload))
+                    && principals.insert(key.principal)
+                {
+                    pieces.push(*payload);
+                }
             }
         }
-        principals.len() >= usize::try_from(shown.signers).unwrap_or(usize::MAX)
+        pieces.truncate(usize::try_from(shown.signers).unwrap_or(usize::MAX));
+        pieces
     }
 
     /// What a rule spends, if every budget of it holds.

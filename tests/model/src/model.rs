@@ -120,8 +120,21 @@ pub struct Run {
     pub dispatched: bool,
     /// How it ended, and in which entry.
     pub ended: Option<(Ended, u64, Time)>,
-    /// Whether an uncertain ending was reconciled.
-    pub reconciled: bool,
+    /// What an uncertain ending was reconciled as: whether it happened.
+    pub reconciled: Option<bool>,
+    /// The payloads of the evidence that it uses up.
+    pub uses: Vec<u32>,
+}
+
+impl Run {
+    /// Whether it came to nothing, so that what it took is free again.
+    fn is_released(&self) -> bool {
+        match self.ended {
+            Some((Ended::Failed | Ended::Expired, ..)) => true,
+            Some((Ended::Uncertain, ..)) => self.reconciled == Some(false),
+            Some((Ended::Succeeded | Ended::Drifted, ..)) | None => false,
+        }
+    }
 }
 
 impl Model {
@@ -220,7 +233,8 @@ impl Model {
         }
         if let Some(not_after) = decision.not_after {
             let intent = intent.clone();
-            self.runs.push(Run { decision: seq, intent, not_after, dispatched: false, ended: None, reconciled: false });
+            let (uses, dispatched, ended, reconciled) = (decision.uses.clone(), false, None, None);
+            self.runs.push(Run { decision: seq, intent, not_after, dispatched, ended, reconciled, uses });
         }
         for amount in &decision.reservation {
             let tenant = intent.tenant;
@@ -317,9 +331,9 @@ impl Model {
             Statement::Freeze(tenant, principal) => self.frozen.push((*tenant, *principal)),
             Statement::Thaw(tenant, principal) => self.frozen.retain(|it| *it != (*tenant, *principal)),
             Statement::Reconcile(decision, applied) => {
-                let run = self.runs.iter_mut().find(|it| it.decision == *decision && !it.reconciled);
+                let run = self.runs.iter_mut().find(|it| it.decision == *decision && it.reconciled.is_none());
                 let run = run.filter(|it| matches!(it.ended, Some((Ended::Uncertain, ..))));
-                run.ok_or("ERR_RECEIPT_UNKNOWN")?.reconciled = true;
+                run.ok_or("ERR_RECEIPT_UNKNOWN")?.reconciled = Some(*applied);
                 let fate = if *applied { Fate::Committed } else { Fate::Released };
                 self.settle(*decision, fate, Arg::Absent);
             }
@@ -454,6 +468,11 @@ impl Model {
     pub(crate) fn succeeded(&self, intent: &Intent, action: Word, now: Time) -> bool {
         let succeeded = |run: &Run| matches!(run.ended, Some((Ended::Succeeded, ..)));
         self.receipts(intent, now).any(|run| run.intent.action == action && succeeded(run))
+    }
+
+    /// Whether a payload of evidence is used up: there was a run by it that did not come to nothing.
+    pub(crate) fn is_used(&self, payload: u32) -> bool {
+        self.runs.iter().any(|run| run.uses.contains(&payload) && !run.is_released())
     }
 
     /// Whether a freeze touches this principal.

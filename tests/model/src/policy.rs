@@ -101,6 +101,8 @@ pub struct Shown {
     pub not_submitter: bool,
     /// How old it may be, in microseconds.
     pub max_age_us: Option<u64>,
+    /// Whether it must not have been used before, and is used up.
+    pub once: bool,
 }
 
 /// How much may be spent.

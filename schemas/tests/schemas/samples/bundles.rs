@@ -32,6 +32,7 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         about_effect: true,
         max_age_us: None,
         not_submitter: false,
+        once: false,
         signers: 1,
     };
     let approval = |about_effect| Requirement::Evidence(EvidenceNeed { about_effect, ..need.clone() });
@@ -86,6 +87,7 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         key: Some(id("approver")),
         max_age_us: Some(HOUR),
         not_submitter: true,
+        once: true,
         ..need.clone()
     };
     let by_two = EvidenceNeed { signers: 2, ..need.clone() };

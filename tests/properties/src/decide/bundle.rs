@@ -43,6 +43,7 @@ impl BundleSpec {
                 about_effect: it & 4 != 0,
                 max_age_us: None,
                 not_submitter: it & 8 != 0,
+                once: it & 32 != 0,
                 signers: if it & 16 == 0 { 1 } else { 2 },
             })
         };
