@@ -7,12 +7,15 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tracing::warn;
 
 use writ_log::{files, replace};
 use writ_schemas::checkpoint::{Checkpoint, NOTE_BYTES_MAX};
 use writ_schemas::entry::Header;
+use writ_schemas::errors::Code;
 use writ_schemas::ids::KeyId;
 use writ_schemas::merkle::{Frontier, leaf};
 
@@ -20,6 +23,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::signer::Signer;
+use crate::space::{SMALL_BYTES, Space};
 use crate::telemetry;
 
 /// The file in `checkpoints/` that holds the last one.
@@ -78,14 +82,17 @@ pub struct Checkpointer {
     /// The size that the checkpoint on the disk covers.
     pub signed: u64,
     /// To the sequencer.
-    pub notes: std::sync::Arc<NoteSlot>,
+    pub notes: Arc<NoteSlot>,
+    /// Of which a little may be used.
+    pub space: Arc<Space>,
 }
 
 impl Checkpointer {
     /// Signs until the sequencer ends, and then once more.
     ///
     /// # Errors
-    /// The checkpoint could not be signed or written: the process must end, for nothing would notice a rewound log.
+    /// The checkpoint could not be signed or written: the process must end, for nothing would notice a rewound log. Where only the
+    /// disk is full, and room is kept, it is tried again each time; but the seal must be written.
     pub fn run(mut self, headers: &Receiver<Vec<Header>>) -> Result<()> {
         let mut since = Stopwatch::start();
         loop {
@@ -98,7 +105,12 @@ impl Checkpointer {
                 Err(RecvTimeoutError::Disconnected) => false,
             };
             if (!open || since.elapsed() >= self.interval) && self.head.tree.size() > self.signed {
-                self.sign()?;
+                match self.sign() {
+                    Err(failure) if failure.code == Code::DiskFull && self.space.is_kept() && open => {
+                        warn!(%failure, "no checkpoint: the last one stands, and it is tried again");
+                    }
+                    signed => signed?,
+                }
             }
             if !open {
                 return Ok(());
@@ -112,7 +124,7 @@ impl Checkpointer {
     fn sign(&mut self) -> Result<()> {
         let checkpoint = self.head.checkpoint(&self.origin);
         let note = checkpoint.note(&self.signer.sign(checkpoint.body().as_bytes())?);
-        replace(&self.folder, LATEST, note.as_bytes())?;
+        self.space.write(SMALL_BYTES, || Ok(replace(&self.folder, LATEST, note.as_bytes())?))?;
         self.signed = checkpoint.size;
         self.notes.put(note);
         telemetry::checkpoint(checkpoint.size);
@@ -163,7 +175,6 @@ fn found(path: &Path, read: std::io::Result<Vec<u8>>) -> Result<Option<Vec<u8>>>
 /// # Errors
 /// `ERR_LOG_DAMAGED` if it is not a checkpoint of this log by this key.
 pub fn open_note(note: &[u8], path: &Path, origin: &str, key: &KeyId) -> Result<Checkpoint> {
-    use writ_schemas::errors::Code;
     Checkpoint::open(note, origin, key)
         .map_err(|e| Failure::new(Code::LogDamaged, format!("{} at byte 0: {e}", path.display())))
 }

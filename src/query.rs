@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use writ_kernel::expression::Found;
 use writ_kernel::policy::Policy;
 use writ_kernel::requirement::{self, Explained};
-use writ_log::{Lock, Reader};
+use writ_log::{Lock, LogError, Reader};
 use writ_projections::metering::Meter;
 use writ_projections::proofgraph::{Graph, Limits, Relation};
 use writ_schemas::act::Statement;
@@ -27,7 +27,7 @@ use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
 use crate::folder::Folder;
 use crate::ledger;
-use crate::views::{Shelf, brought_up};
+use crate::views::{Shelf, brought_up, brought_up_aside};
 
 /// The most waiting intents that are listed at once.
 pub const APPROVALS_MAX: usize = 64;
@@ -54,8 +54,13 @@ impl Library {
     /// # Errors
     /// `ERR_LOG_LOCKED` if a process that does not answer holds it; otherwise as [`brought_up`].
     pub fn open(folder: &Folder) -> Result<Library> {
-        let _lock = Lock::acquire(&folder.lock())?;
-        let views = brought_up(folder, ledger::genesis(folder)?.ledger)?;
+        let ledger = ledger::genesis(folder)?.ledger;
+        let views = match Lock::acquire(&folder.lock()) {
+            Ok(_lock) => brought_up(folder, ledger)?,
+            Err(locked @ LogError::Locked(_)) => return Err(locked.into()),
+            // Who cannot take the lock can write nothing here, and needs none.
+            Err(_) => brought_up_aside(folder, ledger)?,
+        };
         Ok(Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views })
     }
 

@@ -61,18 +61,18 @@ impl Service {
         }
         let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
         // Whatever cannot be opened refuses here: after the start an open dispatch would be interrupted.
-        let views = Views::open(&folder, ledger_id)?;
+        let views = Views::served(&folder, ledger_id, opened.space())?;
         let mut intakes = Vec::new();
         for (topic, binding) in bindings.iter().filter(|_| kafka.is_some()) {
-            let queue = Arc::clone(opened.queue());
-            intakes.push(Intake::connect(kafka.unwrap_or_default(), ledger_id, topic, binding, &positions, queue)?);
+            let (kafka, queue, space) = (kafka.unwrap_or_default(), opened.queue().clone(), opened.space().clone());
+            intakes.push(Intake::connect(kafka, ledger_id, topic, binding, &positions, queue, space)?);
         }
         let ledger = opened.start_with(passed, on_fatal.clone())?;
         let handle = ledger.handle();
         let shelf = Shelf::of(views.queries());
         let library = Library { folder: folder.clone(), reader: Reader::open(folder.log())?, views: shelf.clone() };
-        let (hosted, progress) = (folder.clone(), Arc::clone(&handle.progress));
-        let views = spawn("views", move || host(views, &shelf, &hosted, ledger_id, &progress))?;
+        let (hosted, progress, space) = (folder.clone(), Arc::clone(&handle.progress), Arc::clone(&handle.space));
+        let views = spawn("views", move || host(views, &shelf, &hosted, ledger_id, &progress, &space))?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();

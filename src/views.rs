@@ -22,7 +22,12 @@ use writ_schemas::ids::{Digest, LedgerId, Seq};
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, remove};
 use crate::progress::Progress;
+use crate::space::Space;
 use crate::{telemetry, threads};
+
+mod aside;
+
+use aside::aside;
 
 /// How long views that have ended stay away; twice as long each time, up to the largest.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
@@ -105,15 +110,15 @@ impl Shelf {
 }
 
 /// Lets views follow a ledger until it closes. Those that fail or panic before are begun anew: all of it is derived, so the ledger
-/// goes on.
-pub fn host(views: Views, shelf: &Shelf, folder: &Folder, ledger: LedgerId, progress: &Progress) {
+/// goes on. While its disk is short of room, they are begun anew beside it.
+pub fn host(views: Views, shelf: &Shelf, folder: &Folder, ledger: LedgerId, progress: &Progress, space: &Space) {
     let (mut views, mut pause) = (Some(views), REBUILD_PAUSE);
     while !progress.is_closed() || views.is_some() {
         let hosted = threads::contained("views", || {
             let views = match &mut views {
                 Some(views) => views,
                 none => {
-                    let views = none.insert(rebuilt(folder, ledger)?);
+                    let views = none.insert(rebuilt(folder, ledger, space)?);
                     shelf.put(Ok(views.queries()));
                     views
                 }
@@ -126,19 +131,35 @@ pub fn host(views: Views, shelf: &Shelf, folder: &Folder, ledger: LedgerId, prog
         error!(%failure, "the views have ended; the ledger goes on, and they are begun anew from the log");
         telemetry::views_lost();
         shelf.put(Err(Failure::new(Code::ViewDamaged, format!("they are begun anew from the log, after: {failure}"))));
-        progress.wait_closed(pause);
+        if failure.code == Code::DiskFull && pause == REBUILD_PAUSE {
+            space.notice(); // they have a place elsewhere at once
+        } else {
+            progress.wait_closed(pause);
+        }
         pause = pause.saturating_mul(2).min(REBUILD_PAUSE_MAX);
     }
 }
 
-/// The views of a folder that nobody serves, brought up to date.
+/// The views of a folder that nobody serves, brought up to date; beside it if they cannot be in it.
 ///
 /// # Errors
 /// As [`Views::open`]; `ERR_VIEW_DAMAGED` also if sled panics.
 pub fn brought_up(folder: &Folder, ledger: LedgerId) -> Result<Shelf> {
+    bring_up(|| Views::open(folder, ledger)).or_else(|failure| brought_up_aside(folder, ledger).map_err(|_| failure))
+}
+
+/// The same beside the folder: nothing in it is written.
+///
+/// # Errors
+/// As [`brought_up`].
+pub fn brought_up_aside(folder: &Folder, ledger: LedgerId) -> Result<Shelf> {
+    aside(|place| bring_up(|| Views::beside(place, folder, ledger)))
+}
+
+fn bring_up(open: impl FnOnce() -> Result<Views>) -> Result<Shelf> {
     let mut opened = None;
     let shelf = threads::contained("views", || {
-        let views: &mut Views = opened.insert(Views::open(folder, ledger)?);
+        let views: &mut Views = opened.insert(open()?);
         views.catch_up(None)?;
         Ok(Shelf::of(views.queries()))
     });
@@ -158,8 +179,11 @@ fn let_go<T>(holder: T) -> Result<()> {
     })
 }
 
-fn rebuilt(folder: &Folder, ledger: LedgerId) -> Result<Views> {
+fn rebuilt(folder: &Folder, ledger: LedgerId, space: &Space) -> Result<Views> {
     remove(&folder.views())?;
+    if space.is_short() {
+        return aside(|place| Views::beside(place, folder, ledger));
+    }
     Views::open(folder, ledger)
 }
 
@@ -188,6 +212,10 @@ fn is_plain(folder: &Path) -> std::io::Result<bool> {
     Ok(true)
 }
 
+fn store_failure(error: StoreError) -> Failure {
+    Failure::new(error.code(), error)
+}
+
 fn failure(error: &ViewError) -> Failure {
     Failure::new(error.code(), error)
 }
@@ -199,8 +227,6 @@ impl Views {
     /// # Errors
     /// The store cannot be read or written, or another process holds it.
     pub fn open(folder: &Folder, ledger: LedgerId) -> Result<Views> {
-        let reader = Reader::open(folder.log())?;
-        let store_failure = |e: StoreError| Failure::new(e.code(), e);
         prepare(&folder.views())?;
         let sled = match SledViews::open(&folder.views()) {
             Err(StoreError::Damaged(why)) => {
@@ -212,7 +238,30 @@ impl Views {
             }
             opened => opened,
         };
-        let sled = sled.map_err(store_failure)?;
+        Views::of(sled.map_err(store_failure)?, folder, ledger)
+    }
+
+    /// The same for a ledger that is served: while its disk is short of room, beside the folder if they cannot be opened in it.
+    ///
+    /// # Errors
+    /// As [`Views::open`].
+    pub fn served(folder: &Folder, ledger: LedgerId, space: &Space) -> Result<Views> {
+        match threads::contained("views", || Views::open(folder, ledger)) {
+            Err(failure) if space.is_short() => {
+                warn!(%failure, "the views are begun beside the folder");
+                aside(|place| Views::beside(place, folder, ledger))
+            }
+            opened => opened,
+        }
+    }
+
+    /// Empty views of the ledger in `folder`, in a folder that is removed with them.
+    fn beside(place: &Path, folder: &Folder, ledger: LedgerId) -> Result<Views> {
+        Views::of(aside::open(place)?, folder, ledger)
+    }
+
+    fn of(sled: SledViews, folder: &Folder, ledger: LedgerId) -> Result<Views> {
+        let reader = Reader::open(folder.log())?;
         let hash_at = |seq: Seq| reader.get(seq).ok().flatten().map(|located| located.entry.hash());
         let store = |name| sled.store(name).map_err(store_failure);
         let (graph, stale) =

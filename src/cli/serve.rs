@@ -22,6 +22,7 @@ use crate::folder::Folder;
 use crate::ledger::Opened;
 use crate::sequencer::Passed;
 use crate::service::Service;
+use crate::space::SMALL_BYTES;
 use crate::{signals, telemetry, threads};
 
 /// The longest path that a socket may have (`sun_path` in unix(7), less its end).
@@ -62,7 +63,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         None => None,
     };
 
-    let opened = Opened::open(&folder, Clock::Wall)?;
+    let opened = Opened::open(&folder, Clock::Wall)?.keeping_space()?;
     let service = Service::start(opened, kafka.as_deref(), Passed::CarriedOut, end_process)?;
     let api = Api {
         ledger: service.handle(),
@@ -90,7 +91,8 @@ async fn listen(address: &str) -> Result<TcpListener> {
 async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>, patience: Duration) -> Result<()> {
     let path = folder.socket();
     let _ = std::fs::remove_file(&path);
-    let socket = UnixListener::bind(&path).map_err(|e| Failure::io(&path, &e))?;
+    let bind = || UnixListener::bind(&path).map_err(|e| Failure::io(&path, &e));
+    let socket = api.ledger.space.write(SMALL_BYTES, bind)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(|e| Failure::io(&path, &e))?;
     let io = |e: std::io::Error| Failure::new(Code::Io, e);
     let mut asked = Vec::new();

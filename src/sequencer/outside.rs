@@ -22,7 +22,8 @@ impl<S: Storage + Clone> Sequencer<S> {
         let Some(long) = output.as_ref().filter(|output| output.len() > INLINE_OUTPUT_MAX) else { return Ok(output) };
         self.content.put(&Digest::of(long), long).map_err(|error| {
             warn!(%error, "content store");
-            Refusal::new(Code::Io, "the output could not be kept")
+            let code = if error.code == Code::DiskFull { Code::DiskFull } else { Code::Io };
+            Refusal::new(code, "the output could not be kept")
         })?;
         Ok(None)
     }

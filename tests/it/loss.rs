@@ -43,7 +43,7 @@ const LEDGER: LedgerId = LedgerId([0x10; 16]);
 const OPTIONS: Options = Options { segment_bytes: 8192, segments_prepared: 0 };
 
 /// The most sectors and names in flight: every subset of them is lost.
-const UNSYNCED_MAX: usize = 12;
+const UNSYNCED_MAX: usize = 13;
 
 fn key(number: u8) -> SecretKey {
     SecretKey::from_seed(&[number; 32])
@@ -313,6 +313,7 @@ fn write<S: Storage + Clone>(
             job_bytes: Arc::default(),
             passed: Passed::CarriedOut,
             content: ContentStore::at("nowhere".into()),
+            space: Arc::default(),
         };
         sequencer.run()
     });

@@ -47,6 +47,7 @@ mod ended;
 mod process;
 mod foreign;
 mod faults;
+mod disk;
 mod init;
 mod keys;
 mod signer;
