@@ -7,12 +7,15 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TrySendError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tracing::warn;
 
 use writ_log::{files, replace};
 use writ_schemas::checkpoint::{Checkpoint, NOTE_BYTES_MAX};
 use writ_schemas::entry::Header;
+use writ_schemas::errors::Code;
 use writ_schemas::ids::KeyId;
 use writ_schemas::merkle::{Frontier, leaf};
 
@@ -20,6 +23,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::signer::Signer;
+use crate::space::{SMALL_BYTES, Space};
 use crate::{telemetry, threads};
 
 /// The file in `checkpoints/` that holds the last one.
@@ -88,19 +92,22 @@ pub struct Sealer {
     /// The size that the checkpoint on the disk covers.
     pub signed: u64,
     /// To the sequencer.
-    pub notes: std::sync::Arc<NoteSlot>,
+    pub notes: Arc<NoteSlot>,
+    /// Of which a little may be used.
+    pub space: Arc<Space>,
 }
 
 impl Checkpointer {
     /// Has the head signed until the sequencer ends, and then once more.
     ///
     /// # Errors
-    /// The checkpoint could not be signed or written: the process must end, for nothing would notice a rewound log.
+    /// The checkpoint could not be signed or written: the process must end, for nothing would notice a rewound log. Where only the
+    /// disk is full, and room is kept, it is tried again each time; but the seal must be written.
     pub fn run(self, headers: &Receiver<Vec<Header>>) -> Result<()> {
-        let Checkpointer { mut head, interval, mut sealer } = self;
+        let Checkpointer { mut head, interval, sealer } = self;
         // Whoever signs is told a head when it has none, so that it never signs an old one.
-        let (heads, due) = mpsc::sync_channel::<Head>(0);
-        let signing = threads::spawn("sealer", move || due.iter().try_for_each(|head| sealer.seal(&head)))?;
+        let (heads, due) = mpsc::sync_channel(0);
+        let signing = threads::spawn("sealer", move || sealer.run(&due))?;
         let mut since = Stopwatch::start();
         loop {
             match headers.recv_timeout(interval.saturating_sub(since.elapsed())) {
@@ -110,25 +117,44 @@ impl Checkpointer {
             }
             if since.elapsed() >= interval {
                 since = Stopwatch::start();
-                if let Err(TrySendError::Disconnected(_)) = heads.try_send(head.clone()) {
+                if let Err(TrySendError::Disconnected(_)) = heads.try_send((head.clone(), Last::No)) {
                     break;
                 }
             }
         }
-        let _ = heads.send(head); // it says itself why it takes no more
+        let _ = heads.send((head, Last::Yes)); // it says itself why it takes no more
         drop(heads);
         signing.join().map_err(|_| threads::panicked("sealer"))?
     }
 }
 
+/// Whether a head is the last one, which the seal covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Yes,
+    No,
+}
+
 impl Sealer {
+    fn run(mut self, heads: &Receiver<(Head, Last)>) -> Result<()> {
+        for (head, last) in heads {
+            match self.seal(&head) {
+                Err(failure) if failure.code == Code::DiskFull && self.space.is_kept() && last == Last::No => {
+                    warn!(%failure, "no checkpoint: the last one stands, and it is tried again");
+                }
+                sealed => sealed?,
+            }
+        }
+        Ok(())
+    }
+
     fn seal(&mut self, head: &Head) -> Result<()> {
         let checkpoint = head.checkpoint(&self.origin);
         if checkpoint.size <= self.signed {
             return Ok(());
         }
         let note = checkpoint.note(&self.signer.sign(checkpoint.body().as_bytes())?);
-        replace(&self.folder, LATEST, note.as_bytes())?;
+        self.space.write(SMALL_BYTES, || Ok(replace(&self.folder, LATEST, note.as_bytes())?))?;
         self.signed = checkpoint.size;
         self.notes.put(note);
         telemetry::checkpoint(checkpoint.size);
@@ -179,7 +205,6 @@ fn found(path: &Path, read: std::io::Result<Vec<u8>>) -> Result<Option<Vec<u8>>>
 /// # Errors
 /// `ERR_LOG_DAMAGED` if it is not a checkpoint of this log by this key.
 pub fn open_note(note: &[u8], path: &Path, origin: &str, key: &KeyId) -> Result<Checkpoint> {
-    use writ_schemas::errors::Code;
     Checkpoint::open(note, origin, key)
         .map_err(|e| Failure::new(Code::LogDamaged, format!("{} at byte 0: {e}", path.display())))
 }

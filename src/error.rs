@@ -31,7 +31,8 @@ impl Failure {
     pub fn io(path: &Path, error: &io::Error) -> Failure {
         let code = match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::Permission,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Code::LogWrite,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
+            io::ErrorKind::FileTooLarge => Code::LogWrite,
             _ => Code::Io,
         };
         Failure::new(code, format!("{}: {error}", path.display()))

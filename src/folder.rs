@@ -11,6 +11,7 @@
 //! DIR/writ.sock      while it is served
 //! DIR/clock          how the clock went   machine-local; may be deleted
 //! DIR/lock           held by the one writer
+//! DIR/reserve        zeros                room of its own; space.rs; may be deleted
 //! DIR/.unfinished/   while the ledger is made
 //! ```
 
@@ -115,6 +116,11 @@ impl Folder {
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")
+    }
+    /// Room of its own, for when the disk is full.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
     }
     /// What the clocks of the machine showed last.
     #[must_use]

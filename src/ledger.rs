@@ -5,7 +5,7 @@
 //! then the open dispatches. Shutdown is a crash that was polite.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::sequencer::{Carried, Effect, Input, Job, Passed, Sequencer, Timekeeper, chain_up};
 use crate::signer::Signer;
+use crate::space::{LOOK_EVERY, Space};
 use crate::threads::{guarded, panicked, spawn};
 use crate::verify::{DecisionKey, check_event};
 
@@ -73,6 +74,7 @@ pub struct Opened {
     time: Timekeeper,
     queue: Arc<Queue<Input>>,
     waiting: Waiting,
+    space: Arc<Space>,
 }
 
 impl Opened {
@@ -153,7 +155,23 @@ impl Opened {
             time,
             queue: Arc::default(),
             waiting,
+            space: Arc::default(),
         })
+    }
+
+    /// The same, and it keeps room on the disk: what it serves outlasts a full one.
+    ///
+    /// # Errors
+    /// As [`Folder::config`].
+    pub fn keeping_space(mut self) -> Result<Opened> {
+        self.space = Arc::new(Space::kept(&self.folder, self.folder.config()?.log.segment_bytes));
+        Ok(self)
+    }
+
+    /// Its room on the disk.
+    #[must_use]
+    pub fn space(&self) -> &Arc<Space> {
+        &self.space
     }
 
     /// Where it is.
@@ -201,8 +219,9 @@ impl Opened {
     /// # Errors
     /// As [`Opened::start`].
     pub fn start_with(self, passed: Passed, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
-        let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, time, queue, mut waiting } =
+        let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, time, queue, space, .. } =
             self;
+        let mut waiting = self.waiting;
         if passed == Passed::CarriedOut {
             time.check(&state)?;
         }
@@ -237,7 +256,7 @@ impl Opened {
             }
         }
 
-        let content = ContentStore::at(folder.content());
+        let content = ContentStore::at(folder.content()).drawing_on(Arc::clone(&space));
         let policy = state.policy().map(Arc::clone);
         let executor = Executor::new(Arc::clone(&queue), folder.log(), content, policy);
         let executor = executor.calling(config.connector_calls_max);
@@ -247,10 +266,13 @@ impl Opened {
             folder: folder.checkpoints(),
             signed,
             notes: Arc::clone(&notes),
+            space: Arc::clone(&space),
         };
         let interval = Duration::from_millis(config.checkpoint_interval_ms);
         let checkpointer = Checkpointer { head, interval, sealer };
-        let spares = prepare(log.spares(), DirStorage::writing(folder.log()))?;
+        let spares = prepare(log.spares(), DirStorage::writing(folder.log()), Arc::clone(&space))?;
+        let (writes, writer_ends) = mpsc::channel();
+        let watch = watch(Arc::clone(&space), writer_ends)?;
         let sequencer = Sequencer {
             state,
             folder: folder.clone(),
@@ -265,8 +287,9 @@ impl Opened {
             since_hash,
             job_bytes,
             passed,
+            space: Arc::clone(&space),
         };
-        let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone() };
+        let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone(), _writes: writes };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {
             let _last = last;
             sequencer.run()
@@ -277,7 +300,21 @@ impl Opened {
             Passed::CarriedOut => Some(guarded("executor", on_fatal, carry_out)?),
             Passed::Waits => None,
         };
-        Ok(Ledger { folder, genesis, clock, queue, progress, effects, writer, sealer, spares, executor, _lock: lock })
+        let others = [spares].into_iter().chain(watch).collect();
+        Ok(Ledger {
+            folder,
+            genesis,
+            clock,
+            queue,
+            progress,
+            effects,
+            writer,
+            sealer,
+            others,
+            executor,
+            space,
+            _lock: lock,
+        })
     }
 }
 
@@ -286,6 +323,7 @@ impl Opened {
 struct LastWord {
     queue: Arc<Queue<Input>>,
     effects: Sender<Effect>,
+    _writes: Sender<()>,
 }
 
 impl Drop for LastWord {
@@ -305,8 +343,10 @@ pub struct Ledger {
     effects: Sender<Effect>,
     writer: JoinHandle<Result<()>>,
     sealer: JoinHandle<Result<()>>,
-    spares: JoinHandle<()>,
+    /// Those that cannot fail.
+    others: Vec<JoinHandle<()>>,
     executor: Option<JoinHandle<Result<()>>>,
+    space: Arc<Space>,
     _lock: Lock,
 }
 
@@ -320,6 +360,7 @@ impl Ledger {
             clock: self.clock.clone(),
             queue: Arc::clone(&self.queue),
             progress: Arc::clone(&self.progress),
+            space: Arc::clone(&self.space),
         }
     }
 
@@ -352,8 +393,9 @@ impl Ledger {
         let executor = self.executor.map_or(Ok(Ok(())), JoinHandle::join);
         self.queue.close();
         // The lock is held until none of them is left, whatever became of the others.
-        let (writer, sealer, spares) = (self.writer.join(), self.sealer.join(), self.spares.join());
-        [writer, sealer, spares.map(Ok), executor].into_iter().try_for_each(|ended| ended.map_err(died)?)
+        let (writer, sealer) = (self.writer.join(), self.sealer.join());
+        let others: Vec<_> = self.others.into_iter().map(|other| other.join().map(Ok)).collect();
+        [writer, sealer, executor].into_iter().chain(others).try_for_each(|ended| ended.map_err(died)?)
     }
 }
 
@@ -397,13 +439,30 @@ fn diverged(divergence: Divergence) -> Failure {
 }
 
 /// The thread that makes segments ahead. That it cannot is no failure of the ledger: the writer then makes its own.
-fn prepare(spares: Spares, storage: DirStorage) -> Result<JoinHandle<()>> {
+fn prepare(spares: Spares, storage: DirStorage, space: Arc<Space>) -> Result<JoinHandle<()>> {
     spawn("segments", move || {
         while spares.wait() {
             if let Err(error) = spares.fill(&storage) {
-                warn!("no segment is made ahead: {}: {error}", storage.dir().display());
+                let failure = Failure::io(storage.dir(), &error);
+                warn!("no segment is made ahead: {failure}");
+                if failure.code == Code::DiskFull {
+                    space.notice();
+                }
             }
         }
         spares.clear(&storage);
     })
+}
+
+/// The thread that looks at the disk until the writer ends, where room is kept.
+fn watch(space: Arc<Space>, writer_ends: Receiver<()>) -> Result<Option<JoinHandle<()>>> {
+    if !space.is_kept() {
+        return Ok(None);
+    }
+    let look = move || {
+        while writer_ends.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+            space.look();
+        }
+    };
+    spawn("space", look).map(Some)
 }

@@ -9,6 +9,7 @@
 //! - [`threads`]: threads whose end is noticed
 //! - [`keyfile`]: key files: readable by their owner only, and under a passphrase where that is asked for
 //! - [`folder`]: the layout of a ledger's folder, its keys, its lock
+//! - [`space`]: room on the disk, and what is kept of it for what is under way
 //! - [`signer`]: whoever signs for the ledger: a key that is held, or a command
 //! - [`intake`]: bytes to intents, on every core
 //! - [`progress`]: how far the log is durable, for those who follow it
@@ -47,6 +48,7 @@ pub mod signals;
 pub mod threads;
 pub mod keyfile;
 pub mod folder;
+pub mod space;
 pub mod signer;
 pub mod intake;
 pub mod progress;

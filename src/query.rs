@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use writ_log::{Lock, Reader};
+use writ_log::{Lock, LogError, Reader};
 use writ_projections::proofgraph::{Graph, Limits};
 use writ_schemas::canonical;
 use writ_schemas::decision::Verdict;
@@ -23,7 +23,7 @@ use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
 use crate::folder::Folder;
 use crate::threads;
-use crate::views::{Shelf, brought_up};
+use crate::views::{Shelf, brought_up, brought_up_aside};
 
 mod approvals;
 mod explanation;
@@ -49,9 +49,13 @@ impl Library {
     /// # Errors
     /// `ERR_LOG_LOCKED` if a process that does not answer holds it; otherwise as [`brought_up`].
     pub fn open(folder: &Folder) -> Result<Library> {
-        let _lock = Lock::acquire(&folder.lock())?;
         let reader = Reader::open(folder.log())?;
-        let views = brought_up(folder, reader.clone())?;
+        let views = match Lock::acquire(&folder.lock()) {
+            Ok(_lock) => brought_up(folder, reader.clone())?,
+            Err(locked @ LogError::Locked(_)) => return Err(locked.into()),
+            // Who cannot take the lock can write nothing here, and needs none.
+            Err(_) => brought_up_aside(reader.clone())?,
+        };
         Ok(Library::of(folder, reader, views))
     }
 

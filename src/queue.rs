@@ -185,6 +185,11 @@ impl<T> Queue<T> {
         self.emptied.notify_all();
     }
 
+    /// Whether nothing more is taken from outside: the end is near.
+    pub fn is_closing(&self) -> bool {
+        self.lanes().outside_closed
+    }
+
     /// Takes nothing more at all. What waits already is still handed out.
     pub fn close(&self) {
         let mut lanes = self.lanes();

@@ -6,7 +6,8 @@
 //!
 //! **Invariant:** nothing leaves before the COMMIT POINT in `Sequencer::commit`.
 //!
-//! **Invariant:** a failed append, sync or signature ends the writer with the state it ran ahead with. There is no rollback.
+//! **Invariant:** a failed append, sync or signature ends the writer with the state it ran ahead with. There is no rollback. Only a disk
+//! without room is waited out, where the ledger keeps some of its own: the batch stays as it is, and nothing is told.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::Signed;
 use writ_schemas::entry::Header;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, EventKind, IntentAdmitted, Partition, Position, ReceiptIssued, Source, TraceParent};
+use writ_schemas::event::{Event, EventKind, IntentAdmitted, ReceiptIssued, Source, TraceParent};
 use writ_schemas::ids::{KeyId, LedgerId, Seq};
 use writ_schemas::intent::Intent;
 use writ_schemas::receipt::Status;
@@ -43,8 +44,10 @@ use crate::folder::{Folder, KeyRole};
 use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::signer::Signer;
+use crate::space::Space;
 use crate::telemetry;
 
+mod backlog;
 mod batch;
 mod message;
 mod outside;
@@ -52,11 +55,11 @@ mod quota;
 mod refusals;
 mod timekeeper;
 
+use backlog::Backlog;
 pub use batch::chain_up;
 use batch::{Batch, Reply, approximate_len, sign_and_encode};
 use message::is_timeless;
 pub use message::{Answer, Carried, Effect, Input, Job, Passed, Submission, Submitted};
-use quota::Quotas;
 pub use quota::{REFUSALS_MAX, REFUSALS_PER_SECOND};
 pub use timekeeper::{CLOCK_OFF_MAX, Timekeeper};
 
@@ -84,8 +87,8 @@ const STATE_HASH_EVERY: u64 = 8192;
 /// A clean close hashes the state if at least this many entries came since the last time.
 const STATE_HASH_AT_CLOSE: u64 = 32;
 
-/// Records that added no entry are recorded as `SourceAdvanced` or `RecordsOverQuota` when there are this many, or a second has passed.
-const PASSED_MAX: u64 = 1000;
+/// How long a dispatch waits before it is asked for again, while the disk is short of room: a second in microseconds.
+const DISPATCH_PAUSE: u64 = 1_000_000;
 
 /// How long the writer waits for inputs before it looks at what is due.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -118,31 +121,8 @@ pub struct Sequencer<S> {
     pub job_bytes: Arc<AtomicUsize>,
     /// Whether anybody takes the effects.
     pub passed: Passed,
-}
-
-/// What the loop of the writer remembers from batch to batch, besides log and state.
-#[derive(Default)]
-struct Backlog {
-    /// Taken from the queue, not decided yet: the batch before was full.
-    inputs: VecDeque<Input>,
-    /// Where intake stands in partitions whose last records added no entry.
-    passed: BTreeMap<Partition, u64>,
-    passed_count: u64,
-    passed_since: Option<Stopwatch>,
-    quotas: Quotas,
-}
-
-impl Backlog {
-    /// One more record that added no entry.
-    fn pass(&mut self) {
-        self.passed_count += 1;
-        self.passed_since.get_or_insert_with(Stopwatch::start);
-    }
-
-    fn passed_is_due(&self) -> bool {
-        self.passed_count >= PASSED_MAX
-            || self.passed_since.is_some_and(|since| since.elapsed() >= Duration::from_secs(1))
-    }
+    /// Whether there is room for new work.
+    pub space: Arc<Space>,
 }
 
 impl<S: Storage + Clone> Sequencer<S> {
@@ -160,6 +140,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                 }
                 backlog.inputs.extend(taken.inputs);
             }
+            backlog.look(&self.space);
             let due = || backlog.passed_is_due() || self.state.due(self.time.peek(&self.state)).is_some();
             if backlog.inputs.is_empty() && !due() {
                 continue;
@@ -259,7 +240,16 @@ impl<S: Storage + Clone> Sequencer<S> {
     /// One input against the state that the one before it left.
     fn decide(&mut self, input: Input, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
         match input {
+            Input::Submit(Submission { source: Source::Kafka { .. }, .. }) if backlog.is_short => {
+                backlog.held.push_back(input);
+                Ok(())
+            }
             Input::Submit(submission) => self.submit(submission, batch, backlog),
+            // Its receipt must be sure to have room.
+            Input::Dispatch(decision) if backlog.is_short => {
+                batch.wait(decision, batch.now.plus(DISPATCH_PAUSE));
+                Ok(())
+            }
             Input::Dispatch(decision) => {
                 reached(Stage::Asked);
                 self.dispatch(decision, batch)
@@ -313,6 +303,9 @@ impl<S: Storage + Clone> Sequencer<S> {
         let answer = match what {
             Submitted::Intent(intent) => match identify(&self.state, &intent, batch.now) {
                 Identity::Stranger(refusal) => self.turn_away(source, refusal, &raw, batch, backlog)?,
+                Identity::New if backlog.is_short => {
+                    self.refuse(source, self.space.refusal(), &raw, None, batch, backlog)?
+                }
                 Identity::New if self.is_stuck(&intent) => {
                     let why = format!("too many executions wait for the connector of {}", intent.value().action);
                     self.refuse(source, Refusal::new(Code::Overloaded, why), &raw, None, batch, backlog)?
@@ -330,8 +323,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                 }
                 Identity::Known(seq) => {
                     if let Source::Kafka { partition, offset } = source {
-                        backlog.passed.insert(partition, offset.saturating_add(1));
-                        backlog.pass();
+                        backlog.pass(partition, offset);
                     }
                     telemetry::intent("KNOWN", Code::Ok);
                     Answer::Known(seq)
@@ -350,7 +342,10 @@ impl<S: Storage + Clone> Sequencer<S> {
                 self.admit(admitted, batch)?
             }
             Submitted::Evidence(evidence) => {
-                let admitted = admission::evidence(&self.state, &evidence, batch.now);
+                let admitted = match admission::evidence(&self.state, &evidence, batch.now) {
+                    Ok(Some(_)) if backlog.is_short => Err(self.space.refusal()),
+                    admitted => admitted,
+                };
                 self.admit(admitted, batch)?
             }
         };
@@ -438,21 +433,6 @@ impl<S: Storage + Clone> Sequencer<S> {
         self.record(batch, Event::ReceiptIssued(ReceiptIssued { receipt, output }))
     }
 
-    fn flush_passed(&mut self, backlog: &mut Backlog, batch: &mut Batch) -> Result<()> {
-        backlog.passed_count = 0;
-        backlog.passed_since = None;
-        for over in backlog.quotas.all_over() {
-            self.record(batch, Event::RecordsOverQuota(over))?;
-        }
-        let known = self.state.positions();
-        let positions: Vec<Position> = std::mem::take(&mut backlog.passed)
-            .into_iter()
-            .filter(|(partition, next)| known.get(partition).is_none_or(|known| known < next))
-            .map(|(partition, next)| Position { partition, next })
-            .collect();
-        if positions.is_empty() { Ok(()) } else { self.record(batch, Event::SourceAdvanced(positions)) }
-    }
-
     /// Puts an event in its place and folds it in at once, so that the next input of the batch sees it.
     fn record(&mut self, batch: &mut Batch, event: Event) -> Result<()> {
         self.state.apply(self.state.next(), batch.now, &event)?;
@@ -492,7 +472,8 @@ impl<S: Storage + Clone> Sequencer<S> {
             let appended = Stopwatch::start();
             {
                 let _span = debug_span!("append", entries = entries.len()).entered();
-                self.log.append(&entries)?;
+                let (log, goes_on) = (&mut self.log, || !self.queue.is_closing());
+                self.space.append(|| Ok(log.append(&entries)?), goes_on)?;
             }
             telemetry::append(appended.elapsed(), entries.len());
             let hashed = events.iter().rposition(|event| matches!(event, Event::StateHashed(_)));

@@ -60,19 +60,19 @@ impl Service {
         }
         let (bindings, positions) = (opened.state().bindings().clone(), opened.state().positions().clone());
         // Whatever cannot be opened refuses here: after the start an open dispatch would be interrupted.
-        let views = Views::open(&folder, opened.reader())?;
+        let views = Views::served(&folder, opened.reader(), opened.space())?;
         let mut intakes = Vec::new();
         for (topic, binding) in bindings.iter().filter(|_| kafka.is_some()) {
-            let queue = Arc::clone(opened.queue());
-            intakes.push(Intake::connect(kafka.unwrap_or_default(), ledger_id, topic, binding, &positions, queue)?);
+            let (kafka, queue, space) = (kafka.unwrap_or_default(), opened.queue().clone(), opened.space().clone());
+            intakes.push(Intake::connect(kafka, ledger_id, topic, binding, &positions, queue, space)?);
         }
         let reader = opened.reader();
         let ledger = opened.start_with(passed, on_fatal.clone())?;
         let handle = ledger.handle();
         let shelf = Shelf::empty();
         let library = Library::of(&folder, reader, shelf.clone());
-        let (hosted, progress) = (folder.clone(), Arc::clone(&handle.progress));
-        let views = spawn("views", move || host(views, &shelf, &hosted, &progress))?;
+        let (hosted, progress, space) = (folder.clone(), Arc::clone(&handle.progress), Arc::clone(&handle.space));
+        let views = spawn("views", move || host(views, &shelf, &hosted, &progress, &space))?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();

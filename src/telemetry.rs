@@ -31,6 +31,9 @@ const KAFKA_PUBLISHED: &str = "writ_kafka_published_total";
 const KAFKA_LAG: &str = "writ_kafka_lag_entries";
 const VIEW_LAG: &str = "writ_view_lag_entries";
 const VIEWS_LOST: &str = "writ_views_lost_total";
+const DISK_SHORT: &str = "writ_disk_short";
+const DISK_FREE: &str = "writ_disk_free_bytes";
+const DISK_RESERVE: &str = "writ_disk_reserve_bytes";
 const LINES_LOST: &str = "writ_lines_lost_total";
 
 /// Every metric there is.
@@ -57,6 +60,13 @@ fn describe() {
     describe_gauge!(VIEW_LAG, Unit::Count, "Entries that a view has not applied yet");
     describe_counter!(VIEWS_LOST, Unit::Count, "How often the views ended before the ledger, and were begun anew");
     describe_counter!(LINES_LOST, Unit::Count, "Lines that standard error did not take");
+    describe_gauge!(
+        DISK_SHORT,
+        Unit::Count,
+        "1 while the disk has no room for new work, which is refused; 2 while it has none for anything, and the writer stands still"
+    );
+    describe_gauge!(DISK_FREE, Unit::Bytes, "Bytes of the ledger's disk that are free");
+    describe_gauge!(DISK_RESERVE, Unit::Bytes, "Bytes that the ledger keeps to finish what is under way");
 }
 
 /// The stages of the pipeline.
@@ -70,7 +80,7 @@ fn begin() {
     for name in [ENTRIES, BATCHES, KAFKA_RECORDS, KAFKA_PUBLISHED, VIEWS_LOST, LINES_LOST] {
         counter!(name).absolute(0);
     }
-    for name in [CHECKPOINT_SIZE, EXECUTIONS, QUEUE, KAFKA_LAG] {
+    for name in [CHECKPOINT_SIZE, EXECUTIONS, QUEUE, KAFKA_LAG, DISK_SHORT, DISK_FREE, DISK_RESERVE] {
         gauge!(name).set(0);
     }
     for (verdict, code) in answers() {
@@ -89,8 +99,14 @@ fn begin() {
 
 /// How an intent may be answered: whatever speaks of the input, of trust or of policy may refuse it, before the gates or at them.
 fn answers() -> impl Iterator<Item = (&'static str, Code)> {
-    let certain =
-        [("PASS", Code::Ok), ("ESCALATE", Code::ApprovalNeeded), ("KNOWN", Code::Ok), ("REFUSED", Code::Overloaded)];
+    let certain = [
+        ("PASS", Code::Ok),
+        ("ESCALATE", Code::ApprovalNeeded),
+        ("KNOWN", Code::Ok),
+        ("REFUSED", Code::Overloaded),
+        ("REFUSED", Code::OverQuota),
+        ("REFUSED", Code::DiskFull),
+    ];
     let speaks = |code: &Code| matches!(code.entry().domain, Domain::Input | Domain::Trust | Domain::Policy);
     let codes = Code::ALL.iter().copied().filter(move |code| speaks(code) && *code != Code::Ok);
     certain.into_iter().chain(codes.flat_map(|code| [("FAIL", code), ("REFUSED", code)]))
@@ -203,6 +219,17 @@ pub fn view_lag(view: &'static str, entries: u64) {
 /// The views ended.
 pub fn views_lost() {
     counter!(VIEWS_LOST).increment(1);
+}
+
+/// How short the disk is of room.
+pub fn disk_short(how: u64) {
+    gauge!(DISK_SHORT).set(lossy(how));
+}
+
+/// How much of the disk is free, and how much the ledger keeps.
+pub fn disk(free: u64, reserve: u64) {
+    gauge!(DISK_FREE).set(lossy(free));
+    gauge!(DISK_RESERVE).set(lossy(reserve));
 }
 
 fn wide(count: usize) -> u64 {

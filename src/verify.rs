@@ -117,7 +117,7 @@ impl From<LogError> for Halt {
 
 /// Whether the machine refused, which says nothing about the ledger.
 fn is_of_the_machine(code: Code) -> bool {
-    matches!(code, Code::Io | Code::Permission | Code::LogWrite | Code::Threads)
+    matches!(code, Code::Io | Code::Permission | Code::LogWrite | Code::DiskFull | Code::Threads)
 }
 
 /// Checks a ledger's folder.

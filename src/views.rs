@@ -24,11 +24,14 @@ use writ_schemas::ids::{Digest, Seq};
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, remove};
 use crate::progress::Progress;
-use crate::telemetry;
+use crate::space::Space;
+use crate::{telemetry, threads};
 
+mod aside;
 mod host;
 
-pub use host::{Shelf, brought_up, host};
+use aside::aside;
+pub use host::{Shelf, brought_up, brought_up_aside, host};
 
 /// The views of one ledger, and where each stands.
 pub struct Views {
@@ -80,6 +83,10 @@ fn is_plain(folder: &Path) -> std::io::Result<bool> {
     Ok(true)
 }
 
+fn store_failure(error: StoreError) -> Failure {
+    Failure::new(error.code(), error)
+}
+
 fn failure(error: &ViewError) -> Failure {
     Failure::new(error.code(), error)
 }
@@ -91,8 +98,6 @@ impl Views {
     /// # Errors
     /// The store cannot be read or written, or another process holds it.
     pub fn open(folder: &Folder, reader: Reader) -> Result<Views> {
-        let ledger = reader.ledger();
-        let store_failure = |e: StoreError| Failure::new(e.code(), e);
         prepare(&folder.views())?;
         let sled = match SledViews::open(&folder.views()) {
             Err(StoreError::Damaged(why)) => {
@@ -104,7 +109,30 @@ impl Views {
             }
             opened => opened,
         };
-        let sled = sled.map_err(store_failure)?;
+        Views::of(sled.map_err(store_failure)?, reader)
+    }
+
+    /// The same for a ledger that is served: while its disk is short of room, beside the folder if they cannot be opened in it.
+    ///
+    /// # Errors
+    /// As [`Views::open`].
+    pub fn served(folder: &Folder, reader: Reader, space: &Space) -> Result<Views> {
+        match threads::contained("views", || Views::open(folder, reader.clone())) {
+            Err(failure) if space.is_short() => {
+                warn!(%failure, "the views are begun beside the folder");
+                aside(|place| Views::beside(place, reader.clone()))
+            }
+            opened => opened,
+        }
+    }
+
+    /// Empty views that follow this reader, in a folder that is removed with them.
+    fn beside(place: &Path, reader: Reader) -> Result<Views> {
+        Views::of(aside::open(place)?, reader)
+    }
+
+    fn of(sled: SledViews, reader: Reader) -> Result<Views> {
+        let ledger = reader.ledger();
         let hash_at = |seq: Seq| reader.get(seq).ok().flatten().map(|located| located.entry.hash());
         let store = |name| sled.store(name).map_err(store_failure);
         let (graph, stale) =

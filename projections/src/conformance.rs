@@ -269,7 +269,7 @@ fn a_failed_commit_stores_nothing_and_may_be_tried_again() {
     let store = Failing { store: MemoryStore::default(), failures: 2 };
     let (mut follower, _) = follow::<ProofGraph, _>(store, &log);
     let error = follower.apply_all(&log).expect_err("the disk is full");
-    assert_eq!(error.code(), Code::LogWrite);
+    assert_eq!(error.code(), Code::DiskFull);
     assert!(follower.store().scan(b"").next().is_none());
     assert!(follower.commit().is_err());
     assert_eq!(follower.digest().expect("digest"), rebuilt::<ProofGraph>(&log, log.len()));

@@ -3,7 +3,8 @@
 //! sled makes a batch atomic within one tree, so a view and its bookmark share theirs. Commits reach the disk in the
 //! background, in order; a crash loses the last of them, and the view then catches up from its older bookmark.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::store::{Batch, Pairs, Store, StoreError};
@@ -26,6 +27,24 @@ const OPEN_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub struct SledViews {
     db: sled::Db,
+    place: Option<Arc<Temporary>>,
+}
+
+/// A folder that is removed with the last of whoever has it open, which must be dropped before.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    /// sled removes it when its flushing thread ends; a process that ended before would leave it behind.
+    fn drop(&mut self) {
+        for _ in 0..OPEN_ATTEMPTS {
+            if !self.0.exists() {
+                return;
+            }
+            std::thread::sleep(OPEN_PAUSE);
+        }
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl SledViews {
@@ -42,14 +61,30 @@ impl SledViews {
     /// # Errors
     /// As [`SledViews::open`].
     pub fn open_with_cache(folder: &Path, cache_bytes: u64) -> Result<SledViews, StoreError> {
-        let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(Some(FLUSH_EVERY_MS));
+        SledViews::open_by(&config(folder, cache_bytes))
+    }
+
+    /// The same, in a folder that is removed with the last handle.
+    ///
+    /// # Errors
+    /// As [`SledViews::open`].
+    pub fn temporary(folder: &Path) -> Result<SledViews, StoreError> {
+        let place = Some(Arc::new(Temporary(folder.to_owned())));
+        Ok(SledViews { place, ..SledViews::open_by(&config(folder, CACHE_BYTES).temporary(true))? })
+    }
+
+    fn open_by(config: &sled::Config) -> Result<SledViews, StoreError> {
         for _ in 1..OPEN_ATTEMPTS {
             match config.open() {
                 Err(sled::Error::Io(error)) if lock_is_held(&error) => std::thread::sleep(OPEN_PAUSE),
-                opened => return opened.map(|db| SledViews { db }).map_err(store_error),
+                opened => return opened.map(SledViews::of).map_err(store_error),
             }
         }
-        config.open().map(|db| SledViews { db }).map_err(store_error)
+        config.open().map(SledViews::of).map_err(store_error)
+    }
+
+    fn of(db: sled::Db) -> SledViews {
+        SledViews { db, place: None }
     }
 
     /// The store of the projection of this name. Clones of one store read what its follower has committed.
@@ -57,7 +92,7 @@ impl SledViews {
     /// # Errors
     /// As [`SledViews::open`].
     pub fn store(&self, name: &str) -> Result<SledStore, StoreError> {
-        Ok(SledStore { tree: self.db.open_tree(name.as_bytes()).map_err(store_error)? })
+        Ok(SledStore { tree: self.db.open_tree(name.as_bytes()).map_err(store_error)?, _place: self.place.clone() })
     }
 
     /// Returns when every commit to every view would survive the machine.
@@ -69,10 +104,15 @@ impl SledViews {
     }
 }
 
+fn config(folder: &Path, cache_bytes: u64) -> sled::Config {
+    sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(Some(FLUSH_EVERY_MS))
+}
+
 /// One view on disk.
 #[derive(Clone, Debug)]
 pub struct SledStore {
     tree: sled::Tree,
+    _place: Option<Arc<Temporary>>,
 }
 
 impl Store for SledStore {
@@ -155,6 +195,17 @@ mod tests {
         }
         let views = SledViews::open(folder.path()).unwrap();
         assert_eq!(views.store("one").unwrap().get(b"k").unwrap(), Some(b"v".to_vec()));
+    }
+
+    #[test]
+    fn a_temporary_folder_ends_with_its_views() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("views");
+        let mut store = SledViews::temporary(&place).unwrap().store("one").unwrap();
+        store.commit(&Batch::from([(b"k".to_vec(), Some(b"v".to_vec()))])).unwrap();
+        assert!(place.exists());
+        drop(store);
+        assert!(!place.exists());
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl StoreError {
             StoreError::Io(error) => {
                 let kind = error.kind();
                 if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
-                    Code::LogWrite
+                    Code::DiskFull
                 } else if matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
                     Code::Permission
                 } else {

@@ -265,6 +265,8 @@ registry! {
         "records that nobody who is trusted signed were counted and not kept" "find out who writes them; they are above what their partition may cost";
     Overloaded "ERR_OVERLOADED" Operation Determinate 429 1
         "the queue is full" "send again later";
+    DiskFull "ERR_DISK_FULL" Operation Determinate 503 2
+        "the disk has no room for it" "free space on the ledger's disk: what serves it goes on by itself; then send it again";
     Stopping "ERR_STOPPING" Operation Determinate 503 1
         "the ledger is shutting down" "send again after the restart; the answer will be the same";
     Unreachable "ERR_UNREACHABLE" Operation Determinate 503 2

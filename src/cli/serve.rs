@@ -24,6 +24,7 @@ use crate::folder::Folder;
 use crate::ledger::Opened;
 use crate::sequencer::Passed;
 use crate::service::Service;
+use crate::space::SMALL_BYTES;
 use crate::{signals, telemetry, threads};
 
 /// The longest path that a socket may have (`sun_path` in unix(7), less its end).
@@ -82,7 +83,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         None => (None, Hosts::any()),
     };
 
-    let opened = Opened::open(&folder, Clock::Wall)?;
+    let opened = Opened::open(&folder, Clock::Wall)?.keeping_space()?;
     let service = Service::start(opened, kafka.as_deref(), Passed::CarriedOut, end_process)?;
     let api = Api {
         ledger: service.handle(),
@@ -124,7 +125,8 @@ fn is_loopback(address: SocketAddr) -> bool {
 async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>, patience: Duration) -> Result<()> {
     let path = folder.socket();
     let _ = std::fs::remove_file(&path);
-    let socket = UnixListener::bind(&path).map_err(|e| Failure::io(&path, &e))?;
+    let bind = || UnixListener::bind(&path).map_err(|e| Failure::io(&path, &e));
+    let socket = api.ledger.space.write(SMALL_BYTES, bind)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(|e| Failure::io(&path, &e))?;
     let io = |e: std::io::Error| Failure::new(Code::Io, e);
     let mut asked = Vec::new();

@@ -12,6 +12,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, hex, unhex};
 
 use crate::error::{Failure, Result};
+use crate::space::{SMALL_BYTES, Space};
 
 /// The folder `content/`.
 #[derive(Clone, Debug)]
@@ -19,13 +20,20 @@ pub struct ContentStore {
     root: PathBuf,
     /// Two calls may end with the same output, and a file is written by one at a time.
     writing: Arc<Mutex<()>>,
+    space: Arc<Space>,
 }
 
 impl ContentStore {
     /// The store in `root`.
     #[must_use]
     pub fn at(root: PathBuf) -> ContentStore {
-        ContentStore { root, writing: Arc::default() }
+        ContentStore { root, writing: Arc::default(), space: Arc::default() }
+    }
+
+    /// The same, which on a full disk uses room that is kept.
+    #[must_use]
+    pub fn drawing_on(self, space: Arc<Space>) -> ContentStore {
+        ContentStore { space, ..self }
     }
 
     /// The folder and the file of a digest: two digits for the folder keep folders small.
@@ -41,6 +49,11 @@ impl ContentStore {
     /// An I/O failure.
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let needs = SMALL_BYTES.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.space.write(needs, || self.write(digest, bytes))
+    }
+
+    fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let (folder, file) = self.place(digest);
         match files::make_folder(&folder) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Failure::io(&folder, &e)),

@@ -26,10 +26,14 @@ use crate::intake;
 use crate::kafka::cluster::{self, PATIENCE, failure};
 use crate::queue::Queue;
 use crate::sequencer::{Input, Submission};
+use crate::space::Space;
 use crate::telemetry;
 
 /// The most records that are parsed together: enough to keep every core busy, few enough to stay in the cache.
 const RECORDS_MAX: usize = 256;
+
+/// How often it looks whether the disk has room again.
+const SHORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest `traceparent` kept (W3C Trace Context: 55 bytes in version 00).
 const TRACEPARENT_LEN_MAX: usize = 64;
@@ -40,6 +44,7 @@ pub struct Intake {
     topic: String,
     binding: Binding,
     queue: Arc<Queue<Input>>,
+    space: Arc<Space>,
 }
 
 impl Intake {
@@ -54,6 +59,7 @@ impl Intake {
         binding: &Binding,
         positions: &BTreeMap<Partition, u64>,
         queue: Arc<Queue<Input>>,
+        space: Arc<Space>,
     ) -> Result<Intake> {
         let described = cluster::describe(bootstrap, topic)?;
         if described.topic_id != binding.topic_id || described.cluster != binding.cluster {
@@ -78,7 +84,7 @@ impl Intake {
             .set("queued.max.messages.kbytes", (32 << 10).to_string())
             .create()
             .map_err(|e| failure("consumer", &e))?;
-        let intake = Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue };
+        let intake = Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue, space };
         let mut from = Vec::new();
         for number in 0..binding.partitions {
             let next = intake.start(number, positions.get(&intake.partition(number)).copied())?;
@@ -120,12 +126,16 @@ impl Intake {
         Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
     }
 
-    /// Reads until it is told to stop.
+    /// Reads until it is told to stop; nothing while the disk is short of room.
     ///
     /// # Errors
     /// Kafka refuses for good: an authorisation, a topic that is gone, records that were deleted while it read.
     pub fn run(&self, stop: &AtomicBool) -> Result<()> {
         while !stop.load(Ordering::Relaxed) {
+            if self.space.is_short() {
+                std::thread::sleep(SHORT_PAUSE);
+                continue;
+            }
             let mut records = Vec::new();
             let mut sources = Vec::new();
             let mut patience = Duration::from_millis(100);

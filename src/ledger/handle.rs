@@ -16,6 +16,7 @@ use crate::folder::Folder;
 use crate::progress::Progress;
 use crate::queue::{NotTaken, Queue};
 use crate::sequencer::{Answer, Input, Submission, Submitted};
+use crate::space::Space;
 
 /// What of a ledger the edges use: they submit, and they follow.
 #[derive(Clone)]
@@ -30,14 +31,18 @@ pub struct Handle {
     pub queue: Arc<Queue<Input>>,
     /// How far the log is durable.
     pub progress: Arc<Progress>,
+    /// The ledger's room on the disk.
+    pub space: Arc<Space>,
 }
 
 impl Handle {
     /// Submits and waits for the durable answer.
     ///
     /// # Errors
-    /// `ERR_OVERLOADED` if the queue is full, `ERR_STOPPING` if the ledger ends first: asking again gives the same answer.
+    /// `ERR_OVERLOADED` if the queue is full, `ERR_DISK_FULL` while the writer stands still for want of room, `ERR_STOPPING` if the
+    /// ledger ends first: asking again gives the same answer.
     pub async fn submit(&self, what: Submitted, source: Source, trace: Option<String>, bytes: usize) -> Result<Answer> {
+        self.moves()?;
         let (reply, answer) = oneshot::channel();
         // What stops the ledger goes first; what approvers and reporters say ends what producers wait for.
         let act = if let Submitted::Act(act) = &what { Some(&act.value().statement) } else { None };
@@ -72,13 +77,14 @@ impl Handle {
     /// each by itself. No thread waits for the answers: operators need threads, however many clients wait.
     ///
     /// # Errors
-    /// `ERR_STOPPING` if the ledger ends first.
+    /// `ERR_DISK_FULL` while the writer stands still for want of room, `ERR_STOPPING` if the ledger ends first.
     pub async fn offer_all(
         &self,
         all: Vec<(Submitted, usize)>,
         source: &Source,
         trace: Option<&String>,
     ) -> Result<Vec<Answer>> {
+        self.moves()?;
         let offer = |input, bytes| self.queue.offer(input, bytes).map_err(NotTaken::reason);
         let mut answers = Vec::with_capacity(all.len());
         for answer in queue_each(all, source, trace, offer)? {
@@ -88,6 +94,11 @@ impl Handle {
             });
         }
         Ok(answers)
+    }
+
+    /// Nobody is kept waiting by a writer that waits itself.
+    fn moves(&self) -> Result<()> {
+        if self.space.is_out() { Err(self.space.refusal().into()) } else { Ok(()) }
     }
 }
 

@@ -215,6 +215,10 @@ fn io_code(doing: Doing, kind: io::ErrorKind) -> Code {
     if matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
         return Code::Permission;
     }
+    // After a sync that failed nobody knows what is on the disk, for whatever reason it failed.
+    if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) && doing != Doing::Sync {
+        return Code::DiskFull;
+    }
     match doing {
         Doing::List if kind == io::ErrorKind::NotFound => Code::LogMissing,
         Doing::Create | Doing::Write | Doing::Sync | Doing::Remove => Code::LogWrite,

@@ -7,19 +7,22 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::storage::length;
+use crate::storage::{length, span};
 
 /// Who may do what with a file that is made.
 const FILE_MODE: u32 = 0o600;
 
 /// The same of a folder.
 const FOLDER_MODE: u32 = 0o700;
+
+/// A chunk of zeros: large enough that making a segment takes few calls, small enough to be nothing in memory.
+const ZEROS: usize = 1 << 20;
 
 /// Opens a plain file, with these options.
 ///
@@ -65,11 +68,31 @@ pub fn read_at_most(from: &mut impl Read, bytes_max: usize) -> io::Result<Vec<u8
 /// Writes a new file, and returns when its bytes are on disk; its name is once its folder is synced.
 ///
 /// # Errors
-/// `AlreadyExists`; those of the operating system, and then a part of it may be there.
+/// `AlreadyExists`; those of the operating system, and then nothing of it is left.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = open(OpenOptions::new().write(true).create_new(true), path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.inspect_err(|_| discard(path))
+}
+
+/// Removes a file that is half made: on a full disk it would only be in the way. What cannot be removed holds nothing of value.
+pub(crate) fn discard(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+/// Fills a file with zeros, from one place in it to another.
+///
+/// # Errors
+/// Those of the operating system; some of them may be there.
+pub fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS.min(span(to.saturating_sub(from)))];
+    let mut at = from;
+    while at < to {
+        let some = zeros.get(..span(to - at).min(ZEROS)).unwrap_or_default();
+        file.write_all_at(some, at)?;
+        at += length(some.len());
+    }
+    Ok(())
 }
 
 /// Makes a folder.

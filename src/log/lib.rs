@@ -18,7 +18,7 @@
 //! - [`lock`], [`mod@replace`]: the one writer's lock; a small file replaced as a whole
 //!
 //! **Invariant:** `append` returns `Ok` only after `fdatasync` did. After any failure the log is poisoned, and only opening
-//! it anew finds out what the disk has.
+//! it anew finds out what the disk has; only for a batch for which there was no room it waits.
 //!
 //! **Invariant:** readers write nothing and take no lock.
 //!

@@ -11,7 +11,7 @@ use crate::storage::UNFINISHED;
 /// Replaces the file `name` in `dir` by one with these bytes, durably. One process at a time does this to one file.
 ///
 /// # Errors
-/// Those of the operating system; the file then has its old content or the new one.
+/// Those of the operating system; the file then has its old content or the new one, and nothing half made is left beside it.
 pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), LogError> {
     let replaced = || -> io::Result<()> {
         put(dir, name, |unfinished| files::write_new(unfinished, bytes))?;
@@ -37,8 +37,7 @@ fn put(dir: &Path, name: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> i
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         Ok(()) | Err(_) => {}
     }
-    write(&unfinished)?;
-    fs::rename(&unfinished, &path)
+    write(&unfinished).and_then(|()| fs::rename(&unfinished, &path)).inspect_err(|_| files::discard(&unfinished))
 }
 
 #[cfg(test)]
@@ -57,5 +56,11 @@ mod tests {
             assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 1);
         }
         assert!(replace(&dir.path().join("missing"), "latest", b"").is_err());
+        // What cannot take its place is not left beside it.
+        fs::create_dir(dir.path().join("taken")).expect("a folder");
+        for put in [replace, unsynced] {
+            assert!(put(dir.path(), "taken", b"half made").is_err());
+            assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 2);
+        }
     }
 }

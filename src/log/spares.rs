@@ -54,6 +54,11 @@ impl Spares {
         file
     }
 
+    /// One that was taken and not used.
+    pub(crate) fn put_back(&self, file: String) {
+        self.shelf().ready.push_front(file);
+    }
+
     /// Nobody takes any more.
     pub(crate) fn close(&self) {
         self.shelf().closed = true;
@@ -94,7 +99,6 @@ impl Spares {
             };
             if let Err(error) = storage.prepare(&file, self.0.options.segment_bytes) {
                 self.shelf().asked = false;
-                let _ = storage.remove(&file); // on a full disk it would only be in the way
                 return Err(error);
             }
             self.shelf().ready.push_back(file);

@@ -18,9 +18,6 @@ pub use memory::{Fault, MemStorage};
 /// What stands behind the name of a file that is not finished.
 pub const UNFINISHED: &str = ".new";
 
-/// A chunk of zeros: large enough that making a segment takes few calls, small enough to be nothing in memory.
-const ZEROS: usize = 1 << 20;
-
 /// A length in memory as one in a file.
 pub(crate) fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
@@ -49,27 +46,28 @@ pub trait Storage {
     /// be lost. A leftover of an earlier attempt is overwritten.
     ///
     /// # Errors
-    /// What there is of it holds nothing of value.
+    /// Nothing of it is left, unless it cannot be removed either.
     fn prepare(&self, unfinished: &str, size: u64) -> io::Result<()>;
 
     /// Writes `head` at the beginning of a prepared file and gives it its own name. When it returns, the file and its name are
     /// on disk.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is one of that name, `NotFound` if none was prepared.
+    /// `AlreadyExists` if there is one of that name, `NotFound` if none was prepared. Where the disk is full, it may be tried again
+    /// with the same `head`.
     fn adopt(&self, unfinished: &str, name: &str, head: &[u8]) -> io::Result<()>;
 
     /// Makes a file of `size` bytes, `head` and then zeros: prepared and adopted at once.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is one of that name.
+    /// `AlreadyExists` if there is one of that name. Otherwise nothing of it is left.
     fn create(&self, name: &str, head: &[u8], size: u64) -> io::Result<()> {
         if self.size(name).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let unfinished = format!("{name}{UNFINISHED}");
         self.prepare(&unfinished, size)?;
-        self.adopt(&unfinished, name, head)
+        self.adopt(&unfinished, name, head).inspect_err(|_| drop(self.remove(&unfinished)))
     }
 
     /// Fills `into` from `offset`.
@@ -81,7 +79,7 @@ pub trait Storage {
     /// Writes within the file. Nothing is promised until [`Storage::sync`]; until then any sectors may be lost.
     ///
     /// # Errors
-    /// Some sectors may have been written all the same.
+    /// Some sectors may have been written all the same. Where the disk is full, the same bytes may be written again.
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Waits until everything written to the file is on disk (`fdatasync`).
@@ -188,15 +186,8 @@ impl Storage for DirStorage {
         self.for_writing()?;
         let path = self.dir.join(unfinished);
         let file = files::open(OpenOptions::new().write(true).create(true).truncate(true), &path)?;
-        let zeros = vec![0; ZEROS.min(span(size))];
-        let mut at = 0;
         // Real zeros: blocks that are only allocated would cost a metadata write at every sync.
-        while at < size {
-            let some = zeros.get(..span(size - at).min(ZEROS)).unwrap_or_default();
-            file.write_all_at(some, at)?;
-            at += length(some.len());
-        }
-        file.sync_all()
+        files::write_zeros(&file, 0, size).and_then(|()| file.sync_all()).inspect_err(|_| files::discard(&path))
     }
 
     fn adopt(&self, unfinished: &str, name: &str, head: &[u8]) -> io::Result<()> {

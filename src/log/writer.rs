@@ -3,9 +3,11 @@
 //! A segment but the first comes into being with its first batch in it, whole or not at all. A batch that is larger than
 //! segments are gets one of its own size.
 //!
-//! **Invariant:** a log that failed once does nothing more. What the disk has is found out by opening it anew.
+//! **Invariant:** a log that failed once does nothing more. What the disk has is found out by opening it anew. Only a disk that was
+//! full may be tried again, with the same batch: whatever there is of it is written over.
 
 use writ_schemas::entry::{Chain, Entry, PAYLOAD_BYTES_MAX};
+use writ_schemas::errors::Code;
 use writ_schemas::ids::LedgerId;
 
 use crate::error::{Doing, LogError};
@@ -48,7 +50,18 @@ pub struct Log<S> {
     index: Index,
     spares: Spares,
     buffer: Vec<u8>,
-    poisoned: bool,
+    takes: Takes,
+}
+
+/// What a log takes next.
+#[derive(Debug)]
+enum Takes {
+    /// What follows.
+    Next,
+    /// The batch for which the disk had no room, which leads to this chain.
+    Again(Chain),
+    /// Nothing any more.
+    Nothing,
 }
 
 impl<S> Drop for Log<S> {
@@ -75,7 +88,7 @@ impl<S: Storage + Clone> Log<S> {
     }
 
     pub(crate) fn opened(storage: S, options: Options, end: Position, index: Index) -> Log<S> {
-        Log { storage, options, end, index, spares: Spares::new(options), buffer: Vec::new(), poisoned: false }
+        Log { storage, options, end, index, spares: Spares::new(options), buffer: Vec::new(), takes: Takes::Next }
     }
 
     /// The chain up to the last durable entry.
@@ -106,22 +119,31 @@ impl<S: Storage + Clone> Log<S> {
     /// Appends one batch. When this returns `Ok`, it is on disk. No entries are no batch, and nothing is written.
     ///
     /// # Errors
-    /// After any error the batch may or may not be on disk, and every later call fails.
+    /// `ERR_DISK_FULL`: the batch is not on disk; the same may be appended again, and no other. After any other error the batch may or
+    /// may not be on disk, and every later call fails.
     pub fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        if self.poisoned {
-            return Err(LogError::Poisoned);
-        }
-        if entries.is_empty() {
+        if entries.is_empty() && !matches!(self.takes, Takes::Nothing) {
             return Ok(());
         }
-        self.poisoned = true;
-        self.append_batch(entries)?;
-        self.poisoned = false;
-        Ok(())
+        let takes = std::mem::replace(&mut self.takes, Takes::Nothing);
+        if matches!(takes, Takes::Nothing) {
+            return Err(LogError::Poisoned);
+        }
+        let chain = self.encode(entries)?;
+        if matches!(takes, Takes::Again(the_same) if the_same != chain) {
+            return Err(LogError::Poisoned);
+        }
+        let appended = self.append_batch(entries, chain);
+        match &appended {
+            Ok(()) => self.takes = Takes::Next,
+            Err(error) if error.code() == Code::DiskFull => self.takes = Takes::Again(chain),
+            Err(_) => {}
+        }
+        appended
     }
 
-    fn append_batch(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        let chain = self.encode(entries)?;
+    /// Appends what is in the buffer: these entries, which lead to `chain`.
+    fn append_batch(&mut self, entries: &[Entry], chain: Chain) -> Result<(), LogError> {
         let len = length(self.buffer.len());
         let mut at = self.end;
         if at.offset + len <= at.segment.size {
@@ -156,7 +178,7 @@ impl<S: Storage + Clone> Log<S> {
         head.extend_from_slice(&self.buffer);
         let file = header.file();
         let made = match self.spares.take(header.size) {
-            Some(spare) => self.storage.adopt(&spare, &file, &head),
+            Some(spare) => self.storage.adopt(&spare, &file, &head).inspect_err(|_| self.spares.put_back(spare)),
             None => self.storage.create(&file, &head, header.size),
         };
         made.map_err(LogError::io(Doing::Create, &file))
@@ -193,7 +215,7 @@ fn header_of(chain: &Chain, first_batch: u64, size: u64) -> SegmentHeader {
 mod tests {
     use super::*;
     use crate::recovery::Covered;
-    use crate::storage::MemStorage;
+    use crate::storage::{Fault, MemStorage};
     use crate::workload::{self, LEDGER};
     use writ_schemas::entry::ChainBreak;
     use writ_schemas::ids::Seq;
@@ -213,6 +235,52 @@ mod tests {
         let batches = workload::batches(&[&[10], &[10]]);
         check(&batches[1], &format!("an entry handed to the log does not follow: {}", ChainBreak::Seq(Seq(1))));
         check(&workload::batches(&[&[3600]])[0], "a batch of 3744 bytes; the limit is 3584");
+    }
+
+    /// Wherever a disk has no room, the batch goes in once it has, whole, and nothing else does.
+    #[test]
+    fn a_batch_for_which_there_was_no_room_goes_in_later() {
+        let batches = workload::batches(&[&[500], &[500, 2000], &[3000], &[10]]);
+        let mut refused = 0;
+        for spares in [0, 1] {
+            for at in 0.. {
+                let storage = MemStorage::new();
+                let options = Options { segments_prepared: spares, ..OPTIONS };
+                let mut log = Log::create(storage.clone(), LEDGER, options).expect("creates");
+                log.append(&batches[0]).expect("appends");
+                log.spares().fill(&storage).expect("fills");
+                storage.inject(storage.operations() + at, Fault::Full);
+                let Some(failed) = batches.iter().skip(1).position(|batch| log.append(batch).is_err()) else { break };
+                let (failed, later) = (&batches[failed + 1], &batches[failed + 2..]);
+                match log.append(failed) {
+                    Ok(()) => refused += 1,
+                    // It was a sync that failed, or the name was there already.
+                    Err(LogError::Poisoned | LogError::Io { .. }) => continue,
+                    Err(other) => panic!("{other}"),
+                }
+                later.iter().for_each(|batch| log.append(batch).expect("goes on"));
+                let unfinished = listing(&storage);
+                assert!(unfinished.len() <= spares, "{unfinished:?}");
+                let opened = workload::open_with(&storage, Covered::NONE, OPTIONS).expect("opens");
+                assert_eq!((opened.1, opened.2), (batches.concat(), None), "operation {at}, {spares} spares");
+            }
+        }
+        assert!(refused > 8, "{refused}");
+    }
+
+    fn listing(storage: &MemStorage) -> Vec<String> {
+        Listing::read(storage).expect("lists").unfinished
+    }
+
+    #[test]
+    fn only_the_same_batch_is_tried_again() {
+        let storage = MemStorage::new();
+        let mut log = Log::create(storage.clone(), LEDGER, OPTIONS).expect("creates");
+        let (one, other) = (workload::batches(&[&[10]]), workload::batches(&[&[11]]));
+        storage.inject(storage.operations(), Fault::Full);
+        assert_eq!(log.append(&one[0]).map_err(|e| e.code()), Err(Code::DiskFull));
+        assert!(matches!(log.append(&other[0]), Err(LogError::Poisoned)));
+        assert!(matches!(log.append(&one[0]), Err(LogError::Poisoned)));
     }
 
     #[test]

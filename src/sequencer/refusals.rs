@@ -41,7 +41,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         if let Source::Kafka { partition, offset } = &source
             && !backlog.quotas.admits(partition, *offset, batch.now)
         {
-            backlog.pass();
+            backlog.count();
             telemetry::intent("REFUSED", Code::OverQuota);
             return Ok(Answer::Refused(refusal));
         }

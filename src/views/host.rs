@@ -9,10 +9,12 @@ use tracing::error;
 use writ_log::Reader;
 use writ_schemas::errors::Code;
 
+use super::aside::aside;
 use super::{Queries, Views};
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, remove};
 use crate::progress::Progress;
+use crate::space::Space;
 use crate::{telemetry, threads};
 
 /// How long views that have ended stay away; twice as long each time, up to the largest.
@@ -110,15 +112,16 @@ impl Shelf {
 }
 
 /// Lets views follow a ledger until it closes; questions find them once they have come to where the log was at first. Those that
-/// fail or panic before it closes are begun anew: all of it is derived, so the ledger goes on.
-pub fn host(views: Views, shelf: &Shelf, folder: &Folder, progress: &Progress) {
+/// fail or panic before it closes are begun anew: all of it is derived, so the ledger goes on. While its disk is short of room, they
+/// are begun anew beside it.
+pub fn host(views: Views, shelf: &Shelf, folder: &Folder, progress: &Progress, space: &Space) {
     let reader = views.reader.clone();
     let (mut views, mut pause) = (Some(views), REBUILD_PAUSE);
     while !progress.is_closed() || views.is_some() {
         let hosted = threads::contained("views", || {
             let views = match &mut views {
                 Some(views) => views,
-                none => none.insert(rebuilt(folder, reader.clone())?),
+                none => none.insert(rebuilt(folder, reader.clone(), space)?),
             };
             views.catch_up(Some(progress.next()))?;
             shelf.put(On::Views(views.queries()));
@@ -131,19 +134,36 @@ pub fn host(views: Views, shelf: &Shelf, folder: &Folder, progress: &Progress) {
         telemetry::views_lost();
         let why = format!("they are begun anew from the log, after: {failure}");
         shelf.put(On::Ended(Failure::new(Code::ViewDamaged, why)));
-        progress.wait_closed(pause);
+        if failure.code == Code::DiskFull && pause == REBUILD_PAUSE {
+            space.notice(); // they have a place elsewhere at once
+        } else {
+            progress.wait_closed(pause);
+        }
         pause = pause.saturating_mul(2).min(REBUILD_PAUSE_MAX);
     }
 }
 
-/// The views of a folder that nobody serves, brought up to date.
+/// The views of a folder that nobody serves, brought up to date; beside it if they cannot be in it.
 ///
 /// # Errors
 /// As [`Views::open`]; `ERR_VIEW_DAMAGED` also if sled panics.
 pub fn brought_up(folder: &Folder, reader: Reader) -> Result<Shelf> {
+    let here = bring_up(|| Views::open(folder, reader.clone()));
+    here.or_else(|failure| brought_up_aside(reader).map_err(|_| failure))
+}
+
+/// The same beside the folder: nothing in it is written.
+///
+/// # Errors
+/// As [`brought_up`].
+pub fn brought_up_aside(reader: Reader) -> Result<Shelf> {
+    aside(|place| bring_up(|| Views::beside(place, reader.clone())))
+}
+
+fn bring_up(open: impl FnOnce() -> Result<Views>) -> Result<Shelf> {
     let mut opened = None;
     let shelf = threads::contained("views", || {
-        let views: &mut Views = opened.insert(Views::open(folder, reader)?);
+        let views: &mut Views = opened.insert(open()?);
         views.catch_up(None)?;
         Ok(Shelf::with(On::Views(views.queries())))
     });
@@ -163,7 +183,10 @@ fn let_go<T>(holder: T) -> Result<()> {
     })
 }
 
-fn rebuilt(folder: &Folder, reader: Reader) -> Result<Views> {
+fn rebuilt(folder: &Folder, reader: Reader, space: &Space) -> Result<Views> {
     remove(&folder.views())?;
+    if space.is_short() {
+        return aside(|place| Views::beside(place, reader.clone()));
+    }
     Views::open(folder, reader)
 }

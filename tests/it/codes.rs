@@ -96,6 +96,7 @@ const REACHED: &[(Code, &str)] = &[
     (Code::AnswerMissing,          "submit_kafka.rs: submit_hears_decisions_and_refusals_and_does_not_wait_for_ever"),
     (Code::OverQuota,              "codes/kafka.rs: strangers_over_kafka_are_counted_above_their_quota"),
     (Code::Overloaded,             "bad_input/clients.rs: many_large_bodies_at_once_are_refused_and_leave_nothing_behind"),
+    (Code::DiskFull,               "disk.rs: what_is_served_outlasts_a_full_disk"),
     (Code::Stopping,               "codes/clients.rs: a_server_that_ends_before_it_answers_is_told"),
     (Code::Unreachable,            "bad_input/system.rs: nobody at the URL"),
     (Code::Usage,                  "bad_input/arguments.rs: an unknown flag"),

@@ -15,14 +15,15 @@ use writ::folder::Folder;
 use writ::kafka::answers::{Answers, Heard};
 use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, cluster, producer};
 use writ::ledger::{self, Opened};
-use writ::sequencer::{Answer, Passed, Submitted};
+use writ::sequencer::{Answer, Input, Passed, Submission, Submitted};
 use writ::service::Service;
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
-use writ_schemas::event::Event;
+use writ_schemas::event::{Event, Partition, Source};
 use writ_schemas::ids::Digest;
 
 use crate::ledgers::{Kept, NOW, Who, ask, create};
+use crate::scene::within;
 
 fn open(folder: &Folder, kafka: Option<&str>) -> Result<Service> {
     let passed = if kafka.is_some() { Passed::CarriedOut } else { Passed::Waits };
@@ -111,6 +112,97 @@ fn a_refusal_names_the_bytes_that_were_sent() {
     assert_eq!(refused.digest, Digest::of(&second));
     assert_eq!(refused.length, u64::try_from(second.len()).expect("small"));
     assert_eq!(refused.prefix, second[..refused.prefix.len()]);
+}
+
+/// Records are not refused for want of room, since nobody would send them again: they wait, and come in their order. Something else
+/// in the place of what is kept leaves no room.
+#[test]
+fn records_wait_for_room_on_the_disk() {
+    let World { kept, kafka, mock: _mock } = World::new();
+    let reserve = kept.folder.reserve();
+    let opened = Opened::open(&kept.folder, Clock::manual(NOW)).expect("opens").keeping_space().expect("keeps");
+    let fatal = |failure: &_| panic!("{failure}");
+    let service = Service::start(opened, Some(&kafka), Passed::CarriedOut, fatal).expect("starts");
+    let ids: Vec<&str> = (0..300).map(|at| &*format!("n-{at}").leak()).collect();
+    let send = |ids: &[&'static str]| {
+        let records = ids.iter().map(|id| ask(id, Who::Agent, "note", 5).intent(&[]).to_envelope());
+        producer::send(&kafka, &records.map(|it| ("acme".to_owned(), it)).collect::<Vec<_>>()).expect("sends");
+    };
+    let decided = || {
+        let decided = kept.events().into_iter().filter_map(|event| match event {
+            Event::DecisionMade(decision) => Some(decision.value().id.to_string()),
+            Event::RecordRefused(refused) => panic!("{}", refused.code),
+            _ => None,
+        });
+        decided.collect::<Vec<_>>()
+    };
+    let handle = service.handle();
+    send(&ids[..100]);
+    within("the first", || !decided().is_empty());
+    std::fs::remove_file(&reserve).expect("removes");
+    std::fs::create_dir(&reserve).expect("takes its place");
+    handle.space.notice();
+    send(&ids[100..]);
+    let before = || (handle.progress.next(), handle.queue.len());
+    // Whatever was on its way when room ran out has come to rest.
+    let mut seen = before();
+    within("rest", || {
+        std::thread::sleep(Duration::from_millis(300));
+        let resting = before() == seen;
+        seen = before();
+        resting
+    });
+    assert!(handle.space.is_short() && decided().len() < ids.len());
+    let intent = Submitted::Intent(Box::new(ask("other", Who::Agent, "note", 5).intent(&[])));
+    let answers = handle.submit_all(vec![(intent, 1)]).expect("answers");
+    assert!(matches!(&answers[..], [Answer::Refused(why)] if why.code == Code::DiskFull), "{answers:?}");
+    std::fs::remove_dir(&reserve).expect("makes room");
+    within("all of them", || decided().len() == ids.len());
+    assert_eq!(decided(), ids);
+    service.stop().expect("stops");
+    assert!(kept.verified().ok);
+}
+
+/// What intake had already handed over when room ran out is held by the writer, and goes before what comes after it.
+#[test]
+fn what_was_read_when_room_ran_out_is_held_in_its_order() {
+    let World { kept, mock: _mock, .. } = World::new();
+    std::fs::create_dir(kept.folder.reserve()).expect("takes the place of what is kept");
+    let opened = Opened::open(&kept.folder, Clock::manual(NOW)).expect("opens").keeping_space().expect("keeps");
+    let service = Service::start(opened, None, Passed::Waits, |failure| panic!("{failure}")).expect("starts");
+    let queue = service.handle().queue;
+    let ids = ["n-0", "n-1", "n-2", "n-3", "n-4"];
+    let hand_over = |at: usize| {
+        let what = Submitted::Intent(Box::new(ask(ids[at], Who::Agent, "note", 5).intent(&[])));
+        let partition = Partition { topic_id: "AAAAAAAAAAAAAAAAAAAAAA".to_owned(), number: 0 };
+        let source = Source::Kafka { partition, offset: at as u64 };
+        let submission = Submission { what, raw: Vec::new(), source, trace: None, reply: None };
+        queue.put(Input::Submit(submission), 1).expect("there is room in the queue");
+    };
+    // Those who are answered come after them in the queue, so they have been taken.
+    let refused = |id| {
+        let intent = Submitted::Intent(Box::new(ask(id, Who::Agent, "note", 5).intent(&[])));
+        let answers = service.handle().submit_all(vec![(intent, 1)]).expect("answers");
+        assert!(matches!(&answers[..], [Answer::Refused(why)] if why.code == Code::DiskFull), "{answers:?}");
+    };
+    let decided = || {
+        let decided = kept.events().into_iter().filter_map(|event| match event {
+            Event::DecisionMade(decision) => Some(decision.value().id.to_string()),
+            _ => None,
+        });
+        decided.collect::<Vec<_>>()
+    };
+    (0..3).for_each(hand_over);
+    refused("x");
+    assert_eq!((decided(), queue.len()), (Vec::new(), 0));
+    hand_over(3);
+    refused("y");
+    std::fs::remove_dir(kept.folder.reserve()).expect("makes room");
+    hand_over(4);
+    within("all of them", || decided().len() == ids.len());
+    assert_eq!(decided(), ids);
+    service.stop().expect("stops");
+    assert!(kept.verified().ok);
 }
 
 /// A broker that never heard of a transaction refuses to end it, and the producer is of no use any more.

@@ -42,7 +42,7 @@ const LEDGER: LedgerId = LedgerId([0x10; 16]);
 const OPTIONS: Options = Options { segment_bytes: 8192, segments_prepared: 0 };
 
 /// The most sectors and names in flight: every subset of them is lost.
-const UNSYNCED_MAX: usize = 12;
+const UNSYNCED_MAX: usize = 13;
 
 fn key(number: u8) -> SecretKey {
     SecretKey::from_seed(&[number; 32])
@@ -311,6 +311,7 @@ fn write<S: Storage + Clone>(
             since_hash: 32,
             job_bytes: Arc::default(),
             passed: Passed::CarriedOut,
+            space: Arc::default(),
         };
         sequencer.run()
     });

@@ -50,6 +50,7 @@ mod process;
 mod metrics;
 mod foreign;
 mod faults;
+mod disk;
 mod init;
 mod keys;
 mod signer;

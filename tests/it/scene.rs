@@ -349,7 +349,18 @@ impl Served {
         content_type: &str,
         body: &[u8],
     ) -> (u16, String) {
-        let stream = std::os::unix::net::UnixStream::connect(scene.inside("writ.sock")).expect("a socket");
+        Served::ask_at_socket(&scene.inside("writ.sock"), method, path, content_type, body)
+    }
+
+    /// The same at this socket.
+    pub(crate) fn ask_at_socket(
+        socket: &Path,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> (u16, String) {
+        let stream = std::os::unix::net::UnixStream::connect(socket).expect("a socket");
         Served::exchange(stream, method, path, content_type, body)
     }
 

@@ -51,13 +51,14 @@ impl Endpoint {
     }
 }
 
-/// A ledger whose policy lets `call` and `note` pass, an hour long; `call` calls the endpoint, one call at a time.
-fn scene(endpoint: &Endpoint) -> Scene {
-    let mut policy = serde_json::to_value(bundle(endpoint.port)).expect("JSON");
+/// A ledger whose policy lets `call` and `note` pass, an hour long; `call` calls this port of the machine, one call at a time, and waits
+/// so many seconds for its answer.
+pub(crate) fn calling(port: u16, seconds: u64) -> Scene {
+    let mut policy = serde_json::to_value(bundle(port)).expect("JSON");
     for rule in policy["rules"].as_array_mut().expect("rules") {
         rule["window_us"] = json!(3_600_000_000_u64);
     }
-    policy["connectors"]["far"]["kind"]["http"]["timeout_us"] = json!(20_000_000);
+    policy["connectors"]["far"]["kind"]["http"]["timeout_us"] = json!(seconds * 1_000_000);
     let scene = Scene::bare();
     let dir = scene.policy(policy.to_string());
     writ(init(scene.data()).into_iter().chain(["--policy", &dir])).ended(0);
@@ -83,7 +84,7 @@ fn receipts(scene: &Scene) -> Vec<(Status, Code)> {
 #[test]
 fn what_is_meant_to_stop_effects_causes_none() {
     let endpoint = Endpoint::new();
-    let scene = scene(&endpoint);
+    let scene = calling(endpoint.port, 20);
     let served = Served::new(&scene);
     scene.submit(&lines("call", 0..3), &[]).ended(0);
     while endpoint.calls() == 0 {
@@ -107,7 +108,7 @@ fn what_is_meant_to_stop_effects_causes_none() {
 #[test]
 fn where_partitions_are_bound_nothing_is_carried_out_without_kafka() {
     let endpoint = Endpoint::new();
-    let scene = scene(&endpoint);
+    let scene = calling(endpoint.port, 20);
     bind(&scene);
     let run = scene.submit(&lines("call", 0..1), &["--json"]).ended(0);
     assert_eq!(run.json()["decision"]["payload"]["verdict"], json!("PASS"));

@@ -185,7 +185,10 @@ fn write_down(new: &New) -> Result<Found> {
     let genesis = ledger::genesis(&folder)?;
     let act = ledger::draft(genesis.ledger, statement, to.hours * 3_600_000_000, &Clock::Wall)?;
     let written = OpenOptions::new().write(true).create_new(true).open(&to.out);
-    let written = written.and_then(|mut file| file.write_all(&act.to_envelope()).and_then(|()| file.sync_all()));
+    let written = written.and_then(|mut file| {
+        let whole = file.write_all(&act.to_envelope()).and_then(|()| file.sync_all());
+        whole.inspect_err(|_| drop(std::fs::remove_file(&to.out)))
+    });
     written.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => Failure::new(Code::LogExists, to.out.display()),
         _ => Failure::io(&to.out, &e),

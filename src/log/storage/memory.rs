@@ -21,6 +21,15 @@ pub enum Fault {
     /// The operation fails with an I/O error. Of a write, the sectors of the first half are written; after a sync, everything
     /// that was to be synced may or may not be on disk.
     Error,
+    /// The operation finds no room. Of a write, the sectors of the first half are written.
+    Full,
+}
+
+impl Fault {
+    /// Whether the process goes on and is told.
+    fn is_told(self) -> bool {
+        matches!(self, Fault::Error | Fault::Full)
+    }
 }
 
 /// A handle to a disk in memory. A clone is another handle to the same disk; [`MemStorage::image`] is a copy of it.
@@ -90,6 +99,7 @@ impl Disk {
                 Err(io::ErrorKind::BrokenPipe.into())
             }
             Some(Fault::Error) => Err(io::Error::from_raw_os_error(5)),
+            Some(Fault::Full) => Err(io::ErrorKind::StorageFull.into()),
         }
     }
 
@@ -207,6 +217,9 @@ impl Storage for MemStorage {
     fn prepare(&self, unfinished: &str, size: u64) -> io::Result<()> {
         let mut disk = self.disk();
         let fault = disk.begin()?;
+        if fault.is_some_and(Fault::is_told) {
+            return disk.finish(fault);
+        }
         let at = disk.files.len();
         let zeros = vec![0; span(size)];
         disk.files.push(Content { cache: zeros.clone(), disk: zeros, dirty: BTreeSet::new() });
@@ -223,6 +236,9 @@ impl Storage for MemStorage {
         {
             let mut disk = self.disk();
             let fault = disk.begin()?;
+            if fault == Some(Fault::Full) {
+                return disk.finish(fault);
+            }
             let at = *disk.names.get(unfinished).ok_or(io::ErrorKind::NotFound)?;
             disk.rename(Renaming { gone: Some(unfinished.to_owned()), there: Some((name.to_owned(), at)) });
             disk.finish(fault)?;
@@ -244,7 +260,7 @@ impl Storage for MemStorage {
         let fault = disk.begin()?;
         let from = span(offset);
         let bytes = match fault {
-            Some(Fault::Error) => {
+            Some(Fault::Error | Fault::Full) => {
                 let end = (from + bytes.len() / 2) / SECTOR * SECTOR;
                 bytes.get(..end.saturating_sub(from)).unwrap_or_default()
             }
@@ -262,7 +278,7 @@ impl Storage for MemStorage {
         let fault = disk.begin()?;
         let file = disk.content(name)?;
         for sector in std::mem::take(&mut file.dirty) {
-            if fault != Some(Fault::Error) {
+            if !fault.is_some_and(Fault::is_told) {
                 file.persist(sector);
             }
         }
@@ -272,7 +288,7 @@ impl Storage for MemStorage {
     fn sync_names(&self) -> io::Result<()> {
         let mut disk = self.disk();
         let fault = disk.begin()?;
-        if fault != Some(Fault::Error) {
+        if !fault.is_some_and(Fault::is_told) {
             disk.renamings.clear();
             disk.names_on_disk = disk.names.clone();
         }

@@ -30,7 +30,7 @@ pub(super) const SLOW: &[Row] = &[
 ];
 
 pub(super) const ROWS: &[Row] = &[
-    row("a full disk, and init", Code::LogWrite, |it| {
+    row("a full disk, and init", Code::DiskFull, |it| {
         let script = r#"
             mount -t tmpfs -o size=64m none "$ROOM" || exit 77
             head -c 56m /dev/zero > "$ROOM/fill"
@@ -41,16 +41,56 @@ pub(super) const ROWS: &[Row] = &[
             exit $status"#;
         mounting(it, script)
     }),
-    row("a full disk, and the next segment", Code::LogWrite, |it| {
+    row("a full disk, and the next segment", Code::DiskFull, |it| {
         // More than the 16 MiB of a segment, and no room for a second one.
         let text = "x".repeat(950_000);
         let line = |at: usize| with(note(&format!("b-{at}")), "args", json!({ "text": text })).to_string() + "\n";
         it.file("room.jsonl", (0..19).map(line).collect::<String>());
         mounting(it, &full_disk("44m"))
     }),
-    row("a full disk, and an intent", Code::LogWrite, |it| {
+    row("a full disk, and an intent", Code::DiskFull, |it| {
         it.file("room.jsonl", note("b-1").to_string());
         mounting(it, &full_disk("64m"))
+    }),
+    row("a full disk, and what is served", Code::Ok, |it| {
+        it.file("b.jsonl", note("b-1").to_string());
+        let script = r#"
+            mount -t tmpfs -o size=16m none "$ROOM" || exit 77
+            "$WRIT" init --segment-bytes 65536 --data "$ROOM/l" >/dev/null || exit 90
+            until_told() {
+                for n in $(seq 200); do
+                    sed "s/b-1/$1-$n/" "$ROOM/../b.jsonl" | "$WRIT" submit --data "$ROOM/l" --json 2>&1 | grep -q $2 && return
+                    kill -0 $served || return 1; sleep 0.1
+                done
+                false
+            }
+            "$WRIT" serve --data "$ROOM/l" >"$ROOM/../served" 2>&1 & served=$!
+            for n in $(seq 200); do [ -S "$ROOM/l/writ.sock" ] && break; sleep 0.1; done
+            until_told a decided || exit 92
+            "$WRIT" submit --data "$ROOM/l" "$ROOM/../small.jsonl" >/dev/null || exit 92
+            cat /dev/zero > "$ROOM/fill" 2>/dev/null
+            until_told b ERR_DISK_FULL || exit 93
+            for n in $(seq 200); do
+                shown=no; "$WRIT" show --data "$ROOM/l" acme small >/dev/null 2>&1 && shown=yes && break; sleep 0.1
+            done
+            [ $shown = yes ] || exit 94
+            "$WRIT" freeze --data "$ROOM/l" --reason 'no room' >/dev/null || exit 95
+            "$WRIT" thaw --data "$ROOM/l" >/dev/null || exit 96
+            rm "$ROOM/fill"
+            until_told c decided || exit 97
+            kill $served; wait $served || exit 98
+            "$WRIT" verify --data "$ROOM/l" >/dev/null || exit 99
+            [ -z "$(find "$ROOM/l" -name '*.new')" ] || exit 100"#;
+        mounting(it, script)
+    }),
+    row("a full disk, and questions", Code::Ok, |it| {
+        let script = r#"
+            mount -t tmpfs -o size=64m none "$ROOM" || exit 77
+            cp -r "$DATA" "$ROOM/l" && rm -r "$ROOM/l/views" && cat /dev/zero > "$ROOM/fill" 2>/dev/null
+            for q in 'show acme n-1' 'usage show' 'graph show acme n-1' 'log show' verify replay 'approvals list'; do
+                "$WRIT" $q --data "$ROOM/l" >/dev/null || exit 90
+            done"#;
+        mounting(it, script)
     }),
     row("a disk that is only read, and an intent", Code::Permission, |it| {
         let script = r#"
@@ -59,10 +99,12 @@ pub(super) const ROWS: &[Row] = &[
             "$WRIT" submit --data "$DATA" "$ROOM/../small.jsonl""#;
         mounting(it, script)
     }),
-    row("a disk that is only read, and a question", Code::Permission, |it| {
+    row("a disk that is only read, and questions", Code::Ok, |it| {
         let script = r#"
             mount --bind "$DATA" "$DATA" && mount -o remount,bind,ro "$DATA" || exit 77
-            "$WRIT" usage show --data "$DATA""#;
+            for q in 'show acme n-1' 'usage show' 'graph show acme n-1' 'log show' verify replay 'approvals list'; do
+                "$WRIT" $q --data "$DATA" >/dev/null || exit 90
+            done"#;
         mounting(it, script)
     }),
     row("a folder in which this user may not write", Code::Permission, |it| {
