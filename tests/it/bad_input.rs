@@ -13,7 +13,7 @@ use serde_json::json;
 use writ::api::LINES_MAX;
 use writ_schemas::errors::Code;
 
-use crate::scene::{Run, Scene, Served, holds, note, with, writ};
+use crate::scene::{Run, Scene, Served, holds, note, with, within, writ};
 
 mod acts;
 mod arguments;
@@ -285,6 +285,7 @@ fn a_body_of_one_line_too_many_is_refused_whole() {
         let (_, ready) = served.ask("GET", "/health/ready", "", b"");
         serde_json::from_str::<serde_json::Value>(&ready).expect("JSON")["entries"].clone()
     };
+    within("views", || entries().is_u64());
     let before = entries();
     const LINES: (&str, &str, &str) = ("POST", "/v1/intents", "application/x-ndjson");
     let over_http = served.ask(LINES.0, LINES.1, LINES.2, &lines);

@@ -96,8 +96,7 @@ impl Desk {
 
     /// The same about the rule in force, whichever asked.
     pub(crate) fn answer_anew(&self, word: &str, id: &str, key: &str) -> crate::scene::Run {
-        let listed = writ(["approvals", "list", "--json", "--data", self.0.data()]).ended(0).json();
-        let waiting = listed["waiting"].as_array().expect("a list");
+        let waiting = writ(["approvals", "list", "--json", "--data", self.0.data()]).ended(0).lines();
         let waits = waiting.iter().find(|it| it["id"] == id).expect("it waits");
         let rule = waits["asks_now"]["rule"].as_str().expect("a digest");
         let answer = ["approvals", word, "--data", self.0.data(), "acme", id, "--reason", "a test", "--key", key];

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tower::ServiceExt;
 use writ::api::host::Hosts;
 use writ::api::limits::Limits;
@@ -154,19 +155,19 @@ fn who_asks_when_too_many_wait_is_told_when_to_come_again() {
     const MANY: usize = 256;
     let scene = Scene::new();
     let behind = Behind::of(&scene, |_, _| Shelf::empty());
-    // They wait for views that never come.
-    let waiting: Vec<_> = (0..MANY)
-        .map(|_| {
+    let mut waiting: Vec<JoinHandle<_>> = Vec::new();
+    within("a refusal", || {
+        // They wait for views that never come; who has given up comes again.
+        waiting.retain(|it| !it.is_finished());
+        waiting.resize_with(MANY, || {
             let request = Request::get("/v1/usage?at_least=0").header("Host", "writ").body(Body::empty());
             behind.runtime.spawn(behind.router.clone().oneshot(request.expect("a request")))
-        })
-        .collect();
-    within("a refusal", || {
+        });
         let (status, headers, problem) = behind.get("/v1/entries/0");
         let refused = status == StatusCode::TOO_MANY_REQUESTS;
         assert!(!refused || problem["code"] == "ERR_OVERLOADED", "{problem}");
         refused && headers.get("retry-after").is_some_and(|it| it == "1")
     });
-    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    waiting.iter().for_each(JoinHandle::abort);
     behind.end();
 }

@@ -327,8 +327,8 @@ impl Stage {
         let file = &self.key(who, key)?.0;
         let data = self.scene.data();
         // Who answers has looked at what waits, and at the rule in force.
-        let listed = good(self.writ(["approvals", "list", "--json", "--data", data]))?.json();
-        let waits = listed["waiting"].as_array().and_then(|all| all.iter().find(|it| it["id"] == id));
+        let listed = good(self.writ(["approvals", "list", "--json", "--data", data]))?.lines();
+        let waits = listed.iter().find(|it| it["id"] == id);
         let rule = waits.and_then(|it| it["asks_now"]["rule"].as_str());
         let mut answer =
             vec!["approvals", word, "--data", data, &tenant, id, "--reason", "a transcript", "--key", file];
