@@ -8,6 +8,7 @@
 //! - [`limits`]: what clients may take: memory, time, connections
 //! - [`host`]: under which names it answers, and what it says to browsers
 //! - `questions`: what happened, from the views and the log
+//! - `turns`: who answers questions, one after the other
 //! - `request`: where a request goes, and how its body is read
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub mod limits;
 pub mod host;
 mod questions;
 mod request;
+mod turns;
 
 use host::Hosts;
 use limits::{Limits, Share};

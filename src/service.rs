@@ -77,10 +77,10 @@ impl Service {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         if let Some(mut outlet) = outlet {
-            let (progress, stop_outlet) = (Arc::clone(&handle.progress), Arc::clone(&stop));
+            let (log, progress, stop_outlet) =
+                (library.reader.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
             let on_fatal = Arc::new(on_fatal);
-            threads
-                .push(guarded("outlet", Arc::clone(&on_fatal), move || outlet.run(&folder, &progress, &stop_outlet))?);
+            threads.push(guarded("outlet", Arc::clone(&on_fatal), move || outlet.run(&log, &progress, &stop_outlet))?);
             for intake in intakes {
                 let stop = Arc::clone(&stop);
                 threads.push(guarded("intake", Arc::clone(&on_fatal), move || intake.run(&stop))?);

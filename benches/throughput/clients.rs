@@ -8,12 +8,11 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 
-use writ::clock::Clock;
+use writ::clock::{Clock, Stopwatch};
 use writ::error::{Failure, Result};
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, UnixMicros};
@@ -28,10 +27,15 @@ const LINES: usize = 2000;
 const SENDERS: usize = 4;
 /// Clients that read everything.
 const READERS: usize = 64;
-/// Intents a second beside them, by so many clients, and how long.
+/// Intents a second alone and beside them, in turns, by so many clients, and how long each.
 const STEADY: u64 = 500;
 const STEADY_CLIENTS: u64 = 8;
-const STEADY_S: u64 = 20;
+const STEADY_S: u64 = 10;
+const ROUNDS: usize = 3;
+/// Questions of each kind, to see what one costs.
+const ASKED: usize = 500;
+/// A clock tick of `/proc/PID/stat` in milliseconds: USER_HZ is 100 on Linux.
+const TICK_MS: f64 = 10.0;
 
 /// What came of it. Speeds are intents a second, times milliseconds, memory of the serving process in MiB.
 #[derive(Debug, Serialize)]
@@ -49,6 +53,11 @@ pub(crate) struct Crowd {
     answers_refused: u64,
     rss_before_mib: u64,
     rss_peak_mib: u64,
+    /// Processor time of the serving process for a question of each kind, in milliseconds.
+    entry_cpu_ms: f64,
+    decision_cpu_ms: f64,
+    explanation_cpu_ms: f64,
+    graph_cpu_ms: f64,
 }
 
 impl Crowd {
@@ -64,6 +73,10 @@ impl Crowd {
         println!(
             "read: {} answers, {} refused; memory {} MiB before, at most {} MiB (aim: below 300)",
             self.answers_read, self.answers_refused, self.rss_before_mib, self.rss_peak_mib
+        );
+        println!(
+            "processor time for an entry {:.2} ms, a decision {:.2}, an explanation {:.2}, a graph {:.2}",
+            self.entry_cpu_ms, self.decision_cpu_ms, self.explanation_cpu_ms, self.graph_cpu_ms
         );
     }
 }
@@ -89,22 +102,35 @@ pub(crate) fn measure(receipts: usize) -> Result<Crowd> {
         served.send(&making.bodies(done, some)?)?;
         done += some;
     }
-    let steady = usize::try_from(STEADY * STEADY_S).unwrap_or_default();
-    let alone = served.steady(&making.each(done, steady)?);
+    // Until the views have caught up, what is alone is not.
+    while !matches!(served.client().ask("GET", "/v1/usage?at_least=head", "", b""), Ok((200, _))) {}
     let rss_before_mib = served.memory("VmRSS:")?;
-    let stop = AtomicBool::new(false);
+    let cost = |path: &dyn Fn(usize) -> String| served.cost((0..ASKED).map(|n| path(n * 7919 % receipts)));
+    let of = |route: &'static str| cost(&move |n| format!("/v1/{route}/tenant-{}/i-{n}", n % 8));
+    let entry_cpu_ms = cost(&|n| format!("/v1/entries/{}", n * 3))?;
+    let (decision_cpu_ms, explanation_cpu_ms, graph_cpu_ms) = (of("decisions")?, of("explanations")?, of("graph")?);
+    let steady = usize::try_from(STEADY * STEADY_S).unwrap_or_default();
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
     let (read, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-    let beside = std::thread::scope(|scope| -> Result<Vec<f64>> {
-        let envelopes = making.each(done + steady, steady)?;
-        for reader in 0..READERS {
-            let (served, stop, read, refused) = (&served, &stop, &read, &refused);
-            scope.spawn(move || served.read_everything(reader, receipts, stop, read, refused));
-        }
-        std::thread::sleep(Duration::from_secs(3)); // they have begun
-        let times = served.steady(&envelopes);
-        stop.store(true, Ordering::SeqCst);
-        Ok(times)
-    })?;
+    for round in 0..ROUNDS {
+        let envelopes = making.each(done + 2 * round * steady, 2 * steady)?;
+        let (first, second) = envelopes.split_at(steady);
+        alone.extend(served.steady(first));
+        let stop = AtomicBool::new(false);
+        beside.extend(std::thread::scope(|scope| {
+            for reader in 0..READERS {
+                let (served, stop, read, refused) = (&served, &stop, &read, &refused);
+                scope.spawn(move || served.read_everything(reader, receipts, stop, read, refused));
+            }
+            std::thread::sleep(Duration::from_secs(2)); // they have begun
+            let times = served.steady(second);
+            stop.store(true, Ordering::SeqCst);
+            times
+        }));
+    }
+    for times in [&mut alone, &mut beside] {
+        times.sort_by(f64::total_cmp);
+    }
     let rss_peak_mib = served.memory("VmHWM:")?;
     served.stop()?;
     let at = |times: &[f64], share: usize| times.get(times.len() * share / 100).copied().unwrap_or(f64::NAN);
@@ -122,6 +148,10 @@ pub(crate) fn measure(receipts: usize) -> Result<Crowd> {
         answers_refused: refused.into_inner(),
         rss_before_mib,
         rss_peak_mib,
+        entry_cpu_ms,
+        decision_cpu_ms,
+        explanation_cpu_ms,
+        graph_cpu_ms,
     })
 }
 
@@ -173,9 +203,28 @@ impl Served {
         kib.map(|kib| kib >> 10).ok_or_else(|| Failure::new(Code::Io, format!("no {field}")))
     }
 
+    /// Processor time for one of these questions, in milliseconds.
+    fn cost(&self, paths: impl Iterator<Item = String>) -> Result<f64> {
+        let ticks = || -> Result<u64> {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).map_err(io)?;
+            let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+            Ok(fields.skip(11).take(2).filter_map(|it| it.parse::<u64>().ok()).sum())
+        };
+        let (mut client, before, mut asked) = (self.client(), ticks()?, 0);
+        for path in paths {
+            let answered = client.ask("GET", &path, "", b"");
+            if !matches!(answered, Ok((200, _))) {
+                return Err(Failure::new(Code::Io, format!("{path}: {answered:?}")));
+            }
+            asked += 1;
+        }
+        let spent = usize::try_from(ticks()? - before).unwrap_or_default();
+        Ok(lossy(spent) * TICK_MS / lossy(asked))
+    }
+
     /// Intents a second.
     fn send(&self, bodies: &[Vec<u8>]) -> Result<f64> {
-        let (next, since) = (AtomicU64::new(0), Instant::now());
+        let (next, since) = (AtomicU64::new(0), Stopwatch::start());
         let failed = Mutex::new(None);
         std::thread::scope(|scope| {
             for _ in 0..SENDERS {
@@ -205,9 +254,9 @@ impl Served {
         }
     }
 
-    /// How long each took, in milliseconds from when it was due, sorted.
+    /// How long each took, in milliseconds from when it was due.
     fn steady(&self, envelopes: &[Vec<u8>]) -> Vec<f64> {
-        let (next, start) = (AtomicU64::new(0), Instant::now());
+        let (next, since) = (AtomicU64::new(0), Stopwatch::start());
         let times = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..STEADY_CLIENTS {
@@ -216,19 +265,17 @@ impl Served {
                     loop {
                         let at = next.fetch_add(1, Ordering::SeqCst);
                         let Some(envelope) = envelopes.get(usize::try_from(at).unwrap_or(usize::MAX)) else { return };
-                        let due = start + Duration::from_micros(at * 1_000_000 / STEADY);
-                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                        let due = Duration::from_micros(at * 1_000_000 / STEADY);
+                        std::thread::sleep(due.saturating_sub(since.elapsed()));
                         let answered = client.ask("POST", "/v1/intents", "application/json", envelope);
                         assert!(matches!(answered, Ok((200, _))), "{answered:?}");
-                        let took = due.elapsed().as_secs_f64() * 1000.0;
+                        let took = since.elapsed().saturating_sub(due).as_secs_f64() * 1000.0;
                         times.lock().unwrap_or_else(PoisonError::into_inner).push(took);
                     }
                 });
             }
         });
-        let mut times = times.into_inner().unwrap_or_else(PoisonError::into_inner);
-        times.sort_by(f64::total_cmp);
-        times
+        times.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_everything(
@@ -240,21 +287,21 @@ impl Served {
         refused: &AtomicU64,
     ) {
         let mut client = self.client();
-        let mut get = |path: &str| -> Option<Value> {
+        let mut get = |path: &str| -> Option<Vec<u8>> {
             if stop.load(Ordering::Relaxed) {
                 return None;
             }
             match client.ask("GET", path, "", b"") {
                 Ok((200, answer)) => {
                     read.fetch_add(1, Ordering::Relaxed);
-                    serde_json::from_slice(&answer).ok()
+                    Some(answer)
                 }
                 Ok(_) => {
                     refused.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_secs(1)); // as Retry-After says
-                    Some(Value::Null)
+                    Some(Vec::new())
                 }
-                Err(_) => Some(Value::Null),
+                Err(_) => Some(Vec::new()),
             }
         };
         let mut n = reader * 7919;
@@ -273,12 +320,11 @@ impl Served {
                 }
             }
             let Some(usage) = get("/v1/usage") else { return };
-            for line in usage["items"].as_array().into_iter().flatten() {
+            for line in texts(&usage, "line") {
                 let mut cursor = String::new();
                 loop {
-                    let path = format!("/v1/usage/{}{cursor}", line["line"].as_str().unwrap_or_default());
-                    let Some(part) = get(&path) else { return };
-                    let Some(next) = part["next"].as_str() else { break };
+                    let Some(part) = get(&format!("/v1/usage/{line}{cursor}")) else { return };
+                    let Some(next) = texts(&part, "next").pop() else { break };
                     cursor = format!("?cursor={next}");
                 }
             }
@@ -290,6 +336,13 @@ impl Served {
         let ended = self.child.wait().map_err(io)?;
         if told.success() && ended.success() { Ok(()) } else { Err(Failure::new(Code::Io, format!("serve: {ended}"))) }
     }
+}
+
+/// The values of a member of JSON that has no escapes. Answers are not parsed here: clients take their share of the same cores.
+fn texts(json: &[u8], member: &str) -> Vec<String> {
+    let (json, before) = (String::from_utf8_lossy(json), format!("\"{member}\":\""));
+    let found = json.split(&before).skip(1).filter_map(|rest| rest.split('"').next());
+    found.map(str::to_owned).collect()
 }
 
 /// One connection, which is kept.

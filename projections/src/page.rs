@@ -51,7 +51,7 @@ impl FromStr for Cursor {
     type Err = NoCursor;
 
     fn from_str(text: &str) -> Result<Cursor, NoCursor> {
-        if text.len() > 2 * CURSOR_BYTES_MAX || text.len() % 2 != 0 {
+        if text.len() > 2 * CURSOR_BYTES_MAX || !text.len().is_multiple_of(2) {
             return Err(NoCursor);
         }
         let pairs = text.as_bytes().chunks_exact(2).map(|pair| {

@@ -28,6 +28,7 @@ use tokio::time::timeout;
 
 use writ_schemas::errors::Code;
 
+use super::turns::Turns;
 use crate::error::{Failure, Result};
 
 /// The most bytes of bodies that one listener holds: 64 MiB, three of the largest bodies and room for intents beside them. A
@@ -44,40 +45,13 @@ const DRAINED_PAUSE: Duration = Duration::from_millis(500);
 /// the log from opening its next segment.
 const CONNECTIONS_MAX: usize = 512;
 
-/// The most questions of one listener that wait for their turn.
-const QUESTIONS_WAITING_MAX: usize = 256;
-
-/// How many questions of one listener are answered at once: they have half of the processors, at least one.
-fn questions_at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get() / 2).max(1)
-}
-
 /// What the clients of one listener may take. Each listener has its own: what a network fills must not keep operators out.
 #[derive(Clone, Debug)]
 pub struct Limits {
     patience: Duration,
     bytes: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
-}
-
-/// A place among the questions that wait for their turn.
-pub(super) struct Queued {
-    place: OwnedSemaphorePermit,
-    turns: Arc<Semaphore>,
-}
-
-impl Queued {
-    /// The turn of this question; it ends when what this gives is dropped.
-    ///
-    /// # Errors
-    /// `ERR_OVERLOADED` if it does not come within `patience`.
-    pub(super) async fn turn(self, patience: Duration) -> Result<impl Sized> {
-        match timeout(patience, self.turns.acquire_owned()).await {
-            Ok(Ok(turn)) => Ok((turn, self.place)),
-            Ok(Err(_)) | Err(_) => Err(Failure::new(Code::Overloaded, "other questions were there first")),
-        }
-    }
+    /// Of its questions.
+    pub(super) turns: Turns,
 }
 
 /// A share of the memory of all bodies; given back when it is dropped.
@@ -85,24 +59,11 @@ pub(super) type Share = OwnedSemaphorePermit;
 
 impl Limits {
     /// Limits with nothing taken yet; a body must arrive within `patience`.
-    #[must_use]
-    pub fn new(patience: Duration) -> Limits {
-        Limits {
-            patience,
-            bytes: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
-            waiting: Arc::new(Semaphore::new(QUESTIONS_WAITING_MAX)),
-            turns: Arc::new(Semaphore::new(questions_at_once())),
-        }
-    }
-
-    /// A place for a question.
     ///
     /// # Errors
-    /// `ERR_OVERLOADED` if too many wait already.
-    pub(super) fn queue_up(&self) -> Result<Queued> {
-        let place = Arc::clone(&self.waiting).try_acquire_owned();
-        let place = place.map_err(|_| Failure::new(Code::Overloaded, "too many questions wait for their turn"))?;
-        Ok(Queued { place, turns: Arc::clone(&self.turns) })
+    /// `ERR_THREADS` if there are none to answer questions.
+    pub fn new(patience: Duration) -> Result<Limits> {
+        Ok(Limits { patience, bytes: Arc::new(Semaphore::new(BODIES_BYTES_MAX)), turns: Turns::start()? })
     }
 
     /// The headers and the whole body of a request. Its bytes count until the share is dropped, which is when they were answered.

@@ -3,9 +3,11 @@
 //!
 //! Long answers come in parts: `items`, and `next`, which is the `cursor` of the part behind them.
 
+use axum::Router;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,9 +17,11 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::{Name, Seq};
 
 use super::request::{Path, Query};
-use super::{Answered, Api, blocking};
+use super::{Api, blocking};
 use crate::error::{Failure, Result};
 use crate::query::Library;
+
+type Asked = Result<Response>;
 
 /// The routes of questions that a network may ask.
 pub(super) fn routes() -> Router<Api> {
@@ -79,6 +83,15 @@ impl Paging {
     }
 }
 
+/// An answer is written where it is found, so that turns bound that, too.
+fn said(answer: &Value) -> Result<Vec<u8>> {
+    serde_json::to_vec(answer).map_err(|e| Failure::new(Code::Io, e))
+}
+
+fn json(answer: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+}
+
 fn number(what: &str, text: &str) -> Result<u64> {
     text.parse().map_err(|e| Failure::new(Code::Usage, format!("{what}: {text:?}: {e}")))
 }
@@ -89,7 +102,7 @@ fn name(text: &str) -> Result<Name> {
 
 impl Api {
     /// Asks the views. Questions take turns, so that they leave room for the writer.
-    async fn ask(&self, fresh: &Fresh, question: impl FnOnce(&Library) -> Result<Value> + Send + 'static) -> Answered {
+    async fn ask(&self, fresh: &Fresh, question: impl FnOnce(&Library) -> Result<Value> + Send + 'static) -> Asked {
         let next = match fresh.read()? {
             AtLeast::Any => Seq(0),
             AtLeast::Head => self.ledger.progress.next(),
@@ -98,28 +111,23 @@ impl Api {
             }
             AtLeast::Entry(seq) => seq.next(),
         };
-        let queued = self.limits.queue_up()?;
+        let queued = self.limits.turns.queue_up()?;
         let (library, patience) = (self.library.clone(), super::VIEW_PATIENCE);
         if library.views.current().map_or(true, |views| views.progress.next() < next) {
             let library = library.clone();
             blocking(move || library.wait_for(next, patience)).await?;
         }
-        let _turn = queued.turn(patience).await?;
         let broken = |failure: &Failure| matches!(failure.code, Code::ViewDamaged | Code::Panicked);
-        let answer = blocking(move || library.answer(question)).await.inspect_err(|failure| {
+        let answer = queued.ask(patience, move || said(&library.answer(question)?)).await.inspect_err(|failure| {
             if broken(failure) {
                 self.library.views.doubt(failure)
             }
         });
-        answer.map(Json)
+        answer.map(json)
     }
 }
 
-async fn case(
-    State(api): State<Api>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(fresh): Query<Fresh>,
-) -> Answered {
+async fn case(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>, Query(fresh): Query<Fresh>) -> Asked {
     let (tenant, id) = (name(&tenant)?, name(&id)?);
     api.ask(&fresh, move |library| library.case(&tenant, &id)).await
 }
@@ -128,7 +136,7 @@ async fn explanation(
     State(api): State<Api>,
     Path((tenant, id)): Path<(String, String)>,
     Query(fresh): Query<Fresh>,
-) -> Answered {
+) -> Asked {
     let (tenant, id) = (name(&tenant)?, name(&id)?);
     api.ask(&fresh, move |library| library.explanation(&tenant, &id)).await
 }
@@ -137,7 +145,7 @@ async fn graph(
     State(api): State<Api>,
     Path((tenant, id)): Path<(String, String)>,
     Query(fresh): Query<Fresh>,
-) -> Answered {
+) -> Asked {
     let (tenant, id) = (name(&tenant)?, name(&id)?);
     api.ask(&fresh, move |library| library.graph(library.last_of(&tenant, &id)?)).await
 }
@@ -146,7 +154,7 @@ pub(super) async fn approvals(
     State(api): State<Api>,
     Query(fresh): Query<Fresh>,
     Query(paging): Query<Paging>,
-) -> Answered {
+) -> Asked {
     let part = paging.part()?;
     api.ask(&fresh, move |library| library.approvals(None, &part)).await
 }
@@ -156,7 +164,7 @@ async fn approvals_of(
     Path(tenant): Path<String>,
     Query(fresh): Query<Fresh>,
     Query(paging): Query<Paging>,
-) -> Answered {
+) -> Asked {
     let (tenant, part) = (name(&tenant)?, paging.part()?);
     api.ask(&fresh, move |library| library.approvals(Some(&tenant), &part)).await
 }
@@ -166,7 +174,7 @@ async fn dispatches(
     Path((tenant, connector)): Path<(String, String)>,
     Query(fresh): Query<Fresh>,
     Query(paging): Query<Paging>,
-) -> Answered {
+) -> Asked {
     let (tenant, connector, part) = (name(&tenant)?, name(&connector)?, paging.part()?);
     api.ask(&fresh, move |library| library.dispatches(&tenant, &connector, &part)).await
 }
@@ -181,7 +189,7 @@ async fn usage(
     Query(of): Query<UsageOf>,
     Query(fresh): Query<Fresh>,
     Query(paging): Query<Paging>,
-) -> Answered {
+) -> Asked {
     let (tenant, part) = (of.tenant.as_deref().map(name).transpose()?, paging.part()?);
     api.ask(&fresh, move |library| library.usage(tenant.as_ref(), &part)).await
 }
@@ -191,7 +199,7 @@ async fn usage_receipts(
     Path(line): Path<String>,
     Query(fresh): Query<Fresh>,
     Query(paging): Query<Paging>,
-) -> Answered {
+) -> Asked {
     let named = line.parse().ok().and_then(|line| LineKey::named(&line));
     let line = named.ok_or_else(|| Failure::new(Code::Usage, format!("{line:?} is the name of no line of usage")))?;
     let part = paging.part()?;
@@ -199,12 +207,11 @@ async fn usage_receipts(
 }
 
 /// The log is asked, not the views: an entry is there as soon as it is durable.
-async fn entry(State(api): State<Api>, Path(seq): Path<String>) -> Answered {
+async fn entry(State(api): State<Api>, Path(seq): Path<String>) -> Asked {
     let seq = Seq(number("an entry", &seq)?);
     if seq >= api.ledger.progress.next() {
         return Err(Failure::new(Code::NotFound, format!("entry {seq}")));
     }
-    let _turn = api.limits.queue_up()?.turn(super::VIEW_PATIENCE).await?;
-    let library = api.library.clone();
-    Ok(Json(blocking(move || library.entry(seq)).await?))
+    let (queued, library) = (api.limits.turns.queue_up()?, api.library.clone());
+    Ok(json(queued.ask(super::VIEW_PATIENCE, move || said(&library.entry(seq)?)).await?))
 }

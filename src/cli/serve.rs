@@ -90,7 +90,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         library: service.library(),
         source: Source::Http,
         metrics: Some(metrics),
-        limits: Limits::new(patience),
+        limits: Limits::new(patience)?,
         hosts,
     };
     let served = runtime.block_on(serve(&folder, api, listener, patience));
@@ -133,7 +133,7 @@ async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>, patienc
     for number in signals::asking_to_end() {
         asked.push(signal(SignalKind::from_raw(number)).map_err(io)?);
     }
-    let local = Api { source: Source::Local, limits: Limits::new(patience), hosts: Hosts::any(), ..api.clone() };
+    let local = Api { source: Source::Local, limits: Limits::new(patience)?, hosts: Hosts::any(), ..api.clone() };
     let (public, private) = (api::public(api.clone()), api::private(local));
     // They answer for as long as the process lives.
     let mut listeners = JoinSet::new();

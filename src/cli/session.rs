@@ -92,7 +92,7 @@ impl Session {
         let passed = passed(&opened);
         let service = Service::start(opened, None, passed, end_process)?;
         let (ledger, library) = (service.handle(), service.library());
-        let limits = Limits::new(Duration::from_millis(Config::default().request_patience_ms));
+        let limits = Limits::new(Duration::from_millis(Config::default().request_patience_ms))?;
         let router =
             api::private(Api { ledger, library, source: Source::Local, metrics: None, limits, hosts: Hosts::any() });
         Ok(Session { runtime, way: Way::Own(Box::new(Own { service, router })) })

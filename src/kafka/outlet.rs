@@ -26,7 +26,6 @@ use writ_schemas::ids::{LedgerId, Seq, hex, unhex};
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
-use crate::folder::Folder;
 use crate::kafka::cluster::{self, PATIENCE, failure};
 use crate::kafka::{DECISIONS, PROGRESS, RECEIPTS, REFUSALS};
 use crate::progress::Progress;
@@ -107,8 +106,7 @@ impl Outlet {
     /// # Errors
     /// `ERR_KAFKA_FENCED`: another process publishes for this ledger, and this one must end at once. Or the log could not be
     /// read. A broker that is away is waited for.
-    pub fn run(&mut self, folder: &Folder, progress: &Progress, stop: &AtomicBool) -> Result<()> {
-        let reader = Reader::open(folder.log())?;
+    pub fn run(&mut self, log: &Reader, progress: &Progress, stop: &AtomicBool) -> Result<()> {
         loop {
             let until = progress.wait_beyond(self.at.next, Duration::from_millis(500));
             if until == self.at.next {
@@ -118,7 +116,7 @@ impl Outlet {
                 continue;
             }
             while self.at.next < until {
-                let (outputs, at) = self.collect(&reader, until)?;
+                let (outputs, at) = self.collect(log, until)?;
                 let waits = || {
                     telemetry::kafka_lag(progress.next().0.saturating_sub(self.at.next.0));
                     !stop.load(Ordering::Relaxed)

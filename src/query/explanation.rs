@@ -24,7 +24,9 @@ const POLICIES_MAX: usize = 4;
 
 /// The policies that questions asked for last, by the entries that put them in force. A clone shares them.
 #[derive(Clone, Default)]
-pub(super) struct Policies(Arc<Mutex<Vec<(Seq, Arc<Policy>)>>>);
+pub(super) struct Policies(Arc<Mutex<Vec<Kept>>>);
+
+type Kept = (Seq, Arc<Policy>);
 
 impl Policies {
     fn get(&self, seq: Seq) -> Option<Arc<Policy>> {

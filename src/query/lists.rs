@@ -15,7 +15,7 @@ use super::{Library, document, view, with};
 use crate::error::{Failure, Result};
 
 /// The most lines of usage, or receipts, in one answer: a few hundred kilobytes.
-const ITEMS_MAX: usize = 1000;
+const ITEMS_MAX: usize = 250;
 
 /// The most dispatches in one answer.
 const DISPATCHES_MAX: usize = 256;

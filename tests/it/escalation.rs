@@ -45,7 +45,7 @@ fn it_passes_once_enough_others_in_the_role_have_granted_it() {
     let waits = &listed[0];
     assert_eq!((&waits["id"], &waits["asks"]["quorum"], &waits["answers"]), (&json!("1"), &json!(2), &json!([])));
     let other = writ(["approvals", "list", "--json", "--data", desk.0.data(), "--tenant", "globex"]).ended(0).lines();
-    assert_eq!(other, [json!(0); 0]);
+    assert!(other.is_empty(), "{other:?}");
 
     let refused = |key: &str| {
         let refused = desk.answer("grant", "1", key).ended(1).err;

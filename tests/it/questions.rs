@@ -111,7 +111,8 @@ impl Behind {
         let opened = Opened::open(&folder, Clock::Wall).expect("opens");
         let library = Library::of(&folder, opened.reader(), views(&folder, &opened));
         let ledger = opened.start(|failure| panic!("{failure}")).expect("starts");
-        let (source, limits, hosts) = (Source::Http, Limits::new(Duration::from_secs(5)), Hosts::any());
+        let (source, limits, hosts) =
+            (Source::Http, Limits::new(Duration::from_secs(5)).expect("threads"), Hosts::any());
         let router = api::public(Api { ledger: ledger.handle(), library, source, metrics: None, limits, hosts });
         Behind { ledger, router, runtime: tokio::runtime::Runtime::new().expect("a runtime") }
     }

@@ -167,7 +167,9 @@ impl Model {
         match remembered {
             Some((other, decision)) if other.content == intent.content => return Submitted::Known(*decision),
             _ if !self.keys.contains_key(&intent.key) => return Submitted::Stranger("ERR_KEY_UNKNOWN"),
-            _ if self.keys[&intent.key].revoked => return Submitted::Stranger("ERR_KEY_REVOKED"),
+            _ if self.keys.get(&intent.key).is_some_and(|key| key.revoked) => {
+                return Submitted::Stranger("ERR_KEY_REVOKED");
+            }
             _ if intent.expires_at <= now => return Submitted::Stranger("ERR_INTENT_EXPIRED"),
             Some(_) => return Submitted::Reused,
             None => {}
