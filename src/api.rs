@@ -291,9 +291,9 @@ async fn ready(State(api): State<Api>) -> Result<Json<Value>, Failure> {
     if api.ledger.progress.is_closed() {
         return Err(Failure::new(Code::Stopping, "closed"));
     }
-    if api.ledger.space.is_short() {
+    if api.ledger.space.is_short() || api.ledger.space.is_out() {
         return Err(api.ledger.space.refusal().into());
     }
-    api.library.views.current()?;
+    api.library.views.progress()?;
     Ok(Json(json!({ "ledger": api.ledger.genesis.ledger, "ready": true, "entries": api.ledger.progress.next() })))
 }

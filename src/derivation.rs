@@ -246,7 +246,13 @@ impl Derivation {
             Event::RecordsOverQuota(over) if !over.is_valid() => {
                 Err(one("count", over.count.to_string(), "as many as there is room for, at least one"))
             }
-            Event::RecordsOverQuota(over) => self.compare_position("next", &over.partition, over.next),
+            Event::RecordsOverQuota(over) => {
+                let position = self.state.positions().get(&over.partition).copied().unwrap_or_default();
+                if over.first < position {
+                    return Err(one("first", over.first, format!("{position} or later")));
+                }
+                self.compare_position("next", &over.partition, over.next)
+            }
             Event::LedgerOpened(_) | Event::CheckpointSigned(_) | Event::TailCut(_) => Ok(()),
         }
     }

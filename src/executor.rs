@@ -9,7 +9,6 @@
 //! **Invariant:** no connector is called before its `DispatchStarted` is durable, and none twice for one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -66,8 +65,7 @@ pub enum Outcome {
 pub struct Executor {
     queue: Arc<Queue<Input>>,
     /// Where intents are that are not carried along.
-    log: PathBuf,
-    reader: Option<Reader>,
+    log: Reader,
     content: ContentStore,
     /// In force.
     policy: Option<Arc<Policy>>,
@@ -104,13 +102,13 @@ impl Lane {
 }
 
 impl Executor {
-    /// An executor under the policy in force, for a log in this folder.
+    /// An executor under the policy in force, for the log of this reader.
     #[must_use]
-    pub fn new(queue: Arc<Queue<Input>>, log: PathBuf, content: ContentStore, policy: Option<Arc<Policy>>) -> Executor {
+    pub fn new(queue: Arc<Queue<Input>>, log: Reader, content: ContentStore, policy: Option<Arc<Policy>>) -> Executor {
         let (echo, http, external) = (Lane::new(ECHO_MAX), Lane::new(1), Lane::new(ECHO_MAX));
         let (later, since) = (BTreeMap::new(), Stopwatch::start());
         let failed = Arc::default();
-        Executor { queue, log, reader: None, content, policy, since, echo, http, external, later, ending: None, failed }
+        Executor { queue, log, content, policy, since, echo, http, external, later, ending: None, failed }
     }
 
     /// The same with so many calls over HTTP under way at once.
@@ -247,7 +245,7 @@ impl Executor {
         }
         let intent = match carried {
             Some(Carried { intent, .. }) => Held::Carried(intent),
-            None => Held::Logged(self.reader()?, open.intent_seq),
+            None => Held::Logged(self.log.clone(), open.intent_seq),
         };
         let far = matches!(self.kind(&open.connector), Some(ConnectorKind::Http { .. }));
         let (policy, content) = (self.policy.clone(), self.content.clone());
@@ -271,14 +269,6 @@ impl Executor {
             self.queue.report(Input::DidNothing(decision, "no thread for it".to_owned(), 0));
         }
         Ok(())
-    }
-
-    fn reader(&mut self) -> Result<Reader> {
-        let reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => Reader::open(&self.log)?,
-        };
-        Ok(self.reader.insert(reader).clone())
     }
 }
 

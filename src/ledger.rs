@@ -258,7 +258,7 @@ impl Opened {
 
         let content = ContentStore::at(folder.content()).drawing_on(Arc::clone(&space));
         let policy = state.policy().map(Arc::clone);
-        let executor = Executor::new(Arc::clone(&queue), folder.log(), content, policy);
+        let executor = Executor::new(Arc::clone(&queue), log.reader(), content, policy);
         let executor = executor.calling(config.connector_calls_max);
         let sealer = Sealer {
             origin: genesis.origin.clone(),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use writ_log::{Lock, LogError, Reader};
 use writ_projections::proofgraph::{Graph, Limits};
+use writ_projections::value::ReadError;
 use writ_schemas::canonical;
 use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::{Document, Signed};
@@ -80,13 +81,29 @@ impl Library {
         Err(Failure::new(Code::Overloaded, "the views have not caught up with the log"))
     }
 
+    /// Whether the views hold every entry before `next`; not, if they are still to come.
+    ///
+    /// # Errors
+    /// What ended them.
+    pub fn knows(&self, next: Seq) -> Result<bool> {
+        match self.views.progress() {
+            Ok(progress) if progress.next() >= next => Ok(true),
+            Ok(progress) if progress.is_closed() => {
+                Err(Failure::new(Code::ViewDamaged, "they ended while this question waited for them"))
+            }
+            Ok(_) => Ok(false),
+            Err(failure) if failure.code == Code::Overloaded => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// The answer to a question, and up to which entry the views knew of the log when it was asked: `as_of`.
     ///
     /// # Errors
     /// Those of the question; `ERR_PANICKED` if that panics.
     pub fn answer(&self, question: impl FnOnce(&Library) -> Result<Value>) -> Result<Value> {
         threads::contained("a question", || {
-            let as_of = self.views.current()?.progress.next();
+            let as_of = self.views.progress()?.next();
             Ok(with(question(self)?, [("as_of", json!(as_of.0.saturating_sub(1)))]))
         })
     }
@@ -170,8 +187,9 @@ fn output(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or(Value::Null)
 }
 
-fn view(error: impl std::fmt::Display) -> Failure {
-    Failure::new(Code::ViewDamaged, error)
+/// What the log does not give is no fault of the views.
+fn view(error: ReadError) -> Failure {
+    Failure::new(error.code(), error)
 }
 
 impl Library {

@@ -103,12 +103,8 @@ impl Space {
     /// Makes what is kept whole again, if there is room for it, and tells whether there is enough for new work.
     pub fn look(&self) {
         if let Some(kept) = &self.0 {
-            match kept.make_whole() {
-                Ok(()) if kept.is_short.swap(false, Ordering::Relaxed) => {
-                    warn!("the disk has room again: new work is taken");
-                }
-                Ok(()) => {}
-                Err(why) => kept.fall_short(&why),
+            if let Err(why) = kept.make_whole() {
+                kept.fall_short(&why);
             }
             kept.tell();
         }
@@ -161,9 +157,7 @@ impl Space {
 
     /// Gives so much of what is kept back to the disk. Whether there was any.
     fn give(&self, bytes: u64) -> bool {
-        let Some(kept) = &self.0 else { return false };
-        kept.fall_short(&io::ErrorKind::StorageFull.into());
-        kept.give(bytes)
+        self.0.as_ref().is_some_and(|kept| kept.give(bytes))
     }
 }
 
@@ -204,11 +198,16 @@ impl Kept {
             written.inspect_err(|_| drop(file.set_len(*held)))?;
             *held = self.reserve_bytes;
         }
+        // Whoever takes of it again waits for `held`. A writer that stands still knows best that there is no room.
+        if !self.is_out.load(Ordering::Relaxed) && self.is_short.swap(false, Ordering::Relaxed) {
+            warn!("the disk has room again: new work is taken");
+        }
         Ok(())
     }
 
     fn give(&self, bytes: u64) -> bool {
         let mut held = self.held();
+        self.fall_short(&io::ErrorKind::StorageFull.into());
         let left = held.saturating_sub(bytes);
         let cut = || files::open(OpenOptions::new().write(true), &self.file)?.set_len(left);
         let given = *held > 0 && cut().inspect_err(|e| warn!("{}: {e}", self.file.display())).is_ok();

@@ -3,6 +3,8 @@
 //!
 //! Long answers come in parts: `items`, and `next`, which is the `cursor` of the part behind them.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -10,16 +12,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::{sleep, timeout};
 
 use writ_projections::metering::LineKey;
 use writ_projections::page::{Cursor, Part};
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Name, Seq};
 
+use super::Api;
 use super::request::{Path, Query};
-use super::{Api, blocking};
 use crate::error::{Failure, Result};
 use crate::query::Library;
+
+/// How often a question that waits for the views looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 type Asked = Result<Response>;
 
@@ -81,6 +87,17 @@ impl Paging {
             limit => Ok(Part { cursor, limit }),
         }
     }
+
+    /// The same of a list whose places are numbers.
+    fn numbered(&self) -> Result<Part> {
+        let part = self.part()?;
+        match &part.cursor {
+            Some(cursor) if cursor.number().is_none() => {
+                Err(Failure::new(Code::Usage, "cursor: it is the place of another list"))
+            }
+            Some(_) | None => Ok(part),
+        }
+    }
 }
 
 /// An answer is written where it is found, so that turns bound that, too.
@@ -113,10 +130,10 @@ impl Api {
         };
         let queued = self.limits.turns.queue_up()?;
         let (library, patience) = (self.library.clone(), super::VIEW_PATIENCE);
-        if library.views.current().map_or(true, |views| views.progress.next() < next) {
-            let library = library.clone();
-            blocking(move || library.wait_for(next, patience)).await?;
-        }
+        // No thread waits: intents need them, however many questions there are.
+        timeout(patience, known(&library, next))
+            .await
+            .map_err(|_| Failure::new(Code::Overloaded, "the views have not caught up with the log"))??;
         let broken = |failure: &Failure| matches!(failure.code, Code::ViewDamaged | Code::Panicked);
         let answer = queued.ask(patience, move || said(&library.answer(question)?)).await.inspect_err(|failure| {
             if broken(failure) {
@@ -125,6 +142,13 @@ impl Api {
         });
         answer.map(json)
     }
+}
+
+async fn known(library: &Library, next: Seq) -> Result<()> {
+    while !library.knows(next)? {
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 async fn case(State(api): State<Api>, Path((tenant, id)): Path<(String, String)>, Query(fresh): Query<Fresh>) -> Asked {
@@ -155,7 +179,7 @@ pub(super) async fn approvals(
     Query(fresh): Query<Fresh>,
     Query(paging): Query<Paging>,
 ) -> Asked {
-    let part = paging.part()?;
+    let part = paging.numbered()?;
     api.ask(&fresh, move |library| library.approvals(None, &part)).await
 }
 
@@ -165,7 +189,7 @@ async fn approvals_of(
     Query(fresh): Query<Fresh>,
     Query(paging): Query<Paging>,
 ) -> Asked {
-    let (tenant, part) = (name(&tenant)?, paging.part()?);
+    let (tenant, part) = (name(&tenant)?, paging.numbered()?);
     api.ask(&fresh, move |library| library.approvals(Some(&tenant), &part)).await
 }
 
@@ -175,7 +199,7 @@ async fn dispatches(
     Query(fresh): Query<Fresh>,
     Query(paging): Query<Paging>,
 ) -> Asked {
-    let (tenant, connector, part) = (name(&tenant)?, name(&connector)?, paging.part()?);
+    let (tenant, connector, part) = (name(&tenant)?, name(&connector)?, paging.numbered()?);
     api.ask(&fresh, move |library| library.dispatches(&tenant, &connector, &part)).await
 }
 
@@ -202,7 +226,7 @@ async fn usage_receipts(
 ) -> Asked {
     let named = line.parse().ok().and_then(|line| LineKey::named(&line));
     let line = named.ok_or_else(|| Failure::new(Code::Usage, format!("{line:?} is the name of no line of usage")))?;
-    let part = paging.part()?;
+    let part = paging.numbered()?;
     api.ask(&fresh, move |library| library.usage_receipts(&line, &part)).await
 }
 

@@ -83,6 +83,8 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         None => (None, Hosts::any()),
     };
 
+    // Whoever answers questions is there before anything is dispatched: a start that fails later would cut it off.
+    let (limits, own_limits) = (Limits::new(patience)?, Limits::new(patience)?);
     let opened = Opened::open(&folder, Clock::Wall)?.keeping_space()?;
     let service = Service::start(opened, kafka.as_deref(), Passed::CarriedOut, end_process)?;
     let api = Api {
@@ -90,10 +92,10 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         library: service.library(),
         source: Source::Http,
         metrics: Some(metrics),
-        limits: Limits::new(patience)?,
+        limits,
         hosts,
     };
-    let served = runtime.block_on(serve(&folder, api, listener, patience));
+    let served = runtime.block_on(serve(&folder, api, own_limits, listener, patience));
     service.stop()?;
     let _ = std::fs::remove_file(folder.socket());
     runtime.shutdown_background();
@@ -122,7 +124,13 @@ fn is_loopback(address: SocketAddr) -> bool {
 }
 
 /// Serves until a signal comes. The socket is for this user only; the lock is held, so an old socket is nobody's.
-async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>, patience: Duration) -> Result<()> {
+async fn serve(
+    folder: &Folder,
+    api: Api,
+    own_limits: Limits,
+    listener: Option<TcpListener>,
+    patience: Duration,
+) -> Result<()> {
     let path = folder.socket();
     let _ = std::fs::remove_file(&path);
     let bind = || UnixListener::bind(&path).map_err(|e| Failure::io(&path, &e));
@@ -133,7 +141,7 @@ async fn serve(folder: &Folder, api: Api, listener: Option<TcpListener>, patienc
     for number in signals::asking_to_end() {
         asked.push(signal(SignalKind::from_raw(number)).map_err(io)?);
     }
-    let local = Api { source: Source::Local, limits: Limits::new(patience)?, hosts: Hosts::any(), ..api.clone() };
+    let local = Api { source: Source::Local, limits: own_limits, hosts: Hosts::any(), ..api.clone() };
     let (public, private) = (api::public(api.clone()), api::private(local));
     // They answer for as long as the process lives.
     let mut listeners = JoinSet::new();

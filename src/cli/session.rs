@@ -40,6 +40,10 @@ use crate::threads;
 /// The largest answer read: as much as may be submitted, twice.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
+/// How often a question is asked of a ledger that has too many of them, and how long between.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// A way to a ledger.
 pub(super) struct Session {
     runtime: tokio::runtime::Runtime,
@@ -88,11 +92,11 @@ impl Session {
         if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
             return Ok(Session { runtime, way: Way::Served(folder.socket()) });
         }
+        let limits = Limits::new(Duration::from_millis(Config::default().request_patience_ms))?;
         let opened = Opened::open(folder, Clock::Wall)?;
         let passed = passed(&opened);
         let service = Service::start(opened, None, passed, end_process)?;
         let (ledger, library) = (service.handle(), service.library());
-        let limits = Limits::new(Duration::from_millis(Config::default().request_patience_ms))?;
         let router =
             api::private(Api { ledger, library, source: Source::Local, metrics: None, limits, hosts: Hosts::any() });
         Ok(Session { runtime, way: Way::Own(Box::new(Own { service, router })) })
@@ -142,9 +146,19 @@ impl Session {
     /// # Errors
     /// As [`Session::request`].
     pub(super) fn get(&self, path: &str) -> Result<Value> {
-        let sign = if path.contains('?') { '&' } else { '?' };
-        let path = format!("{path}{sign}at_least=head");
-        let bytes = self.request(&Method::GET, &path, "application/json", Vec::new())?;
+        self.ask(&with_query(path, "at_least=head"))
+    }
+
+    /// Asks a question, also of a ledger that has too many of them: then again, a few times.
+    fn ask(&self, path: &str) -> Result<Value> {
+        let mut left = TRIES;
+        let bytes = loop {
+            match self.request(&Method::GET, path, "application/json", Vec::new()) {
+                Err(failure) if failure.code == Code::Overloaded && left > 1 => left -= 1,
+                answered => break answered?,
+            }
+            std::thread::sleep(PAUSE);
+        };
         serde_json::from_slice(&bytes).map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")))
     }
 
@@ -185,7 +199,7 @@ impl Asked {
 
     fn ask(&self, path: &str, own: impl FnOnce(&Library) -> Result<Value>) -> Result<Value> {
         match self {
-            Asked::Served(session) => session.get(path),
+            Asked::Served(session) => session.ask(path),
             Asked::Own(library) => library.answer(own),
         }
     }
@@ -196,7 +210,7 @@ impl Asked {
 /// # Errors
 /// What the question found, or that nothing could be asked.
 pub(super) fn ask(folder: &Folder, path: &str, own: impl FnOnce(&Library) -> Result<Value>) -> Result<Value> {
-    Asked::of(folder)?.ask(path, own)
+    Asked::of(folder)?.ask(&with_query(path, "at_least=head"), own)
 }
 
 /// Asks for a list, one part after the other, and shows each. It ends early where nobody reads what is shown, or where `show` has seen
@@ -213,9 +227,11 @@ pub(super) fn list(
     let asked = Asked::of(folder)?;
     let mut part = Part::first(usize::MAX);
     loop {
-        let sign = if path.contains('?') { '&' } else { '?' };
-        let of_part = part.cursor.as_ref().map(|cursor| format!("{path}{sign}cursor={cursor}"));
-        let answer = asked.ask(of_part.as_deref().unwrap_or(path), |library| own(library, &part))?;
+        let of_part = match &part.cursor {
+            None => with_query(path, "at_least=head"),
+            Some(cursor) => with_query(path, &format!("cursor={cursor}")),
+        };
+        let answer = asked.ask(&of_part, |library| own(library, &part))?;
         if show(&answer).is_break() || output::refused().is_some() {
             return Ok(());
         }
@@ -224,6 +240,11 @@ pub(super) fn list(
             Some(next) => part.cursor = Some(next.parse().map_err(|e| Failure::new(Code::Io, format!("{path}: {e}")))?),
         }
     }
+}
+
+fn with_query(path: &str, query: &str) -> String {
+    let sign = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{sign}{query}")
 }
 
 /// The items of a part.

@@ -51,8 +51,9 @@ pub fn identify(state: &State, intent: &Signed<Intent>, now: UnixMicros) -> Iden
         Some(known) if known.intent == intent.digest() => Identity::Known(known.decision),
         taken => match (stranger(state, intent, now), taken) {
             (Some(refusal), _) => Identity::Stranger(refusal),
-            (None, None) => Identity::New,
-            (None, Some(_)) => Identity::Reused,
+            (None, Some(_)) if is_its_own(state, intent) => Identity::Reused,
+            // Who asks in another's name is told that by the gates, and not whether the id is taken.
+            (None, Some(_) | None) => Identity::New,
         },
     }
 }
@@ -71,6 +72,13 @@ fn still_trusted(key: Option<Option<Seq>>) -> Result<(), Refusal> {
         Some(Some(seq)) => Err(Refusal::new(Code::KeyRevoked, format!("revoked by entry {seq}"))),
         Some(None) => Ok(()),
     }
+}
+
+/// Whether the signer is whom the intent names.
+fn is_its_own(state: &State, intent: &Signed<Intent>) -> bool {
+    let Intent { tenant, principal, .. } = intent.value();
+    let key = intent.signer().and_then(|signer| state.keys.get(&signer));
+    key.is_some_and(|key| key.tenant == *tenant && key.principal == *principal)
 }
 
 fn still_valid(intent: &Intent, now: UnixMicros) -> Result<(), Refusal> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
@@ -16,7 +17,7 @@ use crate::folder::Folder;
 use crate::progress::Progress;
 use crate::queue::{NotTaken, Queue};
 use crate::sequencer::{Answer, Input, Submission, Submitted};
-use crate::space::Space;
+use crate::space::{LOOK_EVERY, Space};
 
 /// What of a ledger the edges use: they submit, and they follow.
 #[derive(Clone)]
@@ -57,7 +58,7 @@ impl Handle {
             NotTaken::Full(_) => Failure::new(Code::Overloaded, "the writer's queue"),
             NotTaken::Closed(_) => Failure::new(Code::Stopping, "submitted too late"),
         })?;
-        answer.await.map_err(|_| Failure::new(Code::Stopping, "no answer came"))
+        self.heard(answer).await
     }
 
     /// Submits many things of this process from this thread, waiting for room; then waits for all, and answers in order.
@@ -89,11 +90,25 @@ impl Handle {
         let mut answers = Vec::with_capacity(all.len());
         for answer in queue_each(all, source, trace, offer)? {
             answers.push(match answer {
-                Some(answer) => answer.await.map_err(stopping)?,
+                Some(answer) => self.heard(answer).await?,
                 None => overloaded()?,
             });
         }
         Ok(answers)
+    }
+
+    /// The answer to what is in the queue; none is waited for while the writer waits itself.
+    async fn heard(&self, mut answer: oneshot::Receiver<Answer>) -> Result<Answer> {
+        loop {
+            match timeout(LOOK_EVERY, &mut answer).await {
+                Ok(heard) => return heard.map_err(stopping),
+                Err(_) if self.space.is_out() => {
+                    let why = "the writer waits for room; this may be decided then, and sending it again gives the same answer";
+                    return Err(Failure::new(Code::DiskFull, why));
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// Nobody is kept waiting by a writer that waits itself.

@@ -22,8 +22,10 @@ pub(crate) fn find(storage: &impl Storage, index: &Index, ledger: LedgerId, seq:
         let listing = Listing::read(storage).ok()?;
         let segment = listing.holding(seq)?;
         // A segment is made only after the batches before it are on the disk.
-        let whole = whole || listing.after(segment).is_some();
-        hop(storage, Spot::first_of(segment), seq).filter(|_| whole)
+        if !whole && listing.after(segment).is_none() {
+            return None;
+        }
+        hop(storage, Spot::first_of(segment), seq)
     })?;
     let entry = &found.entry;
     let header = &entry.header;

@@ -40,6 +40,7 @@ impl Policies {
 
     fn keep(&self, seq: Seq, policy: &Arc<Policy>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(of, _)| *of != seq); // another question may have been quicker
         if kept.len() >= POLICIES_MAX {
             kept.remove(0);
         }

@@ -13,8 +13,8 @@ use crate::clock::Stopwatch;
 use crate::error::Result;
 use crate::space::Space;
 
-/// Records that added no entry are recorded as `SourceAdvanced` or `RecordsOverQuota` when there are this many, or a second has passed.
-const PASSED_MAX: u64 = 1000;
+/// How often what added no entry is recorded, as `SourceAdvanced` or `RecordsOverQuota`: once a second, however much it is.
+const PASSED_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Backlog {
@@ -27,7 +27,6 @@ pub(super) struct Backlog {
     pub(super) held: VecDeque<Input>,
     /// Where intake stands in partitions whose last records added no entry.
     passed: BTreeMap<Partition, u64>,
-    passed_count: u64,
     passed_since: Option<Stopwatch>,
     pub(super) quotas: Quotas,
 }
@@ -50,19 +49,16 @@ impl Backlog {
 
     /// The same, of one that the quotas have counted.
     pub(super) fn count(&mut self) {
-        self.passed_count += 1;
         self.passed_since.get_or_insert_with(Stopwatch::start);
     }
 
     pub(super) fn passed_is_due(&self) -> bool {
-        self.passed_count >= PASSED_MAX
-            || self.passed_since.is_some_and(|since| since.elapsed() >= Duration::from_secs(1))
+        self.passed_since.is_some_and(|since| since.elapsed() >= PASSED_EVERY)
     }
 }
 
 impl<S: Storage + Clone> Sequencer<S> {
     pub(super) fn flush_passed(&mut self, backlog: &mut Backlog, batch: &mut Batch) -> Result<()> {
-        backlog.passed_count = 0;
         backlog.passed_since = None;
         for over in backlog.quotas.all_over() {
             self.record(batch, Event::RecordsOverQuota(over))?;

@@ -11,6 +11,7 @@ use writ_schemas::errors::Code;
 
 use super::aside::aside;
 use super::{Queries, Views};
+use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, remove};
 use crate::progress::Progress;
@@ -84,6 +85,17 @@ impl Shelf {
         self.0.lock().views()
     }
 
+    /// How far they have come.
+    ///
+    /// # Errors
+    /// As [`Shelf::current`].
+    pub fn progress(&self) -> Result<Arc<Progress>> {
+        match &*self.0.lock() {
+            On::Views(queries) => Ok(Arc::clone(&queries.progress)),
+            other => other.views().map(|queries| queries.progress),
+        }
+    }
+
     /// The same, but those that are still to come are waited for, so long.
     ///
     /// # Errors
@@ -118,6 +130,7 @@ pub fn host(views: Views, shelf: &Shelf, folder: &Folder, progress: &Progress, s
     let reader = views.reader.clone();
     let (mut views, mut pause) = (Some(views), REBUILD_PAUSE);
     while !progress.is_closed() || views.is_some() {
+        let since = Stopwatch::start();
         let hosted = threads::contained("views", || {
             let views = match &mut views {
                 Some(views) => views,
@@ -134,6 +147,9 @@ pub fn host(views: Views, shelf: &Shelf, folder: &Folder, progress: &Progress, s
         telemetry::views_lost();
         let why = format!("they are begun anew from the log, after: {failure}");
         shelf.put(On::Ended(Failure::new(Code::ViewDamaged, why)));
+        if since.elapsed() > REBUILD_PAUSE_MAX {
+            pause = REBUILD_PAUSE; // they stood long enough for that to be another reason
+        }
         if failure.code == Code::DiskFull && pause == REBUILD_PAUSE {
             space.notice(); // they have a place elsewhere at once
         } else {

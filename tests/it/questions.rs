@@ -1,5 +1,6 @@
 //! Questions over HTTP: long answers in parts, answers at once, and what happens when too many ask.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use writ::ledger::{Ledger, Opened};
 use writ::query::Library;
 use writ::sequencer::Submitted;
 use writ::views::{Shelf, brought_up};
-use writ_schemas::event::Source;
+use writ_schemas::event::{Event, Source};
+use writ_schemas::ids::Seq;
 
 use crate::scene::{Scene, Served, note, refund, signed, within};
 
@@ -95,6 +97,33 @@ fn an_answer_says_what_it_knows_of_and_knows_of_what_was_asked_for() {
         assert_eq!(problem["code"], code, "{query}: {problem}");
     }
     assert_eq!(get(&served, "/v1/usage/00").1["code"], "ERR_USAGE");
+    served.stop();
+}
+
+/// What the log does not give is no fault of the views: one entry cannot be shown, and all else can.
+#[test]
+fn an_entry_that_cannot_be_read_leaves_the_views_alone() {
+    let scene = Scene::new();
+    let more: Vec<String> = (4..40).map(|n| note(&format!("n-{n}")).to_string()).collect();
+    scene.submit(more.join("\n").as_bytes(), &[]).ended(0);
+    let log = writ_log::Reader::open(scene.inside("log")).expect("a log");
+    let is_it = |it: &writ_log::Located| matches!(it.entry.event(), Ok(Event::IntentAdmitted(it)) if it.intent.value().id.as_str() == "n-5");
+    let place =
+        log.entries(Seq(0)).expect("a walk").map(|it| it.expect("no damage")).find(is_it).expect("an intent").place;
+    let served = Served::new(&scene);
+    within("views", || get(&served, "/v1/usage?at_least=head").0 == 200);
+    let path = scene.inside("log").join(place.file());
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("a segment");
+    file.write_all_at(b"rotten", place.offset + 200).expect("writes");
+    let (_, problem) = get(&served, "/v1/decisions/acme/n-5");
+    assert_eq!(problem["code"], "ERR_LOG_DAMAGED", "{problem}");
+    let (_, problem) = get(&served, "/v1/graph/acme/n-5");
+    assert_eq!(problem["code"], "ERR_LOG_DAMAGED", "{problem}");
+    for path in ["/v1/usage", "/v1/decisions/acme/n-6", "/health/ready"] {
+        assert_eq!(get(&served, path).0, 200, "{path}");
+    }
+    let (_, metrics) = served.ask("GET", "/metrics", "", b"");
+    assert!(metrics.contains("writ_views_lost_total 0"), "{metrics}");
     served.stop();
 }
 

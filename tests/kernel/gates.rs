@@ -249,6 +249,11 @@ fn an_intent_that_is_known_is_answered_as_before_until_it_expires_and_has_ended(
     assert_eq!(known(&desk, &ask(note())), Identity::Known(seq));
     assert_eq!(known(&desk, &signed(note(), &[BOB])), Identity::Known(seq), "whoever signs the same bytes");
     assert_eq!(known(&desk, &ask(intent("i-1", "call"))), Identity::Reused);
+    assert_eq!(
+        known(&desk, &signed(intent("i-1", "call"), &[BOB])),
+        Identity::New,
+        "in another's name: the gates say no"
+    );
     assert_eq!(known(&desk, &ask(intent("i-2", "note"))), Identity::New);
     assert_eq!(known(&desk, &ask(intent_of_beta("i-1", "note"))), Identity::New);
     desk.now = START.plus(HOUR - 1);

@@ -59,52 +59,79 @@ fn a_producer_that_was_fenced_ends_the_process() {
     assert!(after.verified().ok);
 }
 
+/// What of the log speaks of records: how many refusals, how many that were counted, and each intent.
+#[derive(Debug, Default, PartialEq)]
+struct OfRecords {
+    kept: u64,
+    counted: u64,
+    intents: Vec<String>,
+    /// How long after what was counted before something was counted again, with nothing else of a record between: in microseconds.
+    pauses: Vec<u64>,
+}
+
+impl OfRecords {
+    fn of(folder: &std::path::Path) -> OfRecords {
+        let (mut found, mut before) = (OfRecords::default(), None);
+        let log = writ_log::Reader::open(folder.join("log")).expect("a log");
+        for located in log.entries(Seq(0)).expect("a walk") {
+            let entry = located.expect("no damage").entry;
+            let at = entry.header.recorded_at.0;
+            match entry.event().expect("an event") {
+                Event::RecordRefused(_) => (found.kept, before) = (found.kept + 1, None),
+                Event::RecordsOverQuota(over) => {
+                    assert!(over.is_valid(), "{over:?}");
+                    assert_eq!(over.to_json(Seq(0))["code"], Code::OverQuota.as_str());
+                    found.counted += over.count;
+                    found.pauses.extend(before.replace(at).map(|before: u64| at - before));
+                }
+                Event::IntentAdmitted(admitted) => {
+                    found.intents.push(admitted.intent.value().id.to_string());
+                    before = None;
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
 /// Whoever can write to the topic writes what nobody trusted signed: a few have entries of their own, the others are counted, and none
 /// keeps others from being decided.
 #[test]
 fn strangers_over_kafka_are_counted_above_their_quota() {
-    const MORE: u64 = 700;
+    const MORE: u64 = 6000;
     let world = World::new();
+    let folder = std::path::Path::new(world.scene.data());
     let stranger = signed(&note("strange"), &SecretKey::from_seed(&[7; 32]));
+    let honest = |id: &str| ("same".to_owned(), signed(&note(id), &world.scene.key("producer.key")));
     let all = REFUSALS_MAX + MORE;
     let mut records: Vec<(String, Vec<u8>)> = (0..all)
         .map(|n| ("same".to_owned(), if n % 2 == 0 { stranger.clone() } else { format!("no JSON {n}").into_bytes() }))
         .collect();
-    records.push(("same".to_owned(), signed(&note("honest"), &world.scene.key("producer.key"))));
+    records.push(honest("honest"));
     records.extend((0..3).map(|_| ("same".to_owned(), stranger.clone())));
     producer::send(&world.bootstrap, &records).expect("sent");
 
     let service = world.service(Some(&world.bootstrap));
-    let folder = std::path::Path::new(world.scene.data());
-    let of_log = || {
-        let (mut kept, mut counted, mut honest) = (0, 0, 0);
-        let log = writ_log::Reader::open(folder.join("log")).expect("a log");
-        for located in log.entries(Seq(0)).expect("a walk") {
-            match located.expect("no damage").entry.event().expect("an event") {
-                Event::RecordRefused(_) => kept += 1,
-                Event::RecordsOverQuota(over) => {
-                    assert!(over.is_valid(), "{over:?}");
-                    assert_eq!(over.to_json(Seq(0))["code"], Code::OverQuota.as_str());
-                    counted += over.count;
-                }
-                Event::IntentAdmitted(admitted) => honest += u64::from(admitted.intent.value().id.as_str() == "honest"),
-                _ => {}
-            }
-        }
-        (kept, counted, honest)
-    };
     within("an end of the topic", || {
-        let (kept, counted, _) = of_log();
-        kept + counted == all + 3
+        let found = OfRecords::of(folder);
+        found.kept + found.counted == all + 3
     });
     service.stop().expect("it ends");
-    let (kept, counted, honest) = of_log();
+    let found = OfRecords::of(folder);
     // One more each second has an entry.
-    assert!(kept >= REFUSALS_MAX && counted > 0 && kept + counted == all + 3, "{kept} {counted}");
-    assert_eq!(honest, 1);
+    assert!(found.kept >= REFUSALS_MAX && found.counted > 0 && found.kept + found.counted == all + 3, "{found:?}");
+    assert_eq!(found.intents.iter().filter(|id| *id == "honest").count(), 1);
+    // The last comes with the close.
+    let early = found.pauses.iter().rev().skip(1).find(|pause| **pause < 900_000);
+    assert_eq!(early, None, "however many they are: {found:?}");
     holds(world.scene.data());
 
     // Read again from the log's position, nothing is counted twice.
-    world.service(Some(&world.bootstrap)).stop().expect("it ends");
-    assert_eq!(of_log(), (kept, counted, honest));
+    producer::send(&world.bootstrap, &[honest("honest-2")]).expect("sent");
+    let service = world.service(Some(&world.bootstrap));
+    within("the record behind them", || OfRecords::of(folder).intents.iter().any(|id| id == "honest-2"));
+    service.stop().expect("it ends");
+    let again = OfRecords::of(folder);
+    assert_eq!((again.kept, again.counted), (found.kept, found.counted));
 }

@@ -56,7 +56,8 @@ fn what_has_its_turn_is_carried_and_what_waits_is_not() {
     let all = Arc::new(AtomicUsize::new(JOB_BYTES_MAX / 2));
     let policy = Arc::new(Policy::compile(&bundle(1)).expect("a policy"));
     let content = ContentStore::at(kept.folder.content());
-    let executor = Executor::new(Arc::clone(&queue), kept.folder.log(), content, Some(policy)).calling(1);
+    let log = writ_log::Reader::open(kept.folder.log()).expect("a log");
+    let executor = Executor::new(Arc::clone(&queue), log, content, Some(policy)).calling(1);
     let (effects, ended) = channel();
     let thread = std::thread::spawn(move || executor.run(&ended));
     let send = |effect| effects.send(effect).expect("it runs");

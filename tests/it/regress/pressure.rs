@@ -101,7 +101,7 @@ fn a_freeze_is_heard_while_the_queue_is_held_back_and_counts_before_what_waits()
         let handle = pressed.ledger.handle();
         let freeze = Statement::Freeze { principal: None, reason: "enough".to_owned(), tenant: None };
         let act = ledger::act(&handle.folder, &handle.genesis, freeze, &Clock::Wall).expect("an act");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         // One thread for both: whoever waits for the answers to many lines must not hold it.
         let line = vec![(Submitted::Intent(Box::new(call("one-line"))), 1)];
         let answer = runtime.block_on(async {

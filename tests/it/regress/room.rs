@@ -107,7 +107,7 @@ fn a_tenant_whose_executor_sleeps_fills_its_own_places_only() {
             let expires_at = Clock::Wall.now().plus(HOUR);
             sign(Act { ledger: kept.genesis().ledger, nonce: name("n"), expires_at, statement }, &robot)
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let report = Submitted::Act(Box::new(report(decision.digest())));
         let answer = runtime.block_on(handle.submit(report, Source::Http, None, 1));
         assert!(matches!(answer, Ok(Answer::Recorded(_))), "{answer:?}");

@@ -171,8 +171,15 @@ impl Model {
                 return Submitted::Stranger("ERR_KEY_REVOKED");
             }
             _ if intent.expires_at <= now => return Submitted::Stranger("ERR_INTENT_EXPIRED"),
-            Some(_) => return Submitted::Reused,
-            None => {}
+            Some(_)
+                if self
+                    .keys
+                    .get(&intent.key)
+                    .is_some_and(|key| (key.tenant, key.principal) == (intent.tenant, intent.principal)) =>
+            {
+                return Submitted::Reused;
+            }
+            Some(_) | None => {}
         }
         let decision = self.judge(intent, None, now);
         let seq = self.enter(now);
