@@ -1,6 +1,5 @@
 //! `writ approvals`: what waits for people, and what they say.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -10,7 +9,7 @@ use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::Digest;
 
-use super::session::{self, Session, encode, items};
+use super::session::{self, Session, encode};
 use super::{Data, Found, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
@@ -79,20 +78,7 @@ fn list(data: &Data, tenant: Option<&str>, as_json: bool) -> Result<Found> {
         None => "/v1/approvals".to_owned(),
     };
     let own = |library: &Library, part: &_| library.approvals(tenant.as_ref(), part);
-    let mut none = true;
-    session::list(&data.folder(), &path, own, |answer| {
-        let waiting = items(answer);
-        none &= waiting.is_empty();
-        if as_json {
-            waiting.iter().for_each(output::json);
-        } else if !waiting.is_empty() {
-            print(waiting);
-        }
-        ControlFlow::Continue(())
-    })?;
-    if none && !as_json {
-        output::line("nothing waits for approval");
-    }
+    session::show(&data.folder(), &path, own, (as_json, print, "nothing waits for approval"))?;
     Ok(Found::Yes)
 }
 

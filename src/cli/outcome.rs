@@ -1,6 +1,5 @@
 //! `writ outcome`: what is carried out outside, and what became of it.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -12,7 +11,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::Digest;
 use writ_schemas::strict;
 
-use super::session::{self, Session, encode, items};
+use super::session::{self, Session, encode};
 use super::{Data, Found, input, name, output};
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
@@ -84,20 +83,7 @@ fn list(data: &Data, tenant: &str, connector: &str, as_json: bool) -> Result<Fou
     let (tenant, connector) = (name(tenant)?, name(connector)?);
     let path = format!("/v1/dispatches/{}/{}", encode(tenant.as_str()), encode(connector.as_str()));
     let own = |library: &Library, part: &_| library.dispatches(&tenant, &connector, part);
-    let mut none = true;
-    session::list(&data.folder(), &path, own, |answer| {
-        let dispatches = items(answer);
-        none &= dispatches.is_empty();
-        if as_json {
-            dispatches.iter().for_each(output::json);
-        } else if !dispatches.is_empty() {
-            print(dispatches);
-        }
-        ControlFlow::Continue(())
-    })?;
-    if none && !as_json {
-        output::line("nothing is carried out there");
-    }
+    session::show(&data.folder(), &path, own, (as_json, print, "nothing is carried out there"))?;
     Ok(Found::Yes)
 }
 

@@ -242,6 +242,33 @@ pub(super) fn list(
     }
 }
 
+/// Shows a list: each item as a line of JSON, or each part as people read it; or that there is nothing.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) fn show(
+    folder: &Folder,
+    path: &str,
+    own: impl Fn(&Library, &Part) -> Result<Value>,
+    (as_json, print, nothing): (bool, impl Fn(&[Value]), &str),
+) -> Result<()> {
+    let mut none = true;
+    list(folder, path, own, |answer| {
+        let found = items(answer);
+        none &= found.is_empty();
+        if as_json {
+            found.iter().for_each(output::json);
+        } else if !found.is_empty() {
+            print(found);
+        }
+        ControlFlow::Continue(())
+    })?;
+    if none && !as_json {
+        output::line(nothing);
+    }
+    Ok(())
+}
+
 fn with_query(path: &str, query: &str) -> String {
     let sign = if path.contains('?') { '&' } else { '?' };
     format!("{path}{sign}{query}")
