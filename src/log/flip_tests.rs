@@ -10,7 +10,8 @@ use writ_schemas::intent::Intent;
 use writ_schemas::keys::SecretKey;
 
 use crate::error::LogError;
-use crate::reader::{End, Located, Reader};
+use crate::located::Located;
+use crate::reader::{End, Reader};
 use crate::recovery::Covered;
 use crate::segment::{self, DATA_START, Listing};
 use crate::storage::{DirStorage, MemStorage, Storage};

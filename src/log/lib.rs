@@ -13,6 +13,7 @@
 //! - [`spares`]: segments made ahead
 //! - [`writer`]: creates a log and appends to it
 //! - [`recovery`]: opens a log for writing
+//! - `located`: an entry, and where it stands
 //! - `single`: one entry, without those before it
 //! - [`reader`]: reads a log, while it is written or long after
 //! - [`lock`], [`mod@replace`]: the one writer's lock; a small file replaced as a whole
@@ -35,6 +36,7 @@ mod index;
 pub mod spares;
 pub mod writer;
 pub mod recovery;
+mod located;
 mod single;
 pub mod reader;
 pub mod lock;
@@ -51,8 +53,9 @@ mod recovery_tests;
 
 pub use error::{Damage, LogError, What};
 pub use frame::{BATCH_BYTES_MAX, encoded_len};
+pub use located::{Located, Place};
 pub use lock::Lock;
-pub use reader::{End, Entries, Located, Place, Reader};
+pub use reader::{End, Entries, Reader};
 pub use recovery::{Covered, Opened};
 pub use replace::replace;
 pub use spares::Spares;

@@ -12,6 +12,7 @@ use writ_schemas::ids::{LedgerId, Seq};
 
 use crate::error::{Damage, LogError, What};
 use crate::index::Index;
+use crate::located::{Located, Place};
 use crate::scan::{Position, Scan, Step};
 use crate::segment::{self, Listing, SegmentHeader};
 use crate::single;
@@ -29,36 +30,6 @@ pub struct Reader<S = DirStorage> {
     ledger: LedgerId,
     index: Index,
     patience: u32,
-}
-
-/// Where an entry stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The segment, by its first entry.
-    pub segment: Seq,
-    /// The frame's first byte in it.
-    pub offset: u64,
-    /// The batch.
-    pub batch: u64,
-    /// Whether it is the last of its batch.
-    pub last_of_batch: bool,
-}
-
-impl Place {
-    /// The name of the segment's file.
-    #[must_use]
-    pub fn file(&self) -> String {
-        segment::name(self.segment)
-    }
-}
-
-/// An entry and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// The entry.
-    pub entry: Entry,
-    /// Where it stands.
-    pub place: Place,
 }
 
 /// How a log ends.

@@ -8,7 +8,7 @@ use writ_schemas::ids::{LedgerId, Seq};
 
 use crate::frame::{self, Frame, PREFIX_LEN};
 use crate::index::{Index, Spot};
-use crate::reader::{Located, Place};
+use crate::located::{Located, Place};
 use crate::segment::{self, Listing};
 use crate::storage::{Storage, length, span};
 
