@@ -128,7 +128,7 @@ fn strangers_over_kafka_are_counted_above_their_quota() {
     assert_eq!(found.codes.iter().collect::<Vec<_>>(), [&format!("{:?}", Code::OverQuota.as_str())]);
     assert_eq!(found.intents.iter().filter(|id| *id == "honest").count(), 1);
     // The last comes with the close.
-    let early = found.pauses.iter().rev().skip(1).find(|pause| **pause < 900_000);
+    let early = found.pauses.iter().rev().skip(1).find(|pause| **pause < 500_000);
     assert_eq!(early, None, "however many they are: {found:?}");
     holds(world.scene.data());
 
