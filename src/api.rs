@@ -36,7 +36,7 @@ use crate::intake;
 use crate::ledger::Handle;
 use crate::query::{self, Library};
 use crate::sequencer::{Answer, Submitted};
-use crate::threads;
+use crate::{telemetry, threads};
 
 pub mod limits;
 pub mod host;
@@ -281,6 +281,8 @@ async fn metrics(State(api): State<Api>) -> Response {
     match api.metrics {
         Some(metrics) => {
             metrics.run_upkeep();
+            api.limits.tell();
+            telemetry::queue(api.ledger.queue.len());
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
         }
         None => Failure::new(Code::NotFound, "this process does not count").into_response(),

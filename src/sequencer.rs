@@ -476,6 +476,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                 self.space.append(|| Ok(log.append(&entries)?), goes_on)?;
             }
             telemetry::append(appended.elapsed(), entries.len());
+            telemetry::remembered(&self.state);
             let hashed = events.iter().rposition(|event| matches!(event, Event::StateHashed(_)));
             self.since_hash = match hashed {
                 Some(at) => count(events.len() - 1 - at),

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use writ_kernel::execution::endings;
+use writ_kernel::state::State;
 use writ_projections::metering::Metering;
 use writ_projections::projection::Projection;
 use writ_projections::proofgraph::ProofGraph;
@@ -35,6 +36,10 @@ const DISK_SHORT: &str = "writ_disk_short";
 const DISK_FREE: &str = "writ_disk_free_bytes";
 const DISK_RESERVE: &str = "writ_disk_reserve_bytes";
 const LINES_LOST: &str = "writ_lines_lost_total";
+const CONNECTIONS: &str = "writ_connections";
+const BODY_BYTES: &str = "writ_request_body_bytes";
+const QUESTIONS: &str = "writ_questions_waiting";
+const REMEMBERED: &str = "writ_state_items";
 
 /// Every metric there is.
 fn describe() {
@@ -60,6 +65,14 @@ fn describe() {
     describe_gauge!(VIEW_LAG, Unit::Count, "Entries that a view has not applied yet");
     describe_counter!(VIEWS_LOST, Unit::Count, "How often the views ended before the ledger, and were begun anew");
     describe_counter!(LINES_LOST, Unit::Count, "Lines that standard error did not take");
+    describe_gauge!(CONNECTIONS, Unit::Count, "Connections of the listener that was asked for this");
+    describe_gauge!(BODY_BYTES, Unit::Bytes, "Bytes that the bodies of its requests hold");
+    describe_gauge!(
+        QUESTIONS,
+        Unit::Count,
+        "Questions of it that wait for the views or for their turn, or are being answered"
+    );
+    describe_gauge!(REMEMBERED, Unit::Count, "How many things of each kind the kernel's state holds");
     describe_gauge!(
         DISK_SHORT,
         Unit::Count,
@@ -80,9 +93,21 @@ fn begin() {
     for name in [ENTRIES, BATCHES, KAFKA_RECORDS, KAFKA_PUBLISHED, VIEWS_LOST, LINES_LOST] {
         counter!(name).absolute(0);
     }
-    for name in [CHECKPOINT_SIZE, EXECUTIONS, QUEUE, KAFKA_LAG, DISK_SHORT, DISK_FREE, DISK_RESERVE] {
+    for name in [
+        CHECKPOINT_SIZE,
+        EXECUTIONS,
+        QUEUE,
+        KAFKA_LAG,
+        DISK_SHORT,
+        DISK_FREE,
+        DISK_RESERVE,
+        CONNECTIONS,
+        BODY_BYTES,
+        QUESTIONS,
+    ] {
         gauge!(name).set(0);
     }
+    remembered(&State::default());
     for (verdict, code) in answers() {
         counter!(INTENTS, "verdict" => verdict, "code" => code.as_str()).absolute(0);
     }
@@ -189,6 +214,20 @@ pub fn checkpoint(size: u64) {
 /// How many executions are under way.
 pub fn executions(count: usize) {
     gauge!(EXECUTIONS).set(lossy(wide(count)));
+}
+
+/// What the clients of one listener take.
+pub fn clients(connections: usize, body_bytes: usize, questions: usize) {
+    for (name, count) in [(CONNECTIONS, connections), (BODY_BYTES, body_bytes), (QUESTIONS, questions)] {
+        gauge!(name).set(lossy(wide(count)));
+    }
+}
+
+/// What the state holds.
+pub fn remembered(state: &State) {
+    for (kind, count) in state.remembered() {
+        gauge!(REMEMBERED, "kind" => kind).set(lossy(wide(count)));
+    }
 }
 
 /// How many inputs wait.

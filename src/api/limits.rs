@@ -30,6 +30,7 @@ use writ_schemas::errors::Code;
 
 use super::turns::Turns;
 use crate::error::{Failure, Result};
+use crate::telemetry;
 
 /// The most bytes of bodies that one listener holds: 64 MiB, three of the largest bodies and room for intents beside them. A
 /// body is held about three times while its lines are parsed and answered.
@@ -50,6 +51,7 @@ const CONNECTIONS_MAX: usize = 512;
 pub struct Limits {
     patience: Duration,
     bytes: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
     /// Of its questions.
     pub(super) turns: Turns,
 }
@@ -63,7 +65,14 @@ impl Limits {
     /// # Errors
     /// `ERR_THREADS` if there are none to answer questions.
     pub fn new(patience: Duration) -> Result<Limits> {
-        Ok(Limits { patience, bytes: Arc::new(Semaphore::new(BODIES_BYTES_MAX)), turns: Turns::start()? })
+        let [bytes, connections] = [BODIES_BYTES_MAX, CONNECTIONS_MAX].map(|most| Arc::new(Semaphore::new(most)));
+        Ok(Limits { patience, bytes, connections, turns: Turns::start()? })
+    }
+
+    /// Tells how much of them is taken.
+    pub(super) fn tell(&self) {
+        let connections = CONNECTIONS_MAX - self.connections.available_permits();
+        telemetry::clients(connections, BODIES_BYTES_MAX - self.bytes.available_permits(), self.turns.waiting());
     }
 
     /// The headers and the whole body of a request. Its bytes count until the share is dropped, which is when they were answered.
@@ -158,11 +167,11 @@ async fn drain(body: &mut Rest) {
     }
 }
 
-/// Answers on a listener until the process ends. A connection on which no head of a request arrives within `patience` is
+/// Answers on a listener until the process ends. A connection on which no head of a request arrives within the patience is
 /// closed, between two requests as before the first; `axum::serve` has no such limit.
-pub async fn answer<L: Listener>(mut listener: L, router: Router, patience: Duration) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+pub async fn answer<L: Listener>(mut listener: L, router: Router, limits: Limits) {
+    let patience = limits.patience;
+    while let Ok(place) = Arc::clone(&limits.connections).acquire_owned().await {
         let (stream, _) = listener.accept().await;
         let service = TowerToHyperService::new(router.clone());
         tokio::spawn(async move {

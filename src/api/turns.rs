@@ -50,6 +50,11 @@ impl Turns {
         Ok(Turns { places: Arc::new(Semaphore::new(QUESTIONS_WAITING_MAX)), asked })
     }
 
+    /// How many have a place.
+    pub(super) fn waiting(&self) -> usize {
+        QUESTIONS_WAITING_MAX - self.places.available_permits()
+    }
+
     /// A place for a question.
     ///
     /// # Errors

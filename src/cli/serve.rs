@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         limits,
         hosts,
     };
-    let served = runtime.block_on(serve(&folder, api, own_limits, listener, patience));
+    let served = runtime.block_on(serve(&folder, api, own_limits, listener));
     service.stop()?;
     let _ = std::fs::remove_file(folder.socket());
     runtime.shutdown_background();
@@ -124,13 +124,7 @@ fn is_loopback(address: SocketAddr) -> bool {
 }
 
 /// Serves until a signal comes. The socket is for this user only; the lock is held, so an old socket is nobody's.
-async fn serve(
-    folder: &Folder,
-    api: Api,
-    own_limits: Limits,
-    listener: Option<TcpListener>,
-    patience: Duration,
-) -> Result<()> {
+async fn serve(folder: &Folder, api: Api, own_limits: Limits, listener: Option<TcpListener>) -> Result<()> {
     let path = folder.socket();
     let _ = std::fs::remove_file(&path);
     let bind = || UnixListener::bind(&path).map_err(|e| Failure::io(&path, &e));
@@ -141,17 +135,17 @@ async fn serve(
     for number in signals::asking_to_end() {
         asked.push(signal(SignalKind::from_raw(number)).map_err(io)?);
     }
-    let local = Api { source: Source::Local, limits: own_limits, hosts: Hosts::any(), ..api.clone() };
+    let local = Api { source: Source::Local, limits: own_limits.clone(), hosts: Hosts::any(), ..api.clone() };
     let (public, private) = (api::public(api.clone()), api::private(local));
     // They answer for as long as the process lives.
     let mut listeners = JoinSet::new();
-    listeners.spawn(limits::answer(socket, private, patience));
+    listeners.spawn(limits::answer(socket, private, own_limits));
     output::note(format!("writ: ledger {} is served on {}", api.ledger.genesis.ledger, output::path(&path)));
     if let Some(listener) = listener {
         if let Ok(address) = listener.local_addr() {
             output::note(format!("writ: and on http://{address}"));
         }
-        listeners.spawn(limits::answer(listener, public, patience));
+        listeners.spawn(limits::answer(listener, public, api.limits.clone()));
     }
     let told = poll_fn(|cx| {
         if asked.iter_mut().any(|signal| signal.poll_recv(cx).is_ready()) { Poll::Ready(()) } else { Poll::Pending }

@@ -439,21 +439,28 @@ impl State {
         all.map(|(key, account)| (&key.tenant, &key.budget, account.reserved, account.committed))
     }
 
+    /// How many things of each kind the state remembers.
+    #[must_use]
+    pub fn remembered(&self) -> [(&'static str, usize); 11] {
+        [
+            ("ids", self.ids.len()),
+            ("evidence", self.evidence.len()),
+            ("used_evidence", self.used.len()),
+            ("sessions", self.sessions.len()),
+            ("open", self.open.len()),
+            ("accounts", self.accounts.len() + self.past.len()),
+            ("paces", self.paces.len()),
+            ("escalated", self.escalated.len()),
+            ("uncertain", self.uncertain.len()),
+            ("acts", self.acts.len()),
+            ("keys", self.keys.len()),
+        ]
+    }
+
     /// About how many things the state remembers; hashing it takes time in proportion.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.ids.len()
-            + self.evidence.len()
-            + self.used.len()
-            + self.sessions.len()
-            + self.open.len()
-            + self.accounts.len()
-            + self.past.len()
-            + self.paces.len()
-            + self.escalated.len()
-            + self.uncertain.len()
-            + self.acts.len()
-            + self.keys.len()
+        self.remembered().iter().map(|(_, count)| count).sum()
     }
 
     /// The hash of everything that deciding depends on: BLAKE3 in derive-key mode over the fields in order, each in the
