@@ -75,10 +75,15 @@ impl<S: Storage> Ahead<'_, S> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use crate::recovery::Covered;
     use crate::storage::MemStorage;
     use crate::workload::{self, LEDGER};
+    use crate::{Log, Options};
 
     /// A log of three segments, and all that a walk finds in it.
     fn written() -> (MemStorage, Vec<Located>) {
@@ -106,6 +111,73 @@ mod tests {
             assert_eq!(known.get(seq).expect("no damage").as_ref(), Some(located));
         }
         assert_eq!(find(&storage, known.index(), LEDGER, log.chain().next), None);
+    }
+
+    /// A disk that counts how much is read of it, and how often it is listed.
+    #[derive(Clone, Default)]
+    struct Counted {
+        disk: MemStorage,
+        bytes: Arc<AtomicU64>,
+        lists: Arc<AtomicU64>,
+    }
+
+    impl Storage for Counted {
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.lists.fetch_add(1, Ordering::Relaxed);
+            self.disk.list()
+        }
+
+        fn size(&self, name: &str) -> io::Result<u64> {
+            self.disk.size(name)
+        }
+
+        fn prepare(&self, unfinished: &str, size: u64) -> io::Result<()> {
+            self.disk.prepare(unfinished, size)
+        }
+
+        fn adopt(&self, unfinished: &str, name: &str, head: &[u8]) -> io::Result<()> {
+            self.disk.adopt(unfinished, name, head)
+        }
+
+        fn read_at(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<()> {
+            self.bytes.fetch_add(length(into.len()), Ordering::Relaxed);
+            self.disk.read_at(name, offset, into)
+        }
+
+        fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            self.disk.write_at(name, offset, bytes)
+        }
+
+        fn sync(&self, name: &str) -> io::Result<()> {
+            self.disk.sync(name)
+        }
+
+        fn sync_names(&self) -> io::Result<()> {
+            self.disk.sync_names()
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.disk.remove(name)
+        }
+    }
+
+    /// What one entry costs does not depend on how large its batch is, nor on how many segments there are.
+    #[test]
+    fn one_entry_of_a_large_batch_is_one_read() {
+        let storage = Counted::default();
+        let options = Options { segment_bytes: 4 << 20, segments_prepared: 0 };
+        let mut log = Log::create(storage.clone(), LEDGER, options).expect("creates");
+        let batches = workload::batches(&[&[1000; 3000], &[1000; 3000], &[10]]);
+        batches.iter().for_each(|batch| log.append(batch).expect("appends"));
+        let reader = log.reader();
+        let (before, lists) = (storage.bytes.load(Ordering::Relaxed), storage.lists.load(Ordering::Relaxed));
+        for seq in [0, 1, 2999, 3000, 5999, 6000] {
+            let found = reader.get(Seq(seq)).expect("no damage").expect("an entry");
+            assert_eq!(found.entry.header.seq, Seq(seq));
+        }
+        let read = storage.bytes.load(Ordering::Relaxed) - before;
+        assert!(read <= 6 * 3 * AHEAD, "{read} bytes for six entries");
+        assert_eq!(storage.lists.load(Ordering::Relaxed), lists, "the folder is not listed");
     }
 
     #[test]
