@@ -6,8 +6,9 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TrySendError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tracing::warn;
@@ -73,12 +74,10 @@ pub const HEADERS_MAX: usize = 64;
 /// The thread that grows the tree, and tells another, which signs, how far it has come. A command that signs may take minutes: the
 /// tree does not wait for it, and neither does the writer.
 pub struct Checkpointer {
-    /// What is durable.
-    pub head: Head,
-    /// How often it is signed.
-    pub interval: Duration,
-    /// Signs it.
-    pub sealer: Sealer,
+    head: Head,
+    interval: Duration,
+    heads: SyncSender<(Head, Last)>,
+    sealing: JoinHandle<Result<()>>,
 }
 
 /// Signs heads.
@@ -98,16 +97,24 @@ pub struct Sealer {
 }
 
 impl Checkpointer {
+    /// Over what is durable, signed each `interval` by a thread that is started here.
+    ///
+    /// # Errors
+    /// `ERR_THREADS`.
+    pub fn start(head: Head, interval: Duration, sealer: Sealer) -> Result<Checkpointer> {
+        // Whoever signs is told a head when it has none, so that it never signs an old one.
+        let (heads, due) = mpsc::sync_channel(0);
+        let sealing = threads::spawn("sealer", move || sealer.run(&due))?;
+        Ok(Checkpointer { head, interval, heads, sealing })
+    }
+
     /// Has the head signed until the sequencer ends, and then once more.
     ///
     /// # Errors
     /// The checkpoint could not be signed or written: the process must end, for nothing would notice a rewound log. Where only the
     /// disk is full, and room is kept, it is tried again each time; but the seal must be written.
     pub fn run(self, headers: &Receiver<Vec<Header>>) -> Result<()> {
-        let Checkpointer { mut head, interval, sealer } = self;
-        // Whoever signs is told a head when it has none, so that it never signs an old one.
-        let (heads, due) = mpsc::sync_channel(0);
-        let signing = threads::spawn("sealer", move || sealer.run(&due))?;
+        let Checkpointer { mut head, interval, heads, sealing } = self;
         let mut since = Stopwatch::start();
         loop {
             match headers.recv_timeout(interval.saturating_sub(since.elapsed())) {
@@ -124,7 +131,7 @@ impl Checkpointer {
         }
         let _ = heads.send((head, Last::Yes)); // it says itself why it takes no more
         drop(heads);
-        signing.join().map_err(|_| threads::panicked("sealer"))?
+        sealing.join().map_err(|_| threads::panicked("sealer"))?
     }
 }
 

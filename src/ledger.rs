@@ -269,7 +269,7 @@ impl Opened {
             space: Arc::clone(&space),
         };
         let interval = Duration::from_millis(config.checkpoint_interval_ms);
-        let checkpointer = Checkpointer { head, interval, sealer };
+        let checkpointer = Checkpointer::start(head, interval, sealer)?;
         let spares = prepare(log.spares(), DirStorage::writing(folder.log()), Arc::clone(&space))?;
         let (writes, writer_ends) = mpsc::channel();
         let watch = watch(Arc::clone(&space), writer_ends)?;
