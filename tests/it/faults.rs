@@ -133,7 +133,7 @@ fn init_makes_a_ledger_or_can_be_run_again() {
         let again = writ(init(scene.data()));
         let made = again.status == 0 && run.status != 0;
         if !(made || again.status == 2 && again.err.contains(Code::LogExists.as_str())) {
-            return Err(format!("again: {}", again.err));
+            return Err(format!("again, status {}: {}", again.status, again.err));
         }
         nothing_is_lost(scene, &Run { out: String::new(), ..run.clone() })
     });
