@@ -11,6 +11,10 @@ use writ_schemas::errors::Code;
 
 use crate::error::{Failure, Result};
 
+mod kafka;
+
+pub use kafka::{Kafka, Properties, Property, Secret};
+
 /// The longest `writ.toml`, in bytes.
 const FILE_BYTES_MAX: usize = 64 << 10;
 
@@ -18,8 +22,6 @@ const FILE_BYTES_MAX: usize = 64 << 10;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Kafka's bootstrap servers, `HOST:PORT[,HOST:PORT...]`.
-    pub kafka: Option<String>,
     /// The address of the HTTP API.
     pub http: Option<String>,
     /// That others than this machine may reach it: whoever does, reads everything.
@@ -36,6 +38,9 @@ pub struct Config {
     pub passphrase_file: Option<PathBuf>,
     /// How the log lies on this disk.
     pub log: LogLayout,
+    /// The cluster, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<Kafka>,
     /// Commands that sign, instead of key files.
     #[serde(skip_serializing_if = "Signers::are_none")]
     pub signer: Signers,
@@ -123,7 +128,6 @@ impl Signers {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            kafka: None,
             http: None,
             http_open: false,
             http_hosts: Vec::new(),
@@ -132,6 +136,7 @@ impl Default for Config {
             request_patience_ms: 30_000,
             passphrase_file: None,
             log: LogLayout::default(),
+            kafka: None,
             signer: Signers::default(),
         }
     }
@@ -151,7 +156,7 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => return Err(refusal(&error)),
             Err(error) => return Err(Failure::io(path, &error)),
         };
-        let config: Config = toml::from_slice(&bytes).map_err(|e| refusal(&e))?;
+        let mut config: Config = toml::from_slice(&bytes).map_err(|e| refusal(&e))?;
         if !(1..=1000).contains(&config.checkpoint_interval_ms) {
             return refuse("checkpoint_interval_ms must be 1 to 1000");
         }
@@ -164,11 +169,14 @@ impl Config {
         if let Err(why) = config.log.check() {
             return refuse(&why);
         }
+        if let Some(Err(why)) = config.kafka.as_ref().map(Kafka::check) {
+            return refuse(&why);
+        }
         let Signers { decision, checkpoint, operator, timeout_ms } = &config.signer;
         if [decision, checkpoint, operator].into_iter().flatten().any(Vec::is_empty) {
             return refuse("a signer is a program and its arguments: [\"program\", \"argument\"]");
         }
-        if !config.signer.are_none() {
+        if !config.signer.are_none() || config.kafka.as_ref().is_some_and(Kafka::names_commands) {
             for path in [path, folder] {
                 let mode = std::fs::metadata(path).map_err(|e| Failure::io(path, &e))?.mode() & 0o7777;
                 if mode & 0o022 != 0 {
@@ -182,7 +190,19 @@ impl Config {
         if !(1..=600_000).contains(timeout_ms) {
             return refuse("signer.timeout_ms must be 1 to 600000");
         }
+        config.kafka = config.kafka.map(|kafka| kafka.within(folder));
         Ok(config)
+    }
+
+    /// The `[kafka]` table of a file, which may be no ledger's.
+    ///
+    /// # Errors
+    /// As [`Config::read`]; `ERR_CONFIG` if it is missing, or has no such table.
+    pub fn read_kafka(path: &Path) -> Result<Kafka> {
+        let refuse = |why: &dyn std::fmt::Display| Failure::new(Code::Config, format!("{}: {why}", path.display()));
+        let path = &path.canonicalize().map_err(|e| refuse(&e))?;
+        let config = Config::read(path.parent().unwrap_or(Path::new("/")), path)?;
+        config.kafka.ok_or_else(|| refuse(&"it has no [kafka] table"))
     }
 
     /// The file's text.
@@ -202,6 +222,12 @@ pub fn log_filter() -> Option<String> {
 #[must_use]
 pub fn passphrase_file() -> Option<PathBuf> {
     std::env::var_os("WRIT_PASSPHRASE_FILE").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// What a variable that the configuration names holds, if it is set, and UTF-8.
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// The stage at which a debug build ends itself, from `WRIT_KILL_AT`: for tests. Read once.

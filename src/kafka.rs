@@ -1,20 +1,30 @@
 //! Kafka: intents in, decisions and receipts out.
 //!
-//! - [`cluster`]: addresses, topics, limits
-//! - [`topic_ids`]: the one safe wrapper of a call that the client library has no safe form of
+//! - [`failure`]: what went wrong, in registered codes
+//! - [`context`]: what the client library tells while it works
+//! - [`topic_description`]: the one safe wrapper of a call that the client library has no safe form of
+//! - [`cluster`]: how clients are made, topics, limits
 //! - [`intake`]: reads bound partitions from where the log says; the log, not the broker, knows how far intake got
-//! - [`outlet`]: publishes what is durable, each thing once, with its progress in the same transaction
+//! - [`transactions`]: outputs in transactions, each thing once, whatever the brokers answer
+//! - [`progress`]: how far a ledger has published, in the same transaction
+//! - [`broker`]: what `transactions` needs, by the client library
+//! - [`publisher`]: publishes what is durable
 //! - [`producer`]: sends intents, as a client does
 //! - [`answers`]: hears what became of them, as a client does
 
+pub mod failure;
+pub mod context;
+pub mod topic_description;
 pub mod cluster;
-pub mod topic_ids;
 pub mod intake;
-pub mod outlet;
+pub mod transactions;
+pub mod progress;
+pub mod broker;
+pub mod publisher;
 pub mod producer;
 pub mod answers;
 
-/// Intents, keyed by tenant.
+/// Intents, keyed by tenant. This and the others, behind the prefix that is configured.
 pub const INTENTS: &str = "writ.intents.v1";
 /// Signed decisions.
 pub const DECISIONS: &str = "writ.decisions.v1";

@@ -145,8 +145,10 @@ fn refuse(path: &Path, why: impl std::fmt::Display) -> Failure {
     Failure::new(Code::KeyFile, format!("{}: {why}", path.display()))
 }
 
-/// The text of a file of secrets, asked about the file that is open and not about its name.
-fn read_private(path: &Path, bytes_max: u64) -> Result<Zeroizing<String>> {
+/// The text of a file of secrets, asked about the file that is open and not about its name.///
+/// # Errors
+/// `ERR_KEY_FILE` if it cannot be read, others may open it, or it is longer than `bytes_max`.
+pub(crate) fn read_private(path: &Path, bytes_max: u64) -> Result<Zeroizing<String>> {
     let place = path.canonicalize().map_err(|e| refuse(path, e))?;
     let file = files::open(OpenOptions::new().read(true), &place).map_err(|e| refuse(path, e))?;
     let mode = file.metadata().map_err(|e| refuse(path, e))?.mode() & 0o777;

@@ -8,6 +8,7 @@
 //! - [`signals`]: what the operating system tells the process
 //! - [`threads`]: threads whose end is noticed
 //! - [`keyfile`]: key files: readable by their owner only, and under a passphrase where that is asked for
+//! - [`secret`]: secrets, from where the configuration says that they are
 //! - [`folder`]: the layout of a ledger's folder, its keys, its lock
 //! - [`space`]: room on the disk, and what is kept of it for what is under way
 //! - [`signer`]: whoever signs for the ledger: a key that is held, or a command
@@ -47,6 +48,7 @@ pub mod config;
 pub mod signals;
 pub mod threads;
 pub mod keyfile;
+pub mod secret;
 pub mod folder;
 pub mod space;
 pub mod signer;

@@ -12,8 +12,10 @@ use writ_schemas::ids::Seq;
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
+use crate::kafka::cluster::Cluster;
 use crate::kafka::intake::Intake;
-use crate::kafka::outlet::{Outlet, Published};
+use crate::kafka::publisher::Publisher;
+use crate::kafka::transactions::Published;
 use crate::ledger::{Handle, Ledger, Opened};
 use crate::query::Library;
 use crate::sequencer::Passed;
@@ -34,7 +36,7 @@ pub struct Service {
 
 impl Service {
     /// Starts everything around a ledger that is locked and recovered, in the order of DESIGN: fence the output producer,
-    /// before anything is dispatched; then the writer, the views, the outlet and intake.
+    /// before anything is dispatched; then the writer, the views, the publisher and intake. A Kafka that is away is waited for.
     ///
     /// `on_fatal` is called if the ledger cannot go on, if another process publishes for it, or if Kafka refuses for good:
     /// the process must then end.
@@ -44,14 +46,15 @@ impl Service {
     /// partitions are bound, without the Kafka that says how far it got.
     pub fn start(
         opened: Opened,
-        kafka: Option<&str>,
+        kafka: Option<&Cluster>,
         passed: Passed,
         on_fatal: impl Fn(&Failure) + Send + Sync + Clone + 'static,
     ) -> Result<Service> {
         let (folder, ledger_id) = (opened.folder().clone(), opened.genesis().ledger);
-        let outlet = kafka.map(|bootstrap| Outlet::connect(bootstrap, ledger_id)).transpose()?;
-        match &outlet {
-            Some(outlet) => require_published(outlet.published(), &opened)?,
+        let connect = |cluster: &Cluster| cluster.patiently(|| Publisher::connect(cluster, ledger_id));
+        let publisher = kafka.map(connect).transpose()?;
+        match &publisher {
+            Some(publisher) => require_published(publisher.furthest(), &opened)?,
             None if passed == Passed::CarriedOut && !opened.state().bindings().is_empty() => {
                 let why = "partitions are bound to this ledger, and neither --kafka nor writ.toml says where";
                 return Err(Failure::new(Code::Config, why));
@@ -62,9 +65,13 @@ impl Service {
         // Whatever cannot be opened refuses here: after the start an open dispatch would be interrupted.
         let views = Views::served(&folder, opened.reader(), opened.space())?;
         let mut intakes = Vec::new();
-        for (topic, binding) in bindings.iter().filter(|_| kafka.is_some()) {
-            let (kafka, queue, space) = (kafka.unwrap_or_default(), opened.queue().clone(), opened.space().clone());
-            intakes.push(Intake::connect(kafka, ledger_id, topic, binding, &positions, queue, space)?);
+        for (topic, binding) in &bindings {
+            let Some(cluster) = kafka else { break };
+            let connect = || {
+                let (queue, space) = (opened.queue().clone(), opened.space().clone());
+                Intake::connect(cluster, topic, binding, &positions, queue, space)
+            };
+            intakes.push(cluster.patiently(connect)?);
         }
         let reader = opened.reader();
         let ledger = opened.start_with(passed, on_fatal.clone())?;
@@ -76,11 +83,11 @@ impl Service {
 
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        if let Some(mut outlet) = outlet {
-            let (log, progress, stop_outlet) =
-                (library.reader.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
+        if let Some(mut publisher) = publisher {
+            let (log, progress, stopped) = (library.reader.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
             let on_fatal = Arc::new(on_fatal);
-            threads.push(guarded("outlet", Arc::clone(&on_fatal), move || outlet.run(&log, &progress, &stop_outlet))?);
+            let publish = move || publisher.run(&log, &progress, &stopped);
+            threads.push(guarded("publisher", Arc::clone(&on_fatal), publish)?);
             for intake in intakes {
                 let stop = Arc::clone(&stop);
                 threads.push(guarded("intake", Arc::clone(&on_fatal), move || intake.run(&stop))?);
@@ -106,7 +113,7 @@ impl Service {
         self.library.clone()
     }
 
-    /// Ends it: intake first, then what is under way, then the log; then views and outlet, which follow it to its end.
+    /// Ends it: intake first, then what is under way, then the log; then views and publisher, which follow it to its end.
     ///
     /// # Errors
     /// What ended the writer.

@@ -29,6 +29,7 @@ const EXECUTIONS: &str = "writ_executions_under_way";
 const QUEUE: &str = "writ_queue_inputs";
 const KAFKA_RECORDS: &str = "writ_kafka_records_total";
 const KAFKA_PUBLISHED: &str = "writ_kafka_published_total";
+const KAFKA_ABANDONED: &str = "writ_kafka_transactions_abandoned_total";
 const KAFKA_LAG: &str = "writ_kafka_lag_entries";
 const VIEW_LAG: &str = "writ_view_lag_entries";
 const VIEWS_LOST: &str = "writ_views_lost_total";
@@ -57,6 +58,11 @@ fn describe() {
     describe_gauge!(QUEUE, Unit::Count, "Inputs that wait for the writer");
     describe_counter!(KAFKA_RECORDS, Unit::Count, "Records read from bound partitions");
     describe_counter!(KAFKA_PUBLISHED, Unit::Count, "Records published in committed transactions");
+    describe_counter!(
+        KAFKA_ABANDONED,
+        Unit::Count,
+        "Transactions that were given up with their producer; a new one published what was missing"
+    );
     describe_gauge!(
         KAFKA_LAG,
         Unit::Count,
@@ -90,7 +96,7 @@ const VIEWS: [&str; 2] = [ProofGraph::NAME, Metering::NAME];
 
 /// Begins every series at 0: what appears with its first event has no increase to be seen.
 fn begin() {
-    for name in [ENTRIES, BATCHES, KAFKA_RECORDS, KAFKA_PUBLISHED, VIEWS_LOST, LINES_LOST] {
+    for name in [ENTRIES, BATCHES, KAFKA_RECORDS, KAFKA_PUBLISHED, KAFKA_ABANDONED, VIEWS_LOST, LINES_LOST] {
         counter!(name).absolute(0);
     }
     for name in [
@@ -243,6 +249,11 @@ pub fn kafka_read(count: usize) {
 /// Records were published to Kafka.
 pub fn kafka_published(count: usize) {
     counter!(KAFKA_PUBLISHED).increment(wide(count));
+}
+
+/// A transaction was given up.
+pub fn kafka_abandoned() {
+    counter!(KAFKA_ABANDONED).increment(1);
 }
 
 /// How far what is published lies behind the log.

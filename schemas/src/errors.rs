@@ -258,6 +258,12 @@ registry! {
         "the log knows offsets that the broker does not have" "this is another cluster or an older copy of the topic";
     KafkaFenced "ERR_KAFKA_FENCED" Kafka Stop 409 2
         "another process publishes for this ledger" "run one writer a ledger";
+    KafkaAuthentication "ERR_KAFKA_AUTHENTICATION" Kafka Stop 503 2
+        "Kafka does not accept who this is" "mend the user, the password, the token or the client certificate in the table [kafka]; what was written is safe";
+    KafkaAuthorization "ERR_KAFKA_AUTHORIZATION" Kafka Stop 503 2
+        "Kafka does not allow this user what it must do" "grant the right that is named: docs/kafka.md has all of them";
+    KafkaTls "ERR_KAFKA_TLS" Kafka Stop 503 2
+        "no TLS connection to Kafka that can be trusted" "compare ssl.ca.location with who signed the broker's certificate, its names with the address, and its dates with today";
     AnswerMissing "ERR_ANSWER_MISSING" Kafka Indeterminate 504 2
         "no answer came over Kafka in time" "see that the ledger is served and bound to the topic; sending the same again is safe";
 
@@ -273,6 +279,8 @@ registry! {
         "nobody answers at the address" "check the address, and that the ledger is served there; submitting again is safe";
     Usage "ERR_USAGE" Operation Final 400 2
         "the command cannot be understood" "writ help COMMAND shows an example";
+    Secret "ERR_SECRET" Operation Final 400 2
+        "a secret that the configuration names cannot be had" "mend what is named: the file, which is chmod 600, the variable, or the command";
     Config "ERR_CONFIG" Operation Final 400 2
         "the configuration cannot be used" "mend the line that is named";
     PortBusy "ERR_PORT_BUSY" Operation Determinate 503 2

@@ -15,10 +15,11 @@ use writ_schemas::policy::Bundle;
 use super::session::Session;
 use super::{Data, Found, name, output, policy};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Kafka};
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, KeyRole};
-use crate::kafka::{INTENTS, cluster};
+use crate::kafka::INTENTS;
+use crate::kafka::cluster::Cluster;
 use crate::keyfile;
 use crate::ledger::{self, Founding, Operators};
 
@@ -38,6 +39,9 @@ pub(super) struct Args {
     /// Also make the topics on this Kafka, and bind the partitions of writ.intents.v1 to the ledger
     #[arg(long, value_name = "HOST:PORT")]
     kafka: Option<String>,
+    /// How Kafka is reached: a file with a [kafka] table, which becomes that of writ.toml; --kafka goes before its `bootstrap`
+    #[arg(long, value_name = "FILE")]
+    kafka_config: Option<PathBuf>,
     /// The name under which checkpoints are published
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
@@ -65,17 +69,13 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         Some(dir) => policy::read(dir)?,
         None => policy::parse(EXAMPLE_POLICY.as_bytes())?,
     };
-    let bound = match &args.kafka {
-        Some(bootstrap) => {
-            cluster::create_topics(bootstrap)?;
-            Some(cluster::describe(bootstrap, INTENTS)?)
-        }
-        None => None,
-    };
+    let table = args.kafka_config.as_deref().map(Config::read_kafka).transpose()?;
+    let kafka = Kafka::chosen(table, args.kafka.as_deref());
+    let bound = kafka.as_ref().map(bindable).transpose()?;
     let clock = Clock::Wall;
     let operators = operators(args)?;
     let digest = Policy::compile(&bundle)?.digest();
-    let founding = Founding::begin(&operators, &folder, args.origin.clone(), &config(args), &clock)?;
+    let founding = Founding::begin(&operators, &folder, args.origin.clone(), &config(args, kafka), &clock)?;
     let (inside, genesis) = (founding.folder(), founding.genesis().clone());
     let (producer, approver) = write_files(inside, args, &bundle)?;
     let mut statements = vec![
@@ -83,10 +83,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         trust(approver, "acme", "approver-1", "approver")?,
         Statement::ActivatePolicy { bundle },
     ];
-    if let Some(topic) = bound {
-        let cluster::Topic { cluster, topic_id, partitions } = topic;
-        statements.push(Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions });
-    }
+    statements.extend(bound);
     let operators = match operators {
         Operators::Made => vec![inside.read_key(KeyRole::Operator)?],
         Operators::Given { keys, .. } => keys,
@@ -134,8 +131,15 @@ fn operators(args: &Args) -> Result<Operators> {
     }
 }
 
-fn config(args: &Args) -> Config {
-    let mut config = Config { kafka: args.kafka.clone(), ..Config::default() };
+/// Makes the topics of a cluster, and the statement that binds the partitions of the intents.
+fn bindable(kafka: &Kafka) -> Result<Statement> {
+    let cluster = Cluster::of(kafka)?;
+    cluster.create_topics()?;
+    Ok(cluster.describe(&cluster.topic(INTENTS))?.binding())
+}
+
+fn config(args: &Args, kafka: Option<Kafka>) -> Config {
+    let mut config = Config { kafka, ..Config::default() };
     config.log.segment_bytes = args.segment_bytes.unwrap_or(config.log.segment_bytes);
     config
 }

@@ -19,8 +19,10 @@ use crate::api::host::Hosts;
 use crate::api::limits::{self, Limits};
 use crate::api::{self, Api};
 use crate::clock::Clock;
+use crate::config::Kafka;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
+use crate::kafka::cluster::Cluster;
 use crate::ledger::Opened;
 use crate::sequencer::Passed;
 use crate::service::Service;
@@ -38,7 +40,7 @@ const SOCKET_PATH_MAX: usize = 107;
 pub(super) struct Args {
     #[command(flatten)]
     data: Data,
-    /// Kafka [default: what writ.toml says]
+    /// Kafka's bootstrap servers [default: what writ.toml says]
     #[arg(long, value_name = "HOST:PORT")]
     kafka: Option<String>,
     /// The address of the HTTP API [default: what writ.toml says; else only the socket]
@@ -62,7 +64,8 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         return Err(Failure::new(Code::Config, why));
     }
     let patience = Duration::from_millis(config.request_patience_ms);
-    let kafka = args.kafka.clone().or(config.kafka);
+    let kafka = Kafka::chosen(config.kafka, args.kafka.as_deref());
+    let cluster = kafka.as_ref().map(Cluster::of).transpose()?;
     let http = args.http.clone().or(config.http);
     let metrics = telemetry::start_metrics()?;
     let runtime = threads::runtime()?;
@@ -86,7 +89,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     // Whoever answers questions is there before anything is dispatched: a start that fails later would cut it off.
     let (limits, own_limits) = (Limits::new(patience)?, Limits::new(patience)?);
     let opened = Opened::open(&folder, Clock::Wall)?.keeping_space()?;
-    let service = Service::start(opened, kafka.as_deref(), Passed::CarriedOut, end_process)?;
+    let service = Service::start(opened, cluster.as_ref(), Passed::CarriedOut, end_process)?;
     let api = Api {
         ledger: service.handle(),
         library: service.library(),

@@ -21,12 +21,14 @@ use writ_schemas::strict::{self, Refusal};
 use super::session::{self, Session};
 use super::{Found, output};
 use crate::clock::Clock;
+use crate::config::{self, Config, Kafka};
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, KeyRole};
 use crate::kafka::answers::{Answers, Heard, Refused};
+use crate::kafka::cluster::Cluster;
 use crate::kafka::producer;
 use crate::signals::Interrupt;
-use crate::{api, config, intake, keyfile, ledger, query};
+use crate::{api, intake, keyfile, ledger, query};
 
 mod lines;
 
@@ -40,17 +42,20 @@ const UNANSWERED_NAMED_MAX: usize = 10;
 #[command(
     after_help = "Example:  echo '{\"tenant\":\"acme\",\"id\":\"n-1\",\"principal\":\"agent-1\",\"action\":\"notes.add\",\"args\":{\"text\":\"hi\"},\"expires_at\":'$(date -d +1hour +%s000000)'}' |\n            writ submit --data ./ledger"
 )]
-#[command(group = clap::ArgGroup::new("where").required(true).args(["data", "url", "kafka"]))]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["data", "url", "kafka", "kafka_config"]).multiple(true))]
 pub(super) struct Args {
     /// The ledger's folder; if it is being served, through its socket
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "kafka", "kafka_config"])]
     data: Option<PathBuf>,
     /// The HTTP API of a ledger
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["kafka", "kafka_config"])]
     url: Option<String>,
     /// Kafka; decisions and refusals are awaited on their topics
     #[arg(long, value_name = "HOST:PORT")]
     kafka: Option<String>,
+    /// How Kafka is reached: a file with a [kafka] table, as writ.toml; --kafka goes before its `bootstrap`
+    #[arg(long, value_name = "FILE")]
+    kafka_config: Option<PathBuf>,
     /// How long answers may take to come over Kafka
     #[arg(long, value_name = "SECONDS", default_value_t = 60, conflicts_with_all = ["data", "url"])]
     wait: u64,
@@ -58,7 +63,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Decide, but add nothing to the log; with --json, also the digest of the effect, which evidence can name
-    #[arg(long, conflicts_with_all = ["url", "kafka"])]
+    #[arg(long, conflicts_with_all = ["url", "kafka", "kafka_config"])]
     dry_run: bool,
     /// Print JSON, an answer a line
     #[arg(long)]
@@ -152,18 +157,22 @@ fn envelope(line: &[u8], key: &Result<SecretKey>) -> Result<Vec<u8>> {
 enum Submitter {
     Session(Session),
     Url(String),
-    Kafka(String, Duration),
+    Kafka(Box<Cluster>, Duration),
     DryRun(Box<DryRun>),
 }
 
 impl Submitter {
     fn new(args: &Args) -> Result<Submitter> {
-        match (&args.data, &args.url, &args.kafka) {
-            (Some(dir), _, _) if args.dry_run => Ok(Submitter::DryRun(Box::new(DryRun::open(&Folder::at(dir))?))),
-            (Some(dir), _, _) => Ok(Submitter::Session(Session::open(&Folder::at(dir))?)),
-            (None, Some(url), _) => Ok(Submitter::Url(url.trim_end_matches('/').to_owned())),
-            (None, None, Some(bootstrap)) => Ok(Submitter::Kafka(bootstrap.clone(), Duration::from_secs(args.wait))),
-            (None, None, None) => Err(Failure::new(Code::Usage, "where to: --data, --url or --kafka")),
+        match (&args.data, &args.url) {
+            (Some(dir), _) if args.dry_run => Ok(Submitter::DryRun(Box::new(DryRun::open(&Folder::at(dir))?))),
+            (Some(dir), _) => Ok(Submitter::Session(Session::open(&Folder::at(dir))?)),
+            (None, Some(url)) => Ok(Submitter::Url(url.trim_end_matches('/').to_owned())),
+            (None, None) => {
+                let table = args.kafka_config.as_deref().map(Config::read_kafka).transpose()?;
+                let kafka = Kafka::chosen(table, args.kafka.as_deref())
+                    .ok_or_else(|| Failure::new(Code::Usage, "where to: --data, --url or --kafka"))?;
+                Ok(Submitter::Kafka(Box::new(Cluster::of(&kafka)?), Duration::from_secs(args.wait)))
+            }
         }
     }
 
@@ -175,7 +184,7 @@ impl Submitter {
                 parse_lines(&bytes)?
             }
             Submitter::Url(url) => parse_lines(&post(&format!("{url}/v1/intents"), &joined(&lines))?)?,
-            Submitter::Kafka(bootstrap, patience) => return over_kafka(bootstrap, *patience, &lines, printer),
+            Submitter::Kafka(cluster, patience) => return over_kafka(cluster, *patience, &lines, printer),
             Submitter::DryRun(dry) => lines.iter().map(|line| dry.decide(&line.envelope)).collect::<Result<_>>()?,
         };
         for (answer, number) in answers.iter_mut().zip(numbers) {
@@ -225,7 +234,7 @@ fn post(url: &str, body: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Sends every line, and prints each answer as it comes: partitions do not keep the order of the lines.
-fn over_kafka(bootstrap: &str, patience: Duration, lines: &[Line], printer: &mut Printer) -> Result<()> {
+fn over_kafka(cluster: &Cluster, patience: Duration, lines: &[Line], printer: &mut Printer) -> Result<()> {
     let mut records = Vec::with_capacity(lines.len());
     let (mut by_intent, mut by_record) = (BTreeMap::<_, Vec<u64>>::new(), BTreeMap::<_, Vec<u64>>::new());
     for line in lines {
@@ -237,8 +246,8 @@ fn over_kafka(bootstrap: &str, patience: Duration, lines: &[Line], printer: &mut
         records.push((intent.value().tenant.to_string(), record));
     }
     let mut open: BTreeSet<u64> = lines.iter().map(|line| line.number).collect();
-    let answers = Answers::listen(bootstrap)?;
-    producer::send(bootstrap, &records)?;
+    let answers = Answers::listen(cluster)?;
+    producer::send(cluster, &records)?;
     let all = answers.hear(patience, |heard| {
         let numbers = match &heard {
             Heard::Decided(decision) | Heard::Known(decision) => by_intent.remove(&decision.value().intent_digest),
@@ -259,7 +268,7 @@ fn over_kafka(bootstrap: &str, patience: Duration, lines: &[Line], printer: &mut
             }
         }
         if open.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    })?;
     if all {
         return Ok(());
     }

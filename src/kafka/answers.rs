@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use rdkafka::Offset;
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::{BorrowedMessage, Message};
 use serde::Deserialize;
 use tracing::warn;
@@ -21,8 +20,10 @@ use writ_schemas::ids::{Digest, Seq};
 
 use crate::clock::Stopwatch;
 use crate::error::Result;
-use crate::kafka::cluster::{self, failure};
-use crate::kafka::{DECISIONS, REFUSALS};
+use crate::kafka::cluster::{Cluster, Consumer, assign};
+use crate::kafka::failure::{Asked, failure, is_topic_refused};
+use crate::kafka::topic_description::Right;
+use crate::kafka::{DECISIONS, INTENTS, REFUSALS};
 
 /// What the ledger said.
 #[derive(Clone, Debug)]
@@ -50,7 +51,9 @@ pub struct Refused {
 
 /// A listener. What is sent after it was opened is answered within its hearing.
 pub struct Answers {
-    consumer: BaseConsumer,
+    consumer: Consumer,
+    decisions: String,
+    refusals: String,
     /// The end of each partition of the decisions when the listener began.
     decided_until: BTreeMap<i32, i64>,
 }
@@ -59,24 +62,31 @@ impl Answers {
     /// Begins to listen.
     ///
     /// # Errors
-    /// `ERR_KAFKA_UNAVAILABLE`; `ERR_KAFKA_TOPIC` if a topic is missing.
-    pub fn listen(bootstrap: &str) -> Result<Answers> {
-        let consumer: BaseConsumer =
-            cluster::consumer(bootstrap, "writ-submit").create().map_err(|e| failure("consumer", &e))?;
-        let (decided_until, refused_until) =
-            (cluster::ends(bootstrap, DECISIONS)?, cluster::ends(bootstrap, REFUSALS)?);
-        let decisions = decided_until.keys().map(|partition| (DECISIONS, *partition, Offset::Beginning));
-        let refusals = refused_until.iter().map(|(partition, end)| (REFUSALS, *partition, Offset::Offset(*end)));
-        cluster::assign(&consumer, &decisions.chain(refusals).collect::<Vec<_>>())?;
-        Ok(Answers { consumer, decided_until })
+    /// `ERR_KAFKA_UNAVAILABLE`; `ERR_KAFKA_TOPIC` if a topic is missing; that the brokers refuse this client.
+    pub fn listen(cluster: &Cluster) -> Result<Answers> {
+        let (decisions, refusals) = (cluster.topic(DECISIONS), cluster.topic(REFUSALS));
+        cluster.require(&[(INTENTS, Right::Write), (DECISIONS, Right::Read), (REFUSALS, Right::Read)])?;
+        let consumer = cluster.consumer("writ-submit", &[("fetch.wait.max.ms", "100")], &[])?;
+        let (decided_until, refused_until) = (cluster.ends(&decisions)?, cluster.ends(&refusals)?);
+        let of_decisions = decided_until.keys().map(|partition| (decisions.as_str(), *partition, Offset::Beginning));
+        let of_refusals =
+            refused_until.iter().map(|(partition, end)| (refusals.as_str(), *partition, Offset::Offset(*end)));
+        assign(&consumer, &of_decisions.chain(of_refusals).collect::<Vec<_>>())?;
+        Ok(Answers { consumer, decisions, refusals, decided_until })
     }
 
     /// Hands over what it hears until `heard` breaks off. Returns whether that was within `patience`.
-    pub fn hear(&self, patience: Duration, mut heard: impl FnMut(Heard) -> ControlFlow<()>) -> bool {
+    ///
+    /// # Errors
+    /// `ERR_KAFKA_AUTHORIZATION` if it may not read a topic.
+    pub fn hear(&self, patience: Duration, mut heard: impl FnMut(Heard) -> ControlFlow<()>) -> Result<bool> {
         let started = Stopwatch::start();
         while started.elapsed() < patience {
             let message = match self.consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => message,
+                Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_topic_refused) => {
+                    return Err(failure(Asked::Read(&format!("{} or {}", self.decisions, self.refusals)), &error));
+                }
                 // The client library reconnects by itself, and there is an end to patience.
                 Some(Err(error)) => {
                     warn!(%error, "Kafka");
@@ -85,16 +95,16 @@ impl Answers {
                 None => continue,
             };
             if self.understand(&message).is_some_and(|it| heard(it).is_break()) {
-                return true;
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
     }
 
     /// What a message says; nothing if it says nothing that lasts, or nothing that can be read.
     fn understand(&self, message: &BorrowedMessage<'_>) -> Option<Heard> {
         let value = message.payload().unwrap_or_default();
-        if message.topic() == REFUSALS {
+        if message.topic() == self.refusals {
             return serde_json::from_slice(value).ok().map(Heard::Refused);
         }
         let decision = Signed::<Decision>::from_envelope(value).ok()?;

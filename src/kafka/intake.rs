@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use tracing::{debug_span, error, warn};
@@ -18,12 +18,13 @@ use tracing::{debug_span, error, warn};
 use writ_kernel::state::Binding;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Partition, Source, SourceGap};
-use writ_schemas::ids::LedgerId;
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::intake;
-use crate::kafka::cluster::{self, PATIENCE, failure};
+use crate::kafka::cluster::{Cluster, Consumer, PATIENCE, assign};
+use crate::kafka::failure::{Asked, failure, lacking};
+use crate::kafka::topic_description::Right;
 use crate::queue::Queue;
 use crate::sequencer::{Input, Submission};
 use crate::space::Space;
@@ -40,7 +41,7 @@ const TRACEPARENT_LEN_MAX: usize = 64;
 
 /// The reader of one topic.
 pub struct Intake {
-    consumer: BaseConsumer,
+    consumer: Consumer,
     topic: String,
     binding: Binding,
     queue: Arc<Queue<Input>>,
@@ -51,17 +52,16 @@ impl Intake {
     /// Connects, checks that the topic is the one that was bound, and seeks to the log's positions.
     ///
     /// # Errors
-    /// `ERR_KAFKA_TOPIC`, `ERR_KAFKA_POSITION`, `ERR_KAFKA_UNAVAILABLE`.
+    /// `ERR_KAFKA_TOPIC`, `ERR_KAFKA_POSITION`, `ERR_KAFKA_UNAVAILABLE`; that the brokers refuse this client.
     pub fn connect(
-        bootstrap: &str,
-        ledger: LedgerId,
+        cluster: &Cluster,
         topic: &str,
         binding: &Binding,
         positions: &BTreeMap<Partition, u64>,
         queue: Arc<Queue<Input>>,
         space: Arc<Space>,
     ) -> Result<Intake> {
-        let described = cluster::describe(bootstrap, topic)?;
+        let described = cluster.describe(topic)?;
         if described.topic_id != binding.topic_id || described.cluster != binding.cluster {
             return Err(Failure::new(
                 Code::KafkaTopic,
@@ -77,13 +77,15 @@ impl Intake {
                 format!("{topic} has {} partitions, {} were bound", described.partitions, binding.partitions),
             ));
         }
-        let consumer = cluster::consumer(bootstrap, &format!("writ-{ledger}"))
-            .set("auto.offset.reset", "error")
-            .set("fetch.message.max.bytes", (8 << 20).to_string())
-            .set("fetch.wait.max.ms", "50")
-            .set("queued.max.messages.kbytes", (32 << 10).to_string())
-            .create()
-            .map_err(|e| failure("consumer", &e))?;
+        if described.rights.is_some_and(|rights| !rights.contains(&Right::Read)) {
+            return Err(lacking(Asked::Read(topic)));
+        }
+        let defaults = [
+            ("fetch.message.max.bytes", "8388608"),
+            ("fetch.wait.max.ms", "50"),
+            ("queued.max.messages.kbytes", "32768"),
+        ];
+        let consumer = cluster.consumer("writ", &defaults, &[("auto.offset.reset", "error")])?;
         let intake = Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue, space };
         let mut from = Vec::new();
         for number in 0..binding.partitions {
@@ -92,7 +94,7 @@ impl Intake {
                 (i32::try_from(number).unwrap_or(i32::MAX), i64::try_from(next).unwrap_or(i64::MAX));
             from.push((topic, partition, Offset::Offset(offset)));
         }
-        cluster::assign(&intake.consumer, &from)?;
+        assign(&intake.consumer, &from)?;
         Ok(intake)
     }
 
@@ -122,7 +124,7 @@ impl Intake {
     fn watermarks(&self, number: u32) -> Result<(u64, u64)> {
         let partition = i32::try_from(number).unwrap_or(i32::MAX);
         let marks = self.consumer.fetch_watermarks(&self.topic, partition, PATIENCE);
-        let (low, high) = marks.map_err(|e| failure(&self.topic, &e))?;
+        let (low, high) = marks.map_err(|e| failure(Asked::Read(&self.topic), &e))?;
         Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
     }
 
@@ -146,7 +148,7 @@ impl Intake {
                         sources.push((self.source(&message), traceparent(&message)));
                         records.push(message.payload().unwrap_or_default().to_vec());
                     }
-                    Some(Err(error)) => Intake::survive(&error)?,
+                    Some(Err(error)) => self.survive(&error)?,
                 }
                 patience = Duration::ZERO;
             }
@@ -181,14 +183,16 @@ impl Intake {
     }
 
     /// The client library reconnects by itself; only what cannot mend itself ends intake.
-    fn survive(error: &KafkaError) -> Result<()> {
+    fn survive(&self, error: &KafkaError) -> Result<()> {
         match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(failure(Asked::Read(&self.topic), error)),
+            // A group is a name only.
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => Ok(()),
             Some(
                 RDKafkaErrorCode::AutoOffsetReset
                 | RDKafkaErrorCode::OffsetOutOfRange
                 | RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::BadCompression
                 | RDKafkaErrorCode::BadMessage
                 | RDKafkaErrorCode::Fatal,

@@ -2,31 +2,58 @@
 
 use std::time::Duration;
 
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseRecord, Producer as _};
 
-use crate::error::Result;
+use writ_schemas::errors::Code;
+
+use crate::clock::Stopwatch;
+use crate::error::{Failure, Result};
 use crate::kafka::INTENTS;
-use crate::kafka::cluster::{self, PATIENCE, failure};
+use crate::kafka::cluster::{Cluster, PATIENCE};
+use crate::kafka::failure::{Asked, failure};
+
+/// How often it looks whether what was sent is stored.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Sends records to the intents topic, keyed by tenant, and returns when the broker has all of them.
 ///
 /// # Errors
-/// `ERR_KAFKA_UNAVAILABLE`; some records may then have arrived, and sending all of them again is safe.
-pub fn send(bootstrap: &str, records: &[(String, Vec<u8>)]) -> Result<()> {
-    let producer: BaseProducer = cluster::client(bootstrap)
-        .set("enable.idempotence", "true")
-        .set("delivery.timeout.ms", "15000")
-        .create()
-        .map_err(|e| failure("producer", &e))?;
+/// `ERR_KAFKA_UNAVAILABLE`, that the brokers refuse this client, or what they say of a record; some may then have arrived, and sending
+/// all of them again is safe.
+pub fn send(cluster: &Cluster, records: &[(String, Vec<u8>)]) -> Result<()> {
+    let topic = cluster.topic(INTENTS);
+    let producer = cluster.producer(&[("delivery.timeout.ms", "15000"), ("linger.ms", "5")], &[])?;
+    let since = Stopwatch::start();
+    // Why a record was not stored, or why nobody can be asked: the library itself goes on until the time of each record is over.
+    let serve = || {
+        producer.poll(Duration::ZERO);
+        if let Some((error, topic)) = producer.context().take_undelivered() {
+            return Err(producer.context().take_refusal().unwrap_or_else(|| failure(Asked::Write(&topic), &error)));
+        }
+        producer.context().take_refusal().filter(|_| !cluster.asks_for_tokens()).map_or(Ok(()), Err)
+    };
     for (key, value) in records {
-        let mut record = BaseRecord::to(INTENTS).key(key).payload(value);
+        let mut record = BaseRecord::to(&topic).key(key).payload(value);
         while let Err((error, back)) = producer.send(record) {
-            if error.rdkafka_error_code() != Some(rdkafka::error::RDKafkaErrorCode::QueueFull) {
-                return Err(failure(INTENTS, &error));
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(failure(Asked::Write(&topic), &error));
             }
             record = back;
-            producer.poll(Duration::from_millis(50));
+            serve()?;
+            std::thread::sleep(TICK);
         }
     }
-    producer.flush(PATIENCE).map_err(|e| failure(INTENTS, &e))
+    while producer.in_flight_count() > 0 {
+        let before = producer.in_flight_count();
+        serve()?;
+        if producer.in_flight_count() < before {
+            continue;
+        }
+        if since.elapsed() > PATIENCE * 4 {
+            return Err(Failure::new(Code::KafkaUnavailable, format!("{topic}: no record was stored in time")));
+        }
+        std::thread::sleep(TICK);
+    }
+    Ok(())
 }

@@ -13,11 +13,11 @@ use writ::clock::{Clock, Stopwatch};
 use writ::error::Result;
 use writ::folder::Folder;
 use writ::kafka::answers::{Answers, Heard};
-use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, cluster, producer};
+use writ::kafka::cluster::Cluster;
+use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, producer};
 use writ::ledger::{self, Opened};
 use writ::sequencer::{Answer, Input, Passed, Submission, Submitted};
 use writ::service::Service;
-use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, Partition, Source};
 use writ_schemas::ids::Digest;
@@ -25,13 +25,13 @@ use writ_schemas::ids::Digest;
 use crate::ledgers::{Kept, NOW, Who, ask, create};
 use crate::scene::within;
 
-fn open(folder: &Folder, kafka: Option<&str>) -> Result<Service> {
+fn open(folder: &Folder, kafka: Option<&Cluster>) -> Result<Service> {
     let passed = if kafka.is_some() { Passed::CarriedOut } else { Passed::Waits };
     Service::start(Opened::open(folder, Clock::manual(NOW))?, kafka, passed, |failure| panic!("{failure}"))
 }
 
 /// Opens a ledger, submits, and closes it again.
-fn work(folder: &Folder, kafka: Option<&str>, what: Vec<Submitted>) {
+fn work(folder: &Folder, kafka: Option<&Cluster>, what: Vec<Submitted>) {
     let service = open(folder, kafka).expect("starts");
     let answers = service.handle().submit_all(what.into_iter().map(|it| (it, 1)).collect()).expect("answers");
     let told = |answer: &Answer| matches!(answer, Answer::Recorded(_) | Answer::Decided(..));
@@ -46,7 +46,7 @@ fn intents(ids: &[&'static str]) -> Vec<Submitted> {
 /// A ledger whose partitions are bound to a Kafka, and that has published nothing yet.
 struct World {
     kept: Kept,
-    kafka: String,
+    kafka: Cluster,
     mock: MockCluster<'static, DefaultProducerContext>,
 }
 
@@ -56,10 +56,9 @@ impl World {
         for topic in [INTENTS, DECISIONS, RECEIPTS, REFUSALS, PROGRESS] {
             mock.create_topic(topic, 1, 1).expect("a topic");
         }
-        let (kept, kafka) = (Kept::empty(), mock.bootstrap_servers());
+        let (kept, kafka) = (Kept::empty(), Cluster::at(&mock.bootstrap_servers()).expect("a cluster"));
         let genesis = create(&kept.folder, &Clock::manual(NOW)).expect("creates");
-        let cluster::Topic { cluster, topic_id, partitions } = cluster::describe(&kafka, INTENTS).expect("a topic");
-        let bind = Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions };
+        let bind = kafka.describe(INTENTS).expect("a topic").binding();
         let acts = [Who::Agent.trust(), bind].map(|statement| {
             let act = ledger::act(&kept.folder, genesis.value(), statement, &Clock::manual(NOW)).expect("an act");
             Submitted::Act(Box::new(act))
@@ -219,7 +218,7 @@ fn a_producer_that_cannot_go_on_is_replaced() {
             Heard::Decided(it) | Heard::Known(it) if it.value().intent_digest == wanted => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         });
-        assert!(published, "{id} is published");
+        assert_eq!(published, Ok(true), "{id} is published");
     }
     service.stop().expect("stops");
     work(&kept.folder, Some(&kafka), intents(&["three"]));

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use writ::clock::Clock;
 use writ::error::Failure;
 use writ::folder::Folder;
-use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, cluster};
+use writ::kafka::cluster::Cluster;
+use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS};
 use writ::ledger::{self, Opened};
 use writ::sequencer::{Answer, Passed, Submitted};
 use writ::service::Service;
-use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 
 use crate::scene::{Run, Scene, holds, hours_ahead, note, refund, signed, with, writ_reading};
@@ -18,6 +18,7 @@ use crate::scene::{Run, Scene, holds, hours_ahead, note, refund, signed, with, w
 /// A ledger whose intents topic is bound, and a Kafka for it.
 pub(crate) struct World {
     pub(crate) cluster: MockCluster<'static, DefaultProducerContext>,
+    pub(crate) kafka: Cluster,
     pub(crate) bootstrap: String,
     pub(crate) scene: Scene,
     key: String,
@@ -30,9 +31,10 @@ impl World {
             cluster.create_topic(topic, partitions, 1).expect("a topic");
         }
         let bootstrap = cluster.bootstrap_servers();
+        let kafka = Cluster::at(&bootstrap).expect("a cluster");
         let scene = Scene::new();
         let key = scene.inside("keys/producer.key").to_string_lossy().into_owned();
-        let world = World { cluster, bootstrap, scene, key };
+        let world = World { cluster, kafka, bootstrap, scene, key };
         world.bind(0);
         world
     }
@@ -42,13 +44,9 @@ impl World {
     pub(crate) fn bind(&self, more: u32) {
         let folder = Folder::at(self.scene.data());
         let genesis = ledger::genesis(&folder).expect("a genesis");
-        let topic = cluster::describe(&self.bootstrap, INTENTS).expect("a topic");
-        let statement = Statement::BindPartitions {
-            cluster: topic.cluster,
-            topic: INTENTS.to_owned(),
-            topic_id: topic.topic_id,
-            partitions: topic.partitions + more,
-        };
+        let mut topic = self.kafka.describe(INTENTS).expect("a topic");
+        topic.partitions += more;
+        let statement = topic.binding();
         let act = ledger::act(&folder, &genesis, statement, &Clock::Wall).expect("an act");
         let service = self.service(None);
         let answers = service.handle().submit_all(vec![(Submitted::Act(Box::new(act)), 0)]).expect("answers");
@@ -56,7 +54,7 @@ impl World {
         service.stop().expect("it ends");
     }
 
-    pub(crate) fn service(&self, kafka: Option<&str>) -> Service {
+    pub(crate) fn service(&self, kafka: Option<&Cluster>) -> Service {
         let fatal = |failure: &Failure| panic!("{failure}");
         let opened = Opened::open(&Folder::at(self.scene.data()), Clock::Wall).expect("it opens");
         let passed = if kafka.is_some() { Passed::CarriedOut } else { Passed::Waits };
@@ -88,7 +86,7 @@ fn line(number: u64, answer: &str, code: Code) -> (u64, String, String) {
 #[test]
 fn submit_hears_decisions_and_refusals_and_does_not_wait_for_ever() {
     let world = World::new();
-    let service = world.service(Some(&world.bootstrap));
+    let service = world.service(Some(&world.kafka));
     let (first, reused) = (note("k-1"), with(note("n-1"), "args", json!({ "text": "something else" })));
     // The second is in another form than the ledger's, which is the form by which it names what it could read.
     let envelope: Value = serde_json::from_slice(&signed(&reused, &world.scene.key("producer.key"))).expect("JSON");

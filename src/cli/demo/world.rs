@@ -5,7 +5,6 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use rdkafka::Offset;
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::Message;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -28,7 +27,8 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::folder::{self, Folder};
-use crate::kafka::cluster::{self, failure};
+use crate::kafka::cluster::{Cluster, Consumer, assign};
+use crate::kafka::failure::{Asked, failure};
 use crate::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, producer};
 use crate::ledger::{self, Opened, Operators};
 use crate::query::Library;
@@ -66,8 +66,8 @@ pub(super) struct Heard {
 
 /// Everything around the ledger, and the ledger.
 pub(super) struct World {
-    _cluster: MockCluster<'static, DefaultProducerContext>,
-    bootstrap: String,
+    _mock: MockCluster<'static, DefaultProducerContext>,
+    kafka: Cluster,
     folder: Folder,
     genesis: Genesis,
     keys: Keys,
@@ -78,33 +78,32 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn make(folder: &Folder) -> Result<World> {
-        let mock = |e: rdkafka::error::KafkaError| failure("mock cluster", &e);
+        let mock = |e: rdkafka::error::KafkaError| failure(Asked::Cluster, &e);
         let cluster = MockCluster::new(1).map_err(mock)?;
         for (topic, partitions) in [(INTENTS, 2), (DECISIONS, 1), (RECEIPTS, 1), (REFUSALS, 1), (PROGRESS, 1)] {
             cluster.create_topic(topic, partitions, 1).map_err(mock)?;
         }
-        let bootstrap = cluster.bootstrap_servers();
+        let kafka = Cluster::at(&cluster.bootstrap_servers())?;
         let shop = shop()?;
         let genesis = ledger::create(&Operators::Made, folder, None, &Config::default(), &Clock::Wall)?.value().clone();
         let key = || folder::random::<32>().map(|seed| SecretKey::from_seed(&seed));
         let keys = Keys { acme: key()?, globex: key()?, approver: key()?, stranger: key()? };
-        World::administer(folder, &genesis, &keys, &bootstrap)?;
+        World::administer(folder, &genesis, &keys, &kafka)?;
         let opened = Opened::open(folder, Clock::Wall)?;
-        let service = Service::start(opened, Some(&bootstrap), Passed::CarriedOut, end_process)?;
+        let service = Service::start(opened, Some(&kafka), Passed::CarriedOut, end_process)?;
         let policy = POLICY.replace("ADDRESS", &shop).into_bytes();
-        let ears = Ears::open(&bootstrap)?;
-        Ok(World { _cluster: cluster, bootstrap, folder: folder.clone(), genesis, keys, service, policy, ears })
+        let ears = Ears::open(&kafka)?;
+        Ok(World { _mock: cluster, kafka, folder: folder.clone(), genesis, keys, service, policy, ears })
     }
 
     /// Who is trusted, and which partitions are the ledger's: bound before the service starts to read them.
-    fn administer(folder: &Folder, genesis: &Genesis, keys: &Keys, bootstrap: &str) -> Result<()> {
-        let cluster::Topic { cluster, topic_id, partitions } = cluster::describe(bootstrap, INTENTS)?;
+    fn administer(folder: &Folder, genesis: &Genesis, keys: &Keys, kafka: &Cluster) -> Result<()> {
         let service = Service::start(Opened::open(folder, Clock::Wall)?, None, Passed::Waits, end_process)?;
         for statement in [
             init::trust(keys.acme.id(), "acme", "agent-1", "agent")?,
             init::trust(keys.globex.id(), "globex", "agent-9", "agent")?,
             init::trust(keys.approver.id(), "acme", "approver-1", "approver")?,
-            Statement::BindPartitions { cluster, topic: INTENTS.to_owned(), topic_id, partitions },
+            kafka.describe(INTENTS)?.binding(),
         ] {
             let act = ledger::act(folder, genesis, statement, &Clock::Wall)?;
             recorded(service.handle().submit_all(vec![(Submitted::Act(Box::new(act)), 0)])?)?;
@@ -151,7 +150,7 @@ impl World {
         }
         let produced = scenarios.iter().filter(|it| !it.record.is_empty());
         let records: Vec<_> = produced.map(|it| (it.key.clone(), it.record.clone())).collect();
-        producer::send(&self.bootstrap, &records)?;
+        producer::send(&self.kafka, &records)?;
         self.ears.listen(scenarios.iter().map(Scenario::answers).sum(), &mut |it| {
             heard(&it);
             all.push(it);
@@ -219,13 +218,12 @@ fn recorded(answers: Vec<Answer>) -> Result<()> {
 }
 
 /// A consumer of everything that the ledger publishes.
-struct Ears(BaseConsumer);
+struct Ears(Consumer);
 
 impl Ears {
-    fn open(bootstrap: &str) -> Result<Ears> {
-        let consumer: BaseConsumer =
-            cluster::consumer(bootstrap, "demo").create().map_err(|e| failure("consumer", &e))?;
-        cluster::assign(&consumer, &[DECISIONS, RECEIPTS, REFUSALS].map(|topic| (topic, 0, Offset::Beginning)))?;
+    fn open(kafka: &Cluster) -> Result<Ears> {
+        let consumer = kafka.consumer("demo", &[], &[])?;
+        assign(&consumer, &[DECISIONS, RECEIPTS, REFUSALS].map(|topic| (topic, 0, Offset::Beginning)))?;
         Ok(Ears(consumer))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use writ::kafka::{INTENTS, cluster, producer};
+use writ::kafka::{INTENTS, producer};
 use writ::sequencer::REFUSALS_MAX;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, Partition, Position};
@@ -41,7 +41,7 @@ fn a_position_beyond_the_end_of_a_topic_is_refused() {
     let world = World::new();
     let kept = Kept::copy_of(std::path::Path::new(world.scene.data()));
     let last = kept.entries().pop().expect("entries").entry.header;
-    let topic_id = cluster::describe(&world.bootstrap, INTENTS).expect("a topic").topic_id;
+    let topic_id = world.kafka.describe(INTENTS).expect("a topic").topic_id;
     let position = Position { partition: Partition { topic_id, number: 0 }, next: 7 };
     let event = Event::SourceAdvanced(vec![position]);
     let ahead = continued(&kept, last.seq, &[(last.recorded_at.plus(1), event)]);
@@ -114,9 +114,9 @@ fn strangers_over_kafka_are_counted_above_their_quota() {
         .collect();
     records.push(honest("honest"));
     records.extend((0..3).map(|_| ("same".to_owned(), stranger.clone())));
-    producer::send(&world.bootstrap, &records).expect("sent");
+    producer::send(&world.kafka, &records).expect("sent");
 
-    let service = world.service(Some(&world.bootstrap));
+    let service = world.service(Some(&world.kafka));
     within("an end of the topic", || {
         let found = OfRecords::of(folder);
         found.kept + found.counted == all + 3
@@ -133,8 +133,8 @@ fn strangers_over_kafka_are_counted_above_their_quota() {
     holds(world.scene.data());
 
     // Read again from the log's position, nothing is counted twice.
-    producer::send(&world.bootstrap, &[honest("honest-2")]).expect("sent");
-    let service = world.service(Some(&world.bootstrap));
+    producer::send(&world.kafka, &[honest("honest-2")]).expect("sent");
+    let service = world.service(Some(&world.kafka));
     within("the record behind them", || OfRecords::of(folder).intents.iter().any(|id| id == "honest-2"));
     service.stop().expect("it ends");
     let again = OfRecords::of(folder);

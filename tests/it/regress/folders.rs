@@ -6,6 +6,7 @@ use rdkafka::producer::DefaultProducerContext;
 
 use writ::clock::Clock;
 use writ::error::Failure;
+use writ::kafka::cluster::Cluster;
 use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS};
 use writ::ledger::{self, Opened};
 use writ::sequencer::Passed;
@@ -29,7 +30,7 @@ fn kafka() -> MockCluster<'static, DefaultProducerContext> {
     cluster
 }
 
-fn serve(kept: &Kept, kafka: Option<&str>) -> Result<Service, Failure> {
+fn serve(kept: &Kept, kafka: Option<&Cluster>) -> Result<Service, Failure> {
     Service::start(Opened::open(&kept.folder, Clock::Wall)?, kafka, Passed::CarriedOut, |failure| panic!("{failure}"))
 }
 
@@ -46,12 +47,12 @@ fn a_rewound_folder_whose_outputs_were_published_serves_nobody_and_dispatches_no
     far.answer();
     ledger.finish().expect("finishes");
     assert_eq!(far.calls(), 2, "the folder went on: the second was called too");
-    let bootstrap = kafka.bootstrap_servers();
-    let published = serve(&kept, Some(&bootstrap)).expect("serves");
+    let cluster = Cluster::at(&kafka.bootstrap_servers()).expect("a cluster");
+    let published = serve(&kept, Some(&cluster)).expect("serves");
     ends("publishing everything", || published.stop().expect("stops"));
 
     let before = older.entries().len();
-    let refused = serve(&older, Some(&bootstrap)).err().map(|failure| failure.code);
+    let refused = serve(&older, Some(&cluster)).err().map(|failure| failure.code);
     assert_eq!(refused, Some(Code::LogForked));
     assert_eq!((far.calls(), older.entries().len()), (2, before), "nothing was dispatched and nothing written");
 

@@ -1,8 +1,10 @@
-//! The id of a topic. The Rust client has no safe call for it, so this module wraps `rd_kafka_DescribeTopics`.
+//! The id of a topic, and what we may do with it. The Rust client has no safe call for either, so this module wraps
+//! `rd_kafka_DescribeTopics`.
 //!
 //! Every pointer that the C library hands out here is checked, read while its owner lives, and freed by its owner's guard.
 #![allow(unsafe_code, reason = "the one place that calls the C library directly")]
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -13,6 +15,23 @@ use rdkafka::client::{Client, ClientContext};
 use writ_schemas::errors::Code;
 
 use crate::error::{Failure, Result};
+
+/// What a broker says of a topic.
+pub struct Description {
+    /// Its id, in base64 as Kafka's own tools print it.
+    pub id: String,
+    /// What the client that asks may do with it; nothing if the broker does not say.
+    pub rights: Option<BTreeSet<Right>>,
+}
+
+/// A right on a topic. The broker names more of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// To read its records.
+    Read,
+    /// To store records.
+    Write,
+}
 
 /// Frees a C object when it goes out of scope.
 struct Owned<T> {
@@ -36,12 +55,11 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// The id of `topic`, in base64 as Kafka's own tools print it. Any broker can say it, so `broker` is asked: not every cluster
-/// has a controller that answers clients.
+/// The description of `topic`. Any broker can say it, so `broker` is asked: not every cluster has a controller that answers clients.
 ///
 /// # Errors
 /// `ERR_KAFKA_UNAVAILABLE` without an answer in time; `ERR_KAFKA_TOPIC` if the broker does not know the topic.
-pub fn describe<C: ClientContext>(client: &Client<C>, broker: i32, topic: &str, patience: Duration) -> Result<String> {
+pub fn of<C: ClientContext>(client: &Client<C>, broker: i32, topic: &str, patience: Duration) -> Result<Description> {
     let unavailable = |why: &str| Failure::new(Code::KafkaUnavailable, format!("describing {topic}: {why}"));
     let unknown = || Failure::new(Code::KafkaTopic, format!("{topic}: the broker does not describe it"));
     let name = CString::new(topic).map_err(|_| unknown())?;
@@ -62,6 +80,10 @@ pub fn describe<C: ClientContext>(client: &Client<C>, broker: i32, topic: &str, 
         let set = c::rd_kafka_AdminOptions_set_broker(options.at.as_ptr(), broker, std::ptr::null_mut(), 0);
         if set != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Err(unavailable("no such broker"));
+        }
+        let asked = c::rd_kafka_AdminOptions_set_include_authorized_operations(options.at.as_ptr(), 1);
+        if !asked.is_null() {
+            c::rd_kafka_error_destroy(asked);
         }
         c::rd_kafka_DescribeTopics(client.native_ptr(), collection.at.as_ptr(), options.at.as_ptr(), queue.at.as_ptr());
         let event = Owned::new(c::rd_kafka_queue_poll(queue.at.as_ptr(), timeout_ms), c::rd_kafka_event_destroy)?;
@@ -87,6 +109,15 @@ pub fn describe<C: ClientContext>(client: &Client<C>, broker: i32, topic: &str, 
         if text.is_null() {
             return Err(unknown());
         }
-        Ok(CStr::from_ptr(text).to_string_lossy().into_owned())
+        let id = CStr::from_ptr(text).to_string_lossy().into_owned();
+        let mut count = 0;
+        let operations = c::rd_kafka_TopicDescription_authorized_operations(described, &raw mut count);
+        let of = |at| match *operations.add(at) {
+            c::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ => Some(Right::Read),
+            c::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE => Some(Right::Write),
+            _ => None,
+        };
+        let rights = (!operations.is_null() && count > 0).then(|| (0..count).filter_map(of).collect());
+        Ok(Description { id, rights })
     }
 }
