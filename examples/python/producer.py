@@ -2,6 +2,7 @@
 """A producer: signs intents, sends them to Kafka, and waits until the ledger has answered each of them.
 
     producer.py --bootstrap 127.0.0.1:9092 --key keys/producer.key --run monday --count 10
+    producer.py --kafka-config kafka.toml  --key keys/producer.key --run monday --count 10
 
 Run it again with the same --run and it sends the same bytes again: the ledger adds nothing, and the first answers are found
 on the topic. Exit status: 0 everything was answered, 1 something was not or was refused as a record, 2 could not run.
@@ -14,10 +15,12 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import time
+import tomllib
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -153,25 +156,88 @@ def unreadable(number: int, envelope: bytes) -> bytes | None:
 
 # --- Kafka ------------------------------------------------------------------------------------------------------------
 
-# librdkafka reports every attempt to reach a broker. One that comes back is no error, and one that does not ends in a
-# time-out here, which is reported once.
-QUIET = {"log_level": 2, "error_cb": lambda error: None}
+SECRET_SECONDS_MAX = 30
+
+
+def report(error):
+    """librdkafka reports every attempt to reach a broker. One that comes back is no error, and one that does not ends in a
+    time-out here, which is reported once. A wrong password or certificate never comes right, and the time-out would not name it."""
+    if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+        raise CouldNotRun(error.str())
+
+
+QUIET = {"log_level": 2, "error_cb": report}
+
+
+def secret(name: str, source: dict, folder: pathlib.Path) -> str:
+    """What stands in a file, in the environment, or is printed by a command, without its final line break.
+
+    No error says what it is, nor the words of a command that failed: they may hold it.
+    """
+    match source:
+        case {"file": str(path), **rest} if not rest:
+            if (folder / path).stat().st_mode & 0o077:
+                raise CouldNotRun(f"{name}: others may open {folder / path}: chmod 600")
+            text = (folder / path).read_bytes().decode()
+        case {"env": str(variable), **rest} if not rest:
+            text = os.environ.get(variable, "")
+        case {"command": [str(_), *_] as command, **rest} if not rest:
+            try:
+                done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECRET_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                raise CouldNotRun(f"{name}: {command[0]} did not end in {SECRET_SECONDS_MAX} s") from None
+            if done.returncode != 0:
+                raise CouldNotRun(f"{name}: {command[0]} ended with status {done.returncode}")
+            text = done.stdout
+        case _:
+            raise CouldNotRun(f"{name}: a secret is {{ file = ... }}, {{ env = ... }} or {{ command = [...] }}")
+    text = re.sub(r"\r?\n\Z", "", text)
+    if not text:
+        raise CouldNotRun(f"{name}: {next(iter(source))} holds no secret")
+    return text
+
+
+class Kafka:
+    """Where the cluster is, what stands before the names of topics, and librdkafka's properties."""
+
+    def __init__(self, bootstrap: str, prefix: str = "", **tables: dict):
+        self.bootstrap, self.prefix, self.tables = bootstrap, prefix, tables
+
+    @classmethod
+    def read(cls, path: pathlib.Path, bootstrap: str | None) -> "Kafka":
+        """The [kafka] table of a TOML file, such as a ledger's writ.toml; `bootstrap` goes before what stands there."""
+        table = tomllib.loads(path.read_text()).get("kafka")
+        if not isinstance(table, dict) or not (bootstrap or table.get("bootstrap")):
+            raise CouldNotRun(f"{path} has no [kafka] table with `bootstrap`")
+        tables = {
+            kind: {name: secret(name, value, path.parent) if isinstance(value, dict) else value
+                   for name, value in table.get(kind, {}).items()}
+            for kind in ("client", "consumer", "producer")
+        }
+        return cls(bootstrap or table["bootstrap"], table.get("prefix", ""), **tables)
+
+    def settings(self, kind: str) -> dict:
+        """The properties of a consumer or a producer."""
+        return {**self.tables.get("client", {}), **self.tables.get(kind, {}), "bootstrap.servers": self.bootstrap, **QUIET}
+
+    def topic(self, name: str) -> str:
+        return self.prefix + name
 
 
 class Reader:
     """Reads whole topics from their start, and only what was committed: no group, so nothing to rebalance or remember."""
 
-    def __init__(self, bootstrap: str, topics: list[str], seconds: float):
+    def __init__(self, kafka: Kafka, topics: list[str], seconds: float):
+        self.kafka = kafka
         self.consumer = Consumer({
-            "bootstrap.servers": bootstrap,
+            **kafka.settings("consumer"),
             "group.id": "writ-example-reader",  # librdkafka asks for one; nothing is ever committed under it
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
-            **QUIET,
         })
         self.partitions = [
             TopicPartition(topic, partition, OFFSET_BEGINNING)
-            for topic in topics
+            for topic in map(kafka.topic, topics)
             for partition in self._partitions(topic, seconds)
         ]
         # Where the topics ended when we came: an answer below is from before.
@@ -182,7 +248,11 @@ class Reader:
         self.consumer.assign(self.partitions)
 
     def _partitions(self, topic, seconds):
-        found = self.consumer.list_topics(topic, timeout=seconds).topics[topic]
+        try:
+            found = self.consumer.list_topics(topic, timeout=seconds).topics[topic]
+        except KafkaException:
+            self.consumer.poll(0)  # the reason, if it was reported
+            raise
         if found.error is not None:
             raise CouldNotRun(f"topic {topic}: {found.error.str()}")
         return sorted(found.partitions)
@@ -201,14 +271,13 @@ class Reader:
         self.consumer.close()
 
 
-def send(bootstrap: str, tenant: str, values: list[bytes | None], seconds: float) -> list[tuple[int, int]]:
+def send(kafka: Kafka, tenant: str, values: list[bytes | None], seconds: float) -> list[tuple[int, int]]:
     """Sends each value, in order; the partition and offset at which Kafka stored each."""
     producer = Producer({
-        "bootstrap.servers": bootstrap,
+        "linger.ms": 5,
+        **kafka.settings("producer"),
         "enable.idempotence": True,  # what librdkafka sends again after a lost answer stands in the topic once
         "message.timeout.ms": int(seconds * 1000),
-        "linger.ms": 5,
-        **QUIET,
     })
     places = {}
 
@@ -221,7 +290,7 @@ def send(bootstrap: str, tenant: str, values: list[bytes | None], seconds: float
     for number, value in enumerate(values):
         while True:
             try:
-                producer.produce(INTENTS, value, key=tenant.encode(), on_delivery=stored(number))
+                producer.produce(kafka.topic(INTENTS), value, key=tenant.encode(), on_delivery=stored(number))
                 break
             except BufferError:  # librdkafka's queue is full: let it send
                 if time.monotonic() > deadline:
@@ -243,20 +312,21 @@ def answers(reader: Reader, options, wanted: dict[tuple[int, int], str], unreada
     place is answered by a refusal.
     """
     open_ids, open_places = set(wanted.values()), set(unreadables)
+    decisions, refusals = reader.kafka.topic(DECISIONS), reader.kafka.topic(REFUSALS)
     for record in reader.records(deadline):
         old = reader.is_old(record)
-        if record.topic() == DECISIONS and record.key() == options.tenant.encode():
+        if record.topic() == decisions and record.key() == options.tenant.encode():
             try:
                 decision, signers = open_envelope(record.value(), DECISION_TYPE)
             except ValueError as why:
-                print(f"skipped {DECISIONS}/{record.partition()}/{record.offset()}: {why}", file=sys.stderr)
+                print(f"skipped {decisions}/{record.partition()}/{record.offset()}: {why}", file=sys.stderr)
                 continue
             if options.decision_key and options.decision_key not in signers:
                 continue
             if decision["tenant"] == options.tenant and decision["id"] in open_ids:
                 open_ids.discard(decision["id"])
                 yield "decision", decision["id"], decision, old
-        elif record.topic() == REFUSALS:
+        elif record.topic() == refusals:
             refusal = json.loads(record.value())
             source = refusal["source"].get("kafka") if isinstance(refusal["source"], dict) else None
             place = source and (source["partition"]["number"], source["offset"])
@@ -307,7 +377,8 @@ def arguments():
     state = pathlib.Path(os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local/state") / "writ-producer"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
-    add("--bootstrap", metavar="HOST:PORT", default="127.0.0.1:9092", help="the Kafka cluster")
+    add("--bootstrap", metavar="HOST:PORT", help="the Kafka cluster; 127.0.0.1:9092, or that of --kafka-config")
+    add("--kafka-config", metavar="FILE", type=pathlib.Path, help="a TOML file with the [kafka] table that writ.toml has")
     add("--key", metavar="FILE", required=True, help="the key that signs: keys/producer.key of the ledger's folder")
     add("--run", metavar="NAME", type=run_name, required=True, help="names the intents NAME-0001, NAME-0002, ...")
     add("--tenant", type=name, default="acme")
@@ -327,12 +398,16 @@ def arguments():
 def main() -> int:
     options = arguments()
     deadline = time.monotonic() + options.timeout
+    if options.kafka_config:
+        kafka = Kafka.read(options.kafka_config, options.bootstrap)
+    else:
+        kafka = Kafka(options.bootstrap or "127.0.0.1:9092")
     key = load_key(options.key)
     signed = intents(options, key)
     garbage = [unreadable(number, next(iter(signed.values()))) for number in range(options.garbage)]
 
-    reader = Reader(options.bootstrap, [DECISIONS, REFUSALS], min(10.0, options.timeout))
-    places = send(options.bootstrap, options.tenant, [*signed.values(), *garbage], deadline - time.monotonic())
+    reader = Reader(kafka, [DECISIONS, REFUSALS], min(10.0, options.timeout))
+    places = send(kafka, options.tenant, [*signed.values(), *garbage], deadline - time.monotonic())
     print(f"sent {len(signed)} intents and {len(garbage)} unreadable records as {key_id(key)}", flush=True)
 
     counts = collections.Counter()

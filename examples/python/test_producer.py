@@ -1,4 +1,4 @@
-"""The producer's documents against published vectors, and its signatures against a verification of our own.
+"""The producer's documents against published vectors, its signatures against a verification of our own, its [kafka] table.
 
     python -m unittest discover -s examples/python
 """
@@ -6,6 +6,9 @@
 import base64
 import hashlib
 import json
+import os
+import pathlib
+import tempfile
 import unittest
 
 import producer
@@ -116,6 +119,84 @@ class Signing(unittest.TestCase):
         for changed in changes:
             with self.subTest(changed), self.assertRaises(ValueError):
                 producer.open_envelope(changed, producer.INTENT_TYPE)
+
+
+class Configuration(unittest.TestCase):
+    WORD = "between-us-only"
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = pathlib.Path(scratch.name)
+
+    def write(self, text):
+        path = self.folder / "kafka.toml"
+        path.write_text(text)
+        return path
+
+    def secret(self, content, mode=0o600):
+        path = self.folder / "password"
+        path.write_bytes(content)
+        path.chmod(mode)
+        return producer.secret("sasl.password", {"file": "password"}, self.folder)
+
+    def test_a_table_becomes_properties(self):
+        self.secret(self.WORD.encode())
+        path = self.write("""
+            http = "127.0.0.1:8080"
+            [kafka]
+            bootstrap = "a:9093,b:9093"
+            prefix = "prod."
+            [kafka.client]
+            "security.protocol" = "SASL_SSL"
+            "sasl.password" = { file = "password" }
+            [kafka.consumer]
+            "fetch.wait.max.ms" = 50
+            [kafka.producer]
+            "socket.keepalive.enable" = true
+        """)
+        kafka = producer.Kafka.read(path, None)
+        common = {"security.protocol": "SASL_SSL", "sasl.password": self.WORD, "bootstrap.servers": "a:9093,b:9093", **producer.QUIET}
+        self.assertEqual(kafka.settings("consumer"), {**common, "fetch.wait.max.ms": 50})
+        self.assertEqual(kafka.settings("producer"), {**common, "socket.keepalive.enable": True})
+        self.assertEqual(kafka.topic(producer.INTENTS), "prod.writ.intents.v1")
+        self.assertEqual(producer.Kafka.read(path, "c:1").bootstrap, "c:1")
+
+    def test_without_a_table_it_does_not_run(self):
+        for text in ("", "[kafka]", 'kafka = "127.0.0.1:9092"'):
+            with self.subTest(text), self.assertRaises(producer.CouldNotRun):
+                producer.Kafka.read(self.write(text), None)
+
+    def test_one_line_break_at_the_end_is_no_part_of_a_secret(self):
+        for ending, kept in ((b"", ""), (b"\n", ""), (b"\r\n", ""), (b"\n\n", "\n"), (b" ", " ")):
+            with self.subTest(ending):
+                self.assertEqual(self.secret(self.WORD.encode() + ending), self.WORD + kept)
+
+    def test_a_secret_of_the_environment_or_of_a_command(self):
+        os.environ["WRIT_TEST_PASSWORD"] = self.WORD
+        self.addCleanup(os.environ.pop, "WRIT_TEST_PASSWORD")
+        for source in ({"env": "WRIT_TEST_PASSWORD"}, {"command": ["echo", self.WORD]}):
+            with self.subTest(source):
+                self.assertEqual(producer.secret("sasl.password", source, self.folder), self.WORD)
+
+    def test_what_is_no_secret_is_refused_and_not_shown(self):
+        with self.assertRaises(producer.CouldNotRun) as refused:
+            self.secret(self.WORD.encode(), mode=0o640)
+        self.assertNotIn(self.WORD, str(refused.exception))
+        for content in (b"", b"\n"):
+            with self.subTest(content), self.assertRaises(producer.CouldNotRun):
+                self.secret(content)
+        sources = [
+            {"env": "WRIT_TEST_NOT_SET"},
+            {"command": ["sh", "-c", f"echo {self.WORD}; echo {self.WORD} >&2; exit 3"]},
+            {"command": []},
+            {"file": "password", "env": "HOME"},
+            {"vault": "somewhere"},
+        ]
+        for source in sources:
+            with self.subTest(source), self.assertRaises(producer.CouldNotRun) as refused:
+                producer.secret("sasl.password", source, self.folder)
+            self.assertNotIn(self.WORD, str(refused.exception))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Edge:
 
     def answer(self, place, name=None):
         """The decision on the intent of this name, or the refusal of the record at this place."""
-        reader = producer.Reader(self.bootstrap, [producer.DECISIONS, producer.REFUSALS], 20)
+        reader = producer.Reader(producer.Kafka(self.bootstrap), [producer.DECISIONS, producer.REFUSALS], 20)
         wanted, unreadable = ({place: name}, set()) if name else ({}, {place})
         deadline = time.monotonic() + ANSWER_SECONDS_MAX
         [(kind, _, document, _)] = producer.answers(reader, Options, wanted, unreadable, deadline)

@@ -55,8 +55,8 @@ def envelopes(key, names):
 
 
 def send_and_wait(bootstrap, key, names):
-    reader = producer.Reader(bootstrap, [producer.DECISIONS, producer.REFUSALS], 20)
-    places = producer.send(bootstrap, system.TENANT, list(envelopes(key, names)), 60)
+    reader = producer.Reader(producer.Kafka(bootstrap), [producer.DECISIONS, producer.REFUSALS], 20)
+    places = producer.send(producer.Kafka(bootstrap), system.TENANT, list(envelopes(key, names)), 60)
     wanted, deadline = dict(zip(places, names)), time.monotonic() + ANSWER_SECONDS_MAX
     for kind, name, document, _ in producer.answers(reader, Options, wanted, set(), deadline):
         if kind != "decision" or document["verdict"] != "PASS":
@@ -83,7 +83,7 @@ def run(writ, folder):
             for start in range(0, INTENTS // 2, 10):
                 send_and_wait(bootstrap, key, names[start : start + 10])
             # Killed with records under way, so that the next process finds something to write again.
-            producer.send(bootstrap, system.TENANT, list(envelopes(key, names[INTENTS // 2 :])), 60)
+            producer.send(producer.Kafka(bootstrap), system.TENANT, list(envelopes(key, names[INTENTS // 2 :])), 60)
             kill_traced(ledger)
             ledger.serve(prefix=strace(traces[2]))
             ledger.wait_until_ready()
