@@ -261,8 +261,8 @@ impl Cluster {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             };
-            // A client that has read nothing has nothing but events.
-            while client.poll(Duration::ZERO).is_some() {}
+            // A client that has read nothing has nothing but events. Asked without any patience, it would serve one of them.
+            while client.poll(Duration::from_millis(1)).is_some() {}
             refused = client.context().take_refusal().or(refused);
             if error.rdkafka_error_code().is_some_and(is_unauthorised) {
                 return Err(failure(asked, &error));
