@@ -135,7 +135,7 @@ fn operators(args: &Args) -> Result<Operators> {
 fn bindable(kafka: &Kafka) -> Result<Statement> {
     let cluster = Cluster::of(kafka)?;
     cluster.create_topics()?;
-    Ok(cluster.describe(&cluster.topic(INTENTS))?.binding())
+    Ok(cluster.ask()?.describe(&cluster.topic(INTENTS))?.binding())
 }
 
 fn config(args: &Args, kafka: Option<Kafka>) -> Config {

@@ -50,12 +50,16 @@ pub struct Kafka {
     /// The bootstrap servers, `HOST:PORT[,HOST:PORT...]`.
     pub bootstrap: Option<String>,
     /// What stands in front of the name of each topic.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub prefix: String,
     /// Properties of every client, by their names in librdkafka's `CONFIGURATION.md`.
+    #[serde(skip_serializing_if = "Properties::is_empty")]
     pub client: Properties,
     /// The same of consumers only.
+    #[serde(skip_serializing_if = "Properties::is_empty")]
     pub consumer: Properties,
     /// The same of producers only.
+    #[serde(skip_serializing_if = "Properties::is_empty")]
     pub producer: Properties,
 }
 

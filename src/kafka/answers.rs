@@ -67,7 +67,8 @@ impl Answers {
         let (decisions, refusals) = (cluster.topic(DECISIONS), cluster.topic(REFUSALS));
         cluster.require(&[(INTENTS, Right::Write), (DECISIONS, Right::Read), (REFUSALS, Right::Read)])?;
         let consumer = cluster.consumer("writ-submit", &[("fetch.wait.max.ms", "100")], &[])?;
-        let (decided_until, refused_until) = (cluster.ends(&decisions)?, cluster.ends(&refusals)?);
+        let asking = cluster.ask_uncommitted()?;
+        let (decided_until, refused_until) = (asking.ends(&decisions)?, asking.ends(&refusals)?);
         let of_decisions = decided_until.keys().map(|partition| (decisions.as_str(), *partition, Offset::Beginning));
         let of_refusals =
             refused_until.iter().map(|(partition, end)| (refusals.as_str(), *partition, Offset::Offset(*end)));

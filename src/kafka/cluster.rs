@@ -251,91 +251,37 @@ impl Cluster {
         })
     }
 
-    /// What a broker says of a topic, or of all.
-    fn metadata(&self, client: &Consumer, topic: Option<&str>) -> Result<Metadata> {
-        let asked = topic.map_or(Asked::Cluster, Asked::Describe);
-        let since = Stopwatch::start();
-        let mut refused = None;
-        loop {
-            let error = match client.fetch_metadata(topic, SLICE) {
-                Ok(metadata) => return Ok(metadata),
-                Err(error) => error,
-            };
-            // A client that has read nothing has nothing but events. Asked without any patience, it would serve one of them.
-            while client.poll(Duration::from_millis(1)).is_some() {}
-            refused = client.context().take_refusal().or(refused);
-            if error.rdkafka_error_code().is_some_and(is_unauthorised) {
-                return Err(failure(asked, &error));
-            }
-            match refused.take() {
-                Some(why) if !self.asks_for_tokens() || since.elapsed() > PATIENCE => return Err(why),
-                why => refused = why,
-            }
-            if since.elapsed() > PATIENCE {
-                return Err(client.context().explained(failure(asked, &error)));
-            }
-        }
+    /// A client that asks about topics; of their ends, as far as records of transactions are committed.
+    ///
+    /// # Errors
+    /// `ERR_CONFIG`.
+    pub fn ask(&self) -> Result<Asking> {
+        self.ask_as("read_committed")
     }
 
-    /// The partitions of a topic, and a client that can ask for more.
-    fn partitions(&self, topic: &str, isolation: &str) -> Result<(Consumer, Metadata, Vec<i32>)> {
+    /// The same, open transactions included: whatever is published later lies behind those ends.
+    ///
+    /// # Errors
+    /// `ERR_CONFIG`.
+    pub fn ask_uncommitted(&self) -> Result<Asking> {
+        self.ask_as("read_uncommitted")
+    }
+
+    fn ask_as(&self, isolation: &str) -> Result<Asking> {
         let client = self.consumer("writ", &[], &[("isolation.level", isolation)])?;
-        let metadata = self.metadata(&client, Some(topic))?;
-        let described = metadata.topics().iter().find(|it| it.name() == topic);
-        match described.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from) {
-            Some(code) if is_unauthorised(code) => {
-                return Err(failure(Asked::Describe(topic), &KafkaError::Global(code)));
-            }
-            Some(_) | None => {}
-        }
-        let partitions: Vec<i32> = described.map_or_else(Vec::new, |topic| {
-            if topic.error().is_some() { Vec::new() } else { topic.partitions().iter().map(|it| it.id()).collect() }
-        });
-        if partitions.is_empty() {
-            return Err(Failure::new(Code::KafkaTopic, format!("{topic} does not exist")));
-        }
-        Ok((client, metadata, partitions))
-    }
-
-    /// The end of each partition of a topic, open transactions included: whatever is published later lies behind it.
-    ///
-    /// # Errors
-    /// `ERR_KAFKA_UNAVAILABLE`; `ERR_KAFKA_TOPIC` if there is no such topic; that this client is refused.
-    pub fn ends(&self, topic: &str) -> Result<BTreeMap<i32, i64>> {
-        let (everything, _, partitions) = self.partitions(topic, "read_uncommitted")?;
-        let end = |partition| {
-            let marks = everything.fetch_watermarks(topic, partition, PATIENCE);
-            marks.map(|(_, end)| (partition, end)).map_err(|e| failure(Asked::Describe(topic), &e))
-        };
-        partitions.into_iter().map(end).collect()
-    }
-
-    /// Describes a topic.
-    ///
-    /// # Errors
-    /// As [`Cluster::ends`].
-    pub fn describe(&self, topic: &str) -> Result<Topic> {
-        let (client, metadata, partitions) = self.partitions(topic, "read_committed")?;
-        let broker = metadata.brokers().first().map_or(-1, |broker| broker.id());
-        let described = topic_description::of(client.client(), broker, topic, PATIENCE)?;
-        Ok(Topic {
-            name: topic.to_owned(),
-            cluster: client.client().fetch_cluster_id(PATIENCE).unwrap_or_default(),
-            topic_id: described.id,
-            partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
-            rights: described.rights,
-        })
+        Ok(Asking { client, asks_for_tokens: self.asks_for_tokens() })
     }
 
     /// Whether this client may do what it is going to do. Without it a missing right would show late, and where several topics are
     /// written together, not at which of them.
     ///
     /// # Errors
-    /// `ERR_KAFKA_AUTHORIZATION`; as [`Cluster::ends`].
+    /// `ERR_KAFKA_AUTHORIZATION`; as [`Asking::describe`].
     pub fn require(&self, rights: &[(&str, Right)]) -> Result<()> {
+        let asking = self.ask()?;
         for (name, right) in rights {
             let topic = self.topic(name);
-            if self.describe(&topic)?.rights.is_some_and(|rights| !rights.contains(right)) {
+            if asking.describe(&topic)?.rights.is_some_and(|rights| !rights.contains(right)) {
                 let asked = match right {
                     Right::Read => Asked::Read(&topic),
                     Right::Write => Asked::Write(&topic),
@@ -352,8 +298,7 @@ impl Cluster {
     /// `ERR_KAFKA_UNAVAILABLE`, that this client is refused, or what the broker says.
     pub fn create_topics(&self) -> Result<()> {
         // It tells why nobody can be asked, which an admin client does not.
-        let probe = self.consumer("writ", &[], &[])?;
-        let known = self.metadata(&probe, None)?;
+        let known = self.ask()?.metadata(None)?;
         let bytes = RECORD_BYTES_MAX.to_string();
         let names = [INTENTS, DECISIONS, RECEIPTS, REFUSALS, PROGRESS].map(|name| self.topic(name));
         let topics =
@@ -388,15 +333,93 @@ impl Cluster {
     }
 }
 
+/// A client that asks about topics.
+pub struct Asking {
+    client: Consumer,
+    asks_for_tokens: bool,
+}
+
+impl Asking {
+    /// What a broker says of a topic, or of all.
+    fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
+        let asked = topic.map_or(Asked::Cluster, Asked::Describe);
+        let since = Stopwatch::start();
+        let mut refused = None;
+        loop {
+            let error = match self.client.fetch_metadata(topic, SLICE) {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => error,
+            };
+            // A client that has read nothing has nothing but events. Asked without any patience, it would serve one of them.
+            while self.client.poll(Duration::from_millis(1)).is_some() {}
+            refused = self.client.context().take_refusal().or(refused);
+            if error.rdkafka_error_code().is_some_and(is_unauthorised) {
+                return Err(failure(asked, &error));
+            }
+            match refused.take() {
+                Some(why) if !self.asks_for_tokens || since.elapsed() > PATIENCE => return Err(why),
+                why => refused = why,
+            }
+            if since.elapsed() > PATIENCE {
+                return Err(self.client.context().explained(failure(asked, &error)));
+            }
+        }
+    }
+
+    /// The partitions of a topic.
+    fn partitions(&self, topic: &str) -> Result<(Metadata, Vec<i32>)> {
+        let metadata = self.metadata(Some(topic))?;
+        let described = metadata.topics().iter().find(|it| it.name() == topic);
+        let error = described.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
+        if let Some(code) = error.filter(|code| is_unauthorised(*code)) {
+            return Err(failure(Asked::Describe(topic), &KafkaError::Global(code)));
+        }
+        let described = described.filter(|_| error.is_none()).map(MetadataTopic::partitions);
+        let partitions: Vec<i32> = described.unwrap_or_default().iter().map(|it| it.id()).collect();
+        if partitions.is_empty() {
+            return Err(Failure::new(Code::KafkaTopic, format!("{topic} does not exist")));
+        }
+        Ok((metadata, partitions))
+    }
+
+    /// The end of each partition of a topic.
+    ///
+    /// # Errors
+    /// `ERR_KAFKA_UNAVAILABLE`; `ERR_KAFKA_TOPIC` if there is no such topic; that this client is refused.
+    pub fn ends(&self, topic: &str) -> Result<BTreeMap<i32, i64>> {
+        let end = |partition| {
+            let marks = self.client.fetch_watermarks(topic, partition, PATIENCE);
+            marks.map(|(_, end)| (partition, end)).map_err(|e| failure(Asked::Describe(topic), &e))
+        };
+        self.partitions(topic)?.1.into_iter().map(end).collect()
+    }
+
+    /// Describes a topic.
+    ///
+    /// # Errors
+    /// As [`Asking::ends`].
+    pub fn describe(&self, topic: &str) -> Result<Topic> {
+        let (metadata, partitions) = self.partitions(topic)?;
+        let broker = metadata.brokers().first().map_or(-1, |broker| broker.id());
+        let described = topic_description::of(self.client.client(), broker, topic, PATIENCE)?;
+        Ok(Topic {
+            name: topic.to_owned(),
+            cluster: self.client.client().fetch_cluster_id(PATIENCE).unwrap_or_default(),
+            topic_id: described.id,
+            partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+            rights: described.rights,
+        })
+    }
+}
+
 /// Reads the values of properties, and keeps those that are secrets.
 fn resolve(properties: &Properties, secrets: &mut Vec<Zeroizing<String>>) -> Result<Vec<(String, Zeroizing<String>)>> {
-    let value = |value: &Property| match value {
+    let mut value = |value: &Property| match value {
         Property::Text(text) => Ok(Zeroizing::new(text.clone())),
         Property::Number(number) => Ok(Zeroizing::new(number.to_string())),
         Property::Flag(flag) => Ok(Zeroizing::new(flag.to_string())),
         Property::Secret(place) => secret::read(place).inspect(|secret| secrets.push(secret.clone())),
     };
-    let mut value = value;
     properties.iter().map(|(name, of)| value(of).map(|value| (name.clone(), value))).collect()
 }
 

@@ -61,7 +61,7 @@ impl Intake {
         queue: Arc<Queue<Input>>,
         space: Arc<Space>,
     ) -> Result<Intake> {
-        let described = cluster.describe(topic)?;
+        let described = cluster.ask()?.describe(topic)?;
         if described.topic_id != binding.topic_id || described.cluster != binding.cluster {
             return Err(Failure::new(
                 Code::KafkaTopic,

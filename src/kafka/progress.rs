@@ -48,14 +48,11 @@ impl Progress {
     /// # Errors
     /// As [`Progress::furthest`].
     pub fn committed(&self) -> Result<Option<Record>> {
-        let ends = self.cluster.ends(&self.topic)?;
-        let consumer = self.cluster.consumer("writ", &[], &[])?;
-        for (partition, end) in ends {
-            let marks = consumer.fetch_watermarks(&self.topic, partition, PATIENCE);
-            let (_, stable) = marks.map_err(|e| failure(Asked::Describe(&self.topic), &e))?;
-            if stable < end {
-                return Ok(None);
-            }
+        // In this order: a transaction that begins in between hides nothing that was there before.
+        let (ends, stable) =
+            (self.cluster.ask_uncommitted()?.ends(&self.topic)?, self.cluster.ask()?.ends(&self.topic)?);
+        if ends.iter().any(|(partition, end)| stable.get(partition).is_none_or(|stable| stable < end)) {
+            return Ok(None);
         }
         Ok(Some(self.read("read_committed")?.pop().unwrap_or_default()))
     }
@@ -64,7 +61,7 @@ impl Progress {
     fn read(&self, isolation: &str) -> Result<Vec<Record>> {
         let musts =
             [("isolation.level", isolation), ("enable.partition.eof", "true"), ("auto.offset.reset", "earliest")];
-        let partitions = self.cluster.ends(&self.topic)?;
+        let partitions = self.cluster.ask()?.ends(&self.topic)?;
         let consumer = self.cluster.consumer("writ", &[], &musts)?;
         let from: Vec<_> = partitions.keys().map(|it| (self.topic.as_str(), *it, Offset::Beginning)).collect();
         assign(&consumer, &from)?;

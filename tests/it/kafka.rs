@@ -58,7 +58,7 @@ impl World {
         }
         let (kept, kafka) = (Kept::empty(), Cluster::at(&mock.bootstrap_servers()).expect("a cluster"));
         let genesis = create(&kept.folder, &Clock::manual(NOW)).expect("creates");
-        let bind = kafka.describe(INTENTS).expect("a topic").binding();
+        let bind = kafka.ask().and_then(|it| it.describe(INTENTS)).expect("a topic").binding();
         let acts = [Who::Agent.trust(), bind].map(|statement| {
             let act = ledger::act(&kept.folder, genesis.value(), statement, &Clock::manual(NOW)).expect("an act");
             Submitted::Act(Box::new(act))

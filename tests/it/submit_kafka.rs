@@ -44,7 +44,7 @@ impl World {
     pub(crate) fn bind(&self, more: u32) {
         let folder = Folder::at(self.scene.data());
         let genesis = ledger::genesis(&folder).expect("a genesis");
-        let mut topic = self.kafka.describe(INTENTS).expect("a topic");
+        let mut topic = self.kafka.ask().and_then(|it| it.describe(INTENTS)).expect("a topic");
         topic.partitions += more;
         let statement = topic.binding();
         let act = ledger::act(&folder, &genesis, statement, &Clock::Wall).expect("an act");

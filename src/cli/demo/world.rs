@@ -103,7 +103,7 @@ impl World {
             init::trust(keys.acme.id(), "acme", "agent-1", "agent")?,
             init::trust(keys.globex.id(), "globex", "agent-9", "agent")?,
             init::trust(keys.approver.id(), "acme", "approver-1", "approver")?,
-            kafka.describe(INTENTS)?.binding(),
+            kafka.ask()?.describe(INTENTS)?.binding(),
         ] {
             let act = ledger::act(folder, genesis, statement, &Clock::Wall)?;
             recorded(service.handle().submit_all(vec![(Submitted::Act(Box::new(act)), 0)])?)?;

@@ -41,7 +41,7 @@ fn a_position_beyond_the_end_of_a_topic_is_refused() {
     let world = World::new();
     let kept = Kept::copy_of(std::path::Path::new(world.scene.data()));
     let last = kept.entries().pop().expect("entries").entry.header;
-    let topic_id = world.kafka.describe(INTENTS).expect("a topic").topic_id;
+    let topic_id = world.kafka.ask().and_then(|it| it.describe(INTENTS)).expect("a topic").topic_id;
     let position = Position { partition: Partition { topic_id, number: 0 }, next: 7 };
     let event = Event::SourceAdvanced(vec![position]);
     let ahead = continued(&kept, last.seq, &[(last.recorded_at.plus(1), event)]);
