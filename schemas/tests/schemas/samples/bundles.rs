@@ -45,8 +45,14 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         timing: None,
         escalates: None,
     };
-    let connector =
-        |kind, output_schema| Connector { kind, input_schema: None, output_schema, retry: None, breaker: None, hold_us: None };
+    let connector = |kind, output_schema| Connector {
+        kind,
+        input_schema: None,
+        output_schema,
+        retry: None,
+        breaker: None,
+        hold_us: None,
+    };
     let exempt = || Requires::Exempt("reading only".into());
     let spend = |name, cost| Spend { actual: None, cost, name: n(name) };
     let spends = |cost| Spends::Budget(spend("refunds", cost));
