@@ -11,18 +11,19 @@ use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use writ::clock::Clock;
 use writ::holds::{Hold, Holds};
 use writ::kafka::cluster::Cluster;
 use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS};
 use writ::ledger::{self, Opened};
-use writ::sequencer::{Answer, Passed, STUCK_MAX, Submitted};
+use writ::sequencer::{Answer, Input, Passed, STUCK_MAX, Submission, Submitted};
 use writ::service::Service;
 use writ_schemas::act::Statement;
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, RecordRefused, Source};
+use writ_schemas::event::{Event, Partition, RecordRefused, Source};
 use writ_schemas::intent::Intent;
 use writ_schemas::policy::{Breaker, Bundle, Connector};
 
@@ -300,6 +301,32 @@ fn a_record_waits_no_longer_than_it_is_of_use() {
     within("the end of both", || world.refused().len() == 3);
     assert!(world.refused()[1..].iter().all(|it| it.code == Code::IntentExpired.as_str()), "{:?}", world.refused());
     world.stop(working);
+}
+
+/// Room comes free in the middle of a batch: who is answered does not take it from the record that has waited.
+#[test]
+fn room_belongs_to_the_record_that_waits_for_it() {
+    let world = World::new(None);
+    let Clock::Manual(at) = &world.clock else { panic!("a manual clock") };
+    at.fetch_add(2 * PAUSE_US, Ordering::SeqCst);
+    let opened = Opened::open(&world.kept.folder, world.clock.clone()).expect("opens");
+    // All of it is one batch, whose first entry says how late it is.
+    let partition = Partition { topic_id: world.topic_id.clone(), number: 0 };
+    let submit = |what, source| {
+        let (reply, answer) = oneshot::channel();
+        let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace: None, reply: Some(reply) });
+        opened.queue().put(input, 1).expect("there is room in the queue");
+        answer
+    };
+    let record = submit(world.submitted("one", "call"), Source::Kafka { partition, offset: 0 });
+    let note = submit(world.submitted("note", "note"), Source::Http);
+    let call = submit(world.submitted("other", "call"), Source::Http);
+    let ledger = opened.start_with(Passed::Waits, |failure| panic!("{failure}")).expect("starts");
+    assert!(matches!(note.blocking_recv(), Ok(Answer::Decided(..))));
+    assert!(is_overloaded(&call.blocking_recv().expect("an answer")));
+    assert!(matches!(record.blocking_recv(), Ok(Answer::Decided(..))));
+    ledger.stop().expect("stops");
+    holds(world.kept.folder.root());
 }
 
 #[test]
