@@ -32,9 +32,10 @@ use crate::error::{Failure, Result};
 use crate::executor::Executor;
 use crate::executor::content::ContentStore;
 use crate::folder::{Folder, KeyRole};
+use crate::holds::Holds;
 use crate::progress::Progress;
 use crate::queue::Queue;
-use crate::sequencer::{Carried, Effect, Input, Job, Passed, Sequencer, Timekeeper, chain_up};
+use crate::sequencer::{Carried, Effect, Input, Job, Partitions, Passed, Sequencer, Timekeeper, chain_up};
 use crate::signer::Signer;
 use crate::space::{LOOK_EVERY, Space};
 use crate::threads::{guarded, panicked, spawn};
@@ -75,6 +76,7 @@ pub struct Opened {
     queue: Arc<Queue<Input>>,
     waiting: Waiting,
     space: Arc<Space>,
+    holds: Arc<Holds>,
 }
 
 impl Opened {
@@ -156,6 +158,7 @@ impl Opened {
             queue: Arc::default(),
             waiting,
             space: Arc::default(),
+            holds: Arc::default(),
         })
     }
 
@@ -184,6 +187,12 @@ impl Opened {
     #[must_use]
     pub fn queue(&self) -> &Arc<Queue<Input>> {
         &self.queue
+    }
+
+    /// Which partitions the writer to be holds.
+    #[must_use]
+    pub fn holds(&self) -> &Arc<Holds> {
+        &self.holds
     }
 
     /// Who the ledger is.
@@ -221,7 +230,7 @@ impl Opened {
     pub fn start_with(self, passed: Passed, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
         let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, time, queue, space, .. } =
             self;
-        let mut waiting = self.waiting;
+        let (mut waiting, partitions) = (self.waiting, Partitions::of(self.holds));
         if passed == Passed::CarriedOut {
             time.check(&state)?;
         }
@@ -288,6 +297,7 @@ impl Opened {
             job_bytes,
             passed,
             space: Arc::clone(&space),
+            partitions,
         };
         let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone(), _writes: writes };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {

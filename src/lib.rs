@@ -15,6 +15,7 @@
 //! - [`intake`]: bytes to intents, on every core
 //! - [`progress`]: how far the log is durable, for those who follow it
 //! - [`queue`]: the bounded queue in front of the writer: the back-pressure
+//! - [`holds`]: which partitions of Kafka the writer does not take records of now
 //! - [`sequencer`]: the one writer: batch, decide, apply, sign, append, COMMIT, effects
 //! - [`checkpoint`]: signs the head, off the hot path
 //! - [`executor`]: carries out what passed; a new connector is a variant of `ConnectorKind` and a file in there
@@ -55,6 +56,7 @@ pub mod signer;
 pub mod intake;
 pub mod progress;
 pub mod queue;
+pub mod holds;
 pub mod sequencer;
 pub mod checkpoint;
 pub mod executor;

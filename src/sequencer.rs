@@ -47,19 +47,20 @@ use crate::signer::Signer;
 use crate::space::Space;
 use crate::telemetry;
 
-mod backlog;
 mod batch;
 mod message;
 mod outside;
+mod partitions;
 mod quota;
 mod refusals;
+mod room;
 mod timekeeper;
 
-use backlog::Backlog;
 pub use batch::chain_up;
 use batch::{Batch, Reply, approximate_len, sign_and_encode};
 use message::is_timeless;
 pub use message::{Answer, Carried, Effect, Input, Job, Passed, Submission, Submitted};
+pub use partitions::Partitions;
 pub use quota::{REFUSALS_MAX, REFUSALS_PER_SECOND};
 pub use timekeeper::{CLOCK_OFF_MAX, Timekeeper};
 
@@ -74,7 +75,8 @@ const BATCH_BYTES: usize = 4 << 20;
 /// refused instead.
 pub const OPEN_MAX: usize = 8192;
 
-/// So many executions may wait for a connector that is down: what is left of [`OPEN_MAX`] is for the others.
+/// So many executions may wait for a connector that is down: what is left of [`OPEN_MAX`] is for the others. Further intents for it
+/// are refused, and records of Kafka wait as long as the policy says.
 pub const STUCK_MAX: u64 = 1024;
 
 /// 64 MiB: the largest batch many times over.
@@ -123,6 +125,8 @@ pub struct Sequencer<S> {
     pub passed: Passed,
     /// Whether there is room for new work.
     pub space: Arc<Space>,
+    /// Where intake stands, and what of it waits.
+    pub partitions: Partitions,
 }
 
 impl<S: Storage + Clone> Sequencer<S> {
@@ -131,21 +135,22 @@ impl<S: Storage + Clone> Sequencer<S> {
     /// # Errors
     /// The log could not be written, the clock is behind, or an event does not follow the state: the process must end.
     pub fn run(mut self) -> Result<()> {
-        let mut backlog = Backlog::default();
+        // Taken from the queue, not decided yet: the batch before was full.
+        let mut backlog = VecDeque::new();
         loop {
-            if backlog.inputs.is_empty() {
+            if backlog.is_empty() {
                 let taken = self.queue.take(BATCH_INPUTS_MAX, BATCH_BYTES, self.takes_from_outside(), PATIENCE);
                 if taken.closed && taken.inputs.is_empty() {
-                    return self.close(backlog);
+                    return self.close();
                 }
-                backlog.inputs.extend(taken.inputs);
+                backlog.extend(taken.inputs);
             }
-            backlog.look(&self.space);
-            let due = || backlog.passed_is_due() || self.state.due(self.time.peek(&self.state)).is_some();
-            if backlog.inputs.is_empty() && !due() {
+            self.look_for_room();
+            self.say_holds();
+            if backlog.is_empty() && !self.is_due() {
                 continue;
             }
-            if backlog.inputs.front().is_some_and(is_timeless) {
+            if backlog.front().is_some_and(is_timeless) {
                 self.timeless(&mut backlog)?;
             } else {
                 self.batch(&mut backlog)?;
@@ -153,11 +158,17 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
     }
 
+    /// Whether there is something to do without an input.
+    fn is_due(&self) -> bool {
+        let now = self.time.peek(&self.state);
+        self.partitions.passed_is_due() || self.state.due(now).is_some() || !self.ready(now).is_empty()
+    }
+
     /// What operators say of the clock, in a batch of its own: the only one whose time is not checked before.
-    fn timeless(&mut self, backlog: &mut Backlog) -> Result<()> {
+    fn timeless(&mut self, backlog: &mut VecDeque<Input>) -> Result<()> {
         let mut batch = Batch::at(self.time.peek(&self.state));
-        if let Some(input) = backlog.inputs.pop_front() {
-            self.decide(input, &mut batch, backlog)?;
+        if let Some(input) = backlog.pop_front() {
+            self.decide(input, &mut batch)?;
         }
         let believed = !batch.events.is_empty();
         if believed {
@@ -179,18 +190,19 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
     }
 
-    fn close(mut self, backlog: Backlog) -> Result<()> {
+    /// Records that wait are not taken: they are read again after the next start.
+    fn close(mut self) -> Result<()> {
         // Nothing is recorded at a time that nobody believes. Who asked was told, and what was passed is read again.
         if self.time.check(&self.state).is_ok() {
-            self.last_batch(backlog)?;
+            self.last_batch()?;
         }
         self.progress.close();
         Ok(())
     }
 
-    fn last_batch(&mut self, mut backlog: Backlog) -> Result<()> {
+    fn last_batch(&mut self) -> Result<()> {
         let mut batch = self.begin()?;
-        self.flush_passed(&mut backlog, &mut batch)?;
+        self.flush_passed(&mut batch)?;
         if self.since_hash + count(batch.events.len()) >= STATE_HASH_AT_CLOSE {
             let hash = self.state.hash();
             self.record(&mut batch, Event::StateHashed(hash))?;
@@ -204,7 +216,7 @@ impl<S: Storage + Clone> Sequencer<S> {
     fn begin(&mut self) -> Result<Batch> {
         let now = self.time.next(&self.state)?;
         let mut batch = Batch::at(now);
-        while let Some(of) = self.state.due(now).filter(|_| batch.bytes < BATCH_BYTES) {
+        while let Some(of) = self.state.due(now).filter(|_| !batch.is_full()) {
             self.record(&mut batch, Event::DeadlinePassed(of))?;
             self.judge_again(&mut batch)?;
             self.conclude_told(None, &mut batch)?;
@@ -212,16 +224,18 @@ impl<S: Storage + Clone> Sequencer<S> {
         Ok(batch)
     }
 
-    fn batch(&mut self, backlog: &mut Backlog) -> Result<()> {
-        let _span = debug_span!("batch", inputs = backlog.inputs.len()).entered();
+    fn batch(&mut self, backlog: &mut VecDeque<Input>) -> Result<()> {
+        let _span = debug_span!("batch", inputs = backlog.len()).entered();
         let mut batch = self.begin()?;
         let decided = Stopwatch::start();
-        while batch.bytes < BATCH_BYTES && batch.next_signer.is_none() {
-            let Some(input) = backlog.inputs.pop_front_if(|input| !is_timeless(input)) else { break };
-            self.decide(input, &mut batch, backlog)?;
+        // What waited comes before what came after it.
+        self.go_on(self.ready(batch.now), &mut batch)?;
+        while !batch.is_full() && batch.next_signer.is_none() {
+            let Some(input) = backlog.pop_front_if(|input| !is_timeless(input)) else { break };
+            self.decide(input, &mut batch)?;
         }
-        if backlog.passed_is_due() {
-            self.flush_passed(backlog, &mut batch)?;
+        if self.partitions.passed_is_due() {
+            self.flush_passed(&mut batch)?;
         }
         if !batch.events.is_empty() {
             if let Some(note) = self.notes.take() {
@@ -238,15 +252,17 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 
     /// One input against the state that the one before it left.
-    fn decide(&mut self, input: Input, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
+    fn decide(&mut self, input: Input, batch: &mut Batch) -> Result<()> {
         match input {
-            Input::Submit(Submission { source: Source::Kafka { .. }, .. }) if backlog.is_short => {
-                backlog.held.push_back(input);
+            // It is read again when its turn comes.
+            Input::Submit(Submission { source: Source::Kafka { partition, .. }, .. })
+                if self.partitions.is_held(&partition) =>
+            {
                 Ok(())
             }
-            Input::Submit(submission) => self.submit(submission, batch, backlog),
+            Input::Submit(submission) => self.submit(submission, batch),
             // Its receipt must be sure to have room.
-            Input::Dispatch(decision) if backlog.is_short => {
+            Input::Dispatch(decision) if self.space.is_short() => {
                 batch.wait(decision, batch.now.plus(DISPATCH_PAUSE));
                 Ok(())
             }
@@ -269,6 +285,10 @@ impl<S: Storage + Clone> Sequencer<S> {
                 }
             }
             Input::Gap(gap) => self.record(batch, Event::SourceGap(gap)),
+            Input::Resumed(partition) => {
+                self.partitions.resumed(&partition);
+                Ok(())
+            }
             Input::Barrier(reply) => {
                 batch.replies.push((reply, Reply::Known(Answer::Already)));
                 Ok(())
@@ -293,37 +313,32 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
     }
 
-    fn submit(&mut self, submission: Submission, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
-        let Submission { what, raw, source, trace, reply } = submission;
-        if let Source::Kafka { partition, offset } = &source
+    fn submit(&mut self, submission: Submission, batch: &mut Batch) -> Result<()> {
+        if let Source::Kafka { partition, offset } = &submission.source
             && self.state.positions().get(partition).is_some_and(|next| offset < next)
         {
-            return Ok(()); // read again after a restart or a seek; the log has its answer
+            return Ok(()); // read again after a restart or a hold; the log has its answer
         }
+        if let Some(full) = self.waits_for(&submission, batch.now) {
+            self.hold(submission, full);
+            return Ok(());
+        }
+        let Submission { what, raw, source, trace, reply } = submission;
         let answer = match what {
             Submitted::Intent(intent) => match identify(&self.state, &intent, batch.now) {
-                Identity::Stranger(refusal) => self.turn_away(source, refusal, &raw, batch, backlog)?,
-                Identity::New if backlog.is_short => {
-                    self.refuse(source, self.space.refusal(), &raw, None, batch, backlog)?
-                }
-                Identity::New if self.is_stuck(&intent) => {
-                    let why = format!("too many executions wait for the connector of {}", intent.value().action);
-                    self.refuse(source, Refusal::new(Code::Overloaded, why), &raw, None, batch, backlog)?
-                }
-                Identity::New if self.passed == Passed::Waits && self.state.open_here() >= OPEN_MAX => {
-                    let refusal =
-                        Refusal::new(Code::Overloaded, format!("{OPEN_MAX} executions wait for `writ serve`"));
-                    self.refuse(source, refusal, &raw, None, batch, backlog)?
-                }
-                Identity::New => {
-                    let signer =
-                        intent.signer().ok_or_else(|| Failure::new(Code::SignatureInvalid, "not one signature"))?;
-                    self.make_way(&source, batch, backlog)?;
-                    return self.judge(intent, signer, source, trace, reply, batch);
-                }
+                Identity::Stranger(refusal) => self.turn_away(source, refusal, &raw, batch)?,
+                Identity::New => match self.no_room(intent.value(), &source) {
+                    Some(refusal) => self.refuse(source, refusal, &raw, None, batch)?,
+                    None => {
+                        let signer =
+                            intent.signer().ok_or_else(|| Failure::new(Code::SignatureInvalid, "not one signature"))?;
+                        self.make_way(&source, batch)?;
+                        return self.judge(intent, signer, source, trace, reply, batch);
+                    }
+                },
                 Identity::Known(seq) => {
                     if let Source::Kafka { partition, offset } = source {
-                        backlog.pass(partition, offset);
+                        self.partitions.pass(partition, offset);
                     }
                     telemetry::intent("KNOWN", Code::Ok);
                     Answer::Known(seq)
@@ -332,10 +347,10 @@ impl<S: Storage + Clone> Sequencer<S> {
                     let Intent { tenant, id, .. } = intent.value();
                     let refusal = Refusal::new(Code::IdReused, format!("{tenant}/{id} was used for other content"));
                     let claims = Some((tenant.clone(), id.clone()));
-                    self.refuse(source, refusal, &raw, claims, batch, backlog)?
+                    self.refuse(source, refusal, &raw, claims, batch)?
                 }
             },
-            Submitted::Unreadable(refusal, bytes) => self.turn_away(source, refusal, &bytes, batch, backlog)?,
+            Submitted::Unreadable(refusal, bytes) => self.turn_away(source, refusal, &bytes, batch)?,
             Submitted::Act(act) => {
                 let agrees = self.time.agrees(&act);
                 let admitted = agrees.and_then(|()| admission::act(&self.state, &act, batch.now));
@@ -343,7 +358,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             }
             Submitted::Evidence(evidence) => {
                 let admitted = match admission::evidence(&self.state, &evidence, batch.now) {
-                    Ok(Some(_)) if backlog.is_short => Err(self.space.refusal()),
+                    Ok(Some(_)) if self.space.is_short() => Err(self.space.refusal()),
                     admitted => admitted,
                 };
                 self.admit(admitted, batch)?
@@ -385,15 +400,6 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
         let decision = execution::document(decision)?;
         self.record(batch, Event::DecisionMade(decision))
-    }
-
-    /// Whether the connector that would carry it out is down, and enough waits for it already. Others are not held up by it.
-    fn is_stuck(&self, intent: &Signed<Intent>) -> bool {
-        let policy = self.state.policy();
-        let Intent { tenant, action, .. } = intent.value();
-        policy.and_then(|policy| policy.rule(action)).is_some_and(|rule| {
-            self.state.stuck(&rule.connector) >= STUCK_MAX || self.state.is_full_outside(tenant, &rule.connector)
-        })
     }
 
     fn admit(&mut self, admitted: std::result::Result<Option<Event>, Refusal>, batch: &mut Batch) -> Result<Answer> {

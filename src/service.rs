@@ -71,7 +71,7 @@ impl Service {
                 let (queue, space) = (opened.queue().clone(), opened.space().clone());
                 Intake::connect(cluster, topic, binding, &positions, queue, space)
             };
-            intakes.push(cluster.patiently(connect)?);
+            intakes.push(cluster.patiently(connect)?.heeding(Arc::clone(opened.holds())));
         }
         let reader = opened.reader();
         let ledger = opened.start_with(passed, on_fatal.clone())?;

@@ -30,6 +30,8 @@ const QUEUE: &str = "writ_queue_inputs";
 const KAFKA_RECORDS: &str = "writ_kafka_records_total";
 const KAFKA_PUBLISHED: &str = "writ_kafka_published_total";
 const KAFKA_ABANDONED: &str = "writ_kafka_transactions_abandoned_total";
+const KAFKA_HELD: &str = "writ_kafka_partitions_held";
+const KAFKA_HOLD_REFUSED: &str = "writ_kafka_hold_refused_total";
 const KAFKA_LAG: &str = "writ_kafka_lag_entries";
 const VIEW_LAG: &str = "writ_view_lag_entries";
 const VIEWS_LOST: &str = "writ_views_lost_total";
@@ -64,6 +66,16 @@ fn describe() {
         "Transactions that were given up with their producer; a new one published what was missing"
     );
     describe_gauge!(
+        KAFKA_HELD,
+        Unit::Count,
+        "Partitions of which a record waits, and all behind it: for room on the disk, or for a connector without room"
+    );
+    describe_counter!(
+        KAFKA_HOLD_REFUSED,
+        Unit::Count,
+        "Records refused because their connector had no room for longer than the policy holds a partition"
+    );
+    describe_gauge!(
         KAFKA_LAG,
         Unit::Count,
         "Entries that are durable and not published yet; one that stays above zero says that Kafka is away"
@@ -96,7 +108,9 @@ const VIEWS: [&str; 2] = [ProofGraph::NAME, Metering::NAME];
 
 /// Begins every series at 0: what appears with its first event has no increase to be seen.
 fn begin() {
-    for name in [ENTRIES, BATCHES, KAFKA_RECORDS, KAFKA_PUBLISHED, KAFKA_ABANDONED, VIEWS_LOST, LINES_LOST] {
+    for name in
+        [ENTRIES, BATCHES, KAFKA_RECORDS, KAFKA_HOLD_REFUSED, KAFKA_PUBLISHED, KAFKA_ABANDONED, VIEWS_LOST, LINES_LOST]
+    {
         counter!(name).absolute(0);
     }
     for name in [
@@ -113,6 +127,7 @@ fn begin() {
     ] {
         gauge!(name).set(0);
     }
+    kafka_held(0, 0);
     remembered(&State::default());
     for (verdict, code) in answers() {
         counter!(INTENTS, "verdict" => verdict, "code" => code.as_str()).absolute(0);
@@ -244,6 +259,18 @@ pub fn queue(len: usize) {
 /// Records were read from Kafka.
 pub fn kafka_read(count: usize) {
     counter!(KAFKA_RECORDS).increment(wide(count));
+}
+
+/// How many partitions are held for want of room on the disk, and at connectors.
+pub fn kafka_held(disk: usize, connector: usize) {
+    for (reason, count) in [("disk", disk), ("connector", connector)] {
+        gauge!(KAFKA_HELD, "reason" => reason).set(lossy(wide(count)));
+    }
+}
+
+/// A record waited for its connector as long as the policy lets it, and was refused.
+pub fn kafka_hold_refused() {
+    counter!(KAFKA_HOLD_REFUSED).increment(1);
 }
 
 /// Records were published to Kafka.

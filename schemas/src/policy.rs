@@ -244,6 +244,10 @@ pub struct Connector {
     /// When it is left alone for a while. Left out: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<Breaker>,
+    /// For how long partitions of Kafka are held while it has no room for what their records ask, in microseconds. Left out: 5
+    /// minutes; 0: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_us: Option<u64>,
 }
 
 /// How often a connector that is declared idempotent is tried again, when it is certain that nothing happened.

@@ -4,15 +4,15 @@
 //! the broker but its records. A position above the broker's high watermark, or another topic id, is refused; one below the
 //! low watermark is a gap, and is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug_span, error, warn};
 
 use writ_kernel::state::Binding;
@@ -21,6 +21,7 @@ use writ_schemas::event::{Partition, Source, SourceGap};
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
+use crate::holds::{Hold, Holds};
 use crate::intake;
 use crate::kafka::cluster::{Cluster, Consumer, PATIENCE, assign};
 use crate::kafka::failure::{Asked, failure, lacking};
@@ -46,6 +47,7 @@ pub struct Intake {
     binding: Binding,
     queue: Arc<Queue<Input>>,
     space: Arc<Space>,
+    holds: Arc<Holds>,
 }
 
 impl Intake {
@@ -86,7 +88,8 @@ impl Intake {
             ("queued.max.messages.kbytes", "32768"),
         ];
         let consumer = cluster.consumer("writ", &defaults, &[("auto.offset.reset", "error")])?;
-        let intake = Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue, space };
+        let intake =
+            Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue, space, holds: Arc::default() };
         let mut from = Vec::new();
         for number in 0..binding.partitions {
             let next = intake.start(number, positions.get(&intake.partition(number)).copied())?;
@@ -96,6 +99,12 @@ impl Intake {
         }
         assign(&intake.consumer, &from)?;
         Ok(intake)
+    }
+
+    /// The same, leaving alone the partitions that the writer holds.
+    #[must_use]
+    pub fn heeding(self, holds: Arc<Holds>) -> Intake {
+        Intake { holds, ..self }
     }
 
     fn partition(&self, number: u32) -> Partition {
@@ -133,10 +142,14 @@ impl Intake {
     /// # Errors
     /// Kafka refuses for good: an authorisation, a topic that is gone, records that were deleted while it read.
     pub fn run(&self, stop: &AtomicBool) -> Result<()> {
+        let mut left = BTreeSet::new();
         while !stop.load(Ordering::Relaxed) {
             if self.space.is_short() {
                 std::thread::sleep(SHORT_PAUSE);
                 continue;
+            }
+            if !self.heed(&mut left)? {
+                return Ok(());
             }
             let mut records = Vec::new();
             let mut sources = Vec::new();
@@ -157,6 +170,40 @@ impl Intake {
             }
         }
         Ok(())
+    }
+
+    /// Leaves alone what the writer holds, and reads what it holds no more from where it says. `left` are those that are left alone.
+    /// False once the queue is closed.
+    ///
+    /// A partition that is left is not assigned any more, so that nothing of it is fetched either, and what was is dropped.
+    fn heed(&self, left: &mut BTreeSet<u32>) -> Result<bool> {
+        for (partition, hold) in self.holds.of(&self.binding.topic_id) {
+            if left.insert(partition.number) {
+                let gone = self.one(partition.number, Offset::Invalid)?;
+                self.consumer.incremental_unassign(&gone).map_err(|e| failure(Asked::Cluster, &e))?;
+            }
+            if let Hold::ResumesAt(offset) = hold {
+                let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
+                let again = self.one(partition.number, offset)?;
+                self.consumer.incremental_assign(&again).map_err(|e| failure(Asked::Cluster, &e))?;
+                left.remove(&partition.number);
+                self.holds.heeded(&partition);
+                // Whatever was read of it before is in the queue by now.
+                if self.queue.put(Input::Resumed(partition), 0).is_err() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// One partition, as the client library takes it.
+    fn one(&self, number: u32, offset: Offset) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        let added = list.add_partition_offset(&self.topic, number, offset);
+        added.map_err(|e| failure(Asked::Read(&self.topic), &e))?;
+        Ok(list)
     }
 
     /// Parses on every core and queues in order. Waiting for room here is what pauses Kafka: nothing more is polled.

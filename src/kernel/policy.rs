@@ -32,6 +32,13 @@ const ATTEMPTS_MAX: u32 = 16;
 /// The longest wait before an attempt, and pause of a breaker: an hour in microseconds.
 const PAUSE_MAX: u64 = 3_600_000_000;
 
+/// For how long a connector without room holds partitions of Kafka, where its policy does not say: 5 minutes in microseconds. Most
+/// services are back by then, and a record that is refused is not sent again.
+pub const HOLD_US: u64 = 300_000_000;
+
+/// The longest that it may: 7 days in microseconds. No intent lives longer.
+const HOLD_MAX: u64 = 604_800_000_000;
+
 /// The longest reason for an exemption, in bytes: it stands in every decision that it touches.
 pub const REASON_LEN_MAX: usize = 200;
 
@@ -144,6 +151,12 @@ impl Policy {
     pub fn connector(&self, name: &Name) -> Option<&Connector> {
         self.bundle.connectors.get(name)
     }
+
+    /// For how long partitions of Kafka are held while a connector has no room, in microseconds.
+    #[must_use]
+    pub fn hold_us(&self, connector: &Name) -> u64 {
+        self.connector(connector).and_then(|it| it.hold_us).unwrap_or(HOLD_US)
+    }
 }
 
 fn invalid(place: impl fmt::Display, why: impl fmt::Display) -> Refusal {
@@ -175,6 +188,9 @@ fn check_connector(connector: &Connector) -> Result<(), &'static str> {
         && (*failures == 0 || !(1..=PAUSE_MAX).contains(pause_us))
     {
         return Err("breaker.failures is 0, or breaker.pause_us is not between 1 microsecond and an hour");
+    }
+    if connector.hold_us.is_some_and(|hold_us| hold_us > HOLD_MAX) {
+        return Err("hold_us is above 7 days");
     }
     match &connector.kind {
         ConnectorKind::Echo => Ok(()),

@@ -15,7 +15,7 @@ use writ_schemas::event::{Event, EventKind};
 use writ_schemas::ids::{Seq, UnixMicros};
 use writ_schemas::intent::Intent;
 
-use super::Answer;
+use super::{Answer, BATCH_BYTES};
 use crate::error::{Failure, Result};
 use crate::folder;
 use crate::signer::Signer;
@@ -41,6 +41,11 @@ impl Batch {
     /// An empty one.
     pub(super) fn at(now: UnixMicros) -> Batch {
         Batch { now, ..Batch::default() }
+    }
+
+    /// Whether nothing more should be put into it.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES
     }
 
     /// A dispatch is to be asked for again at `until`.

@@ -12,7 +12,7 @@ use writ_kernel::state::Open;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::Signed;
-use writ_schemas::event::{Source, SourceGap, TraceParent};
+use writ_schemas::event::{Partition, Source, SourceGap, TraceParent};
 use writ_schemas::evidence::Evidence;
 use writ_schemas::ids::Seq;
 use writ_schemas::intent::Intent;
@@ -32,6 +32,8 @@ pub enum Input {
     Ended(Ending, Option<Vec<u8>>),
     /// Records that were gone before they were read.
     Gap(SourceGap),
+    /// What comes of this partition from here on was read after its hold was over.
+    Resumed(Partition),
     /// Adds nothing; it is answered when everything before it in its lane is durable and handed out.
     Barrier(oneshot::Sender<Answer>),
 }
@@ -59,7 +61,12 @@ pub(super) fn is_timeless(input: &Input) -> bool {
         Input::Submit(Submission { what: Submitted::Act(act), .. }) => {
             matches!(act.value().statement, Statement::AdjustClock { .. })
         }
-        Input::Submit(_) | Input::Dispatch(_) | Input::DidNothing(..) | Input::Ended(..) | Input::Gap(_) => false,
+        Input::Submit(_)
+        | Input::Dispatch(_)
+        | Input::DidNothing(..)
+        | Input::Ended(..)
+        | Input::Gap(_)
+        | Input::Resumed(_) => false,
     }
 }
 

@@ -6,7 +6,7 @@ use writ_schemas::event::{Event, RecordRefused, Source};
 use writ_schemas::ids::Name;
 use writ_schemas::strict::Refusal;
 
-use super::{Answer, Backlog, Batch, Sequencer};
+use super::{Answer, Batch, Sequencer};
 use crate::error::Result;
 use crate::telemetry;
 
@@ -19,11 +19,13 @@ impl<S: Storage + Clone> Sequencer<S> {
         bytes: &[u8],
         claims: Option<(Name, Name)>,
         batch: &mut Batch,
-        backlog: &mut Backlog,
     ) -> Result<Answer> {
-        self.make_way(&source, batch, backlog)?;
+        self.make_way(&source, batch)?;
         telemetry::intent("REFUSED", refusal.code);
         if matches!(source, Source::Kafka { .. }) {
+            if refusal.code == Code::Overloaded {
+                telemetry::kafka_hold_refused();
+            }
             self.record(batch, Event::RecordRefused(RecordRefused::new(source, refusal.clone(), bytes, claims)))?;
         }
         Ok(Answer::Refused(refusal))
@@ -36,22 +38,21 @@ impl<S: Storage + Clone> Sequencer<S> {
         refusal: Refusal,
         bytes: &[u8],
         batch: &mut Batch,
-        backlog: &mut Backlog,
     ) -> Result<Answer> {
         if let Source::Kafka { partition, offset } = &source
-            && !backlog.quotas.admits(partition, *offset, batch.now)
+            && !self.partitions.quotas.admits(partition, *offset, batch.now)
         {
-            backlog.count();
+            self.partitions.count();
             telemetry::intent("REFUSED", Code::OverQuota);
             return Ok(Answer::Refused(refusal));
         }
-        self.refuse(source, refusal, bytes, None, batch, backlog)
+        self.refuse(source, refusal, bytes, None, batch)
     }
 
     /// What was counted of a partition is recorded before anything else of it: positions only rise.
-    pub(super) fn make_way(&mut self, source: &Source, batch: &mut Batch, backlog: &mut Backlog) -> Result<()> {
+    pub(super) fn make_way(&mut self, source: &Source, batch: &mut Batch) -> Result<()> {
         match source {
-            Source::Kafka { partition, .. } => match backlog.quotas.over(partition) {
+            Source::Kafka { partition, .. } => match self.partitions.quotas.over(partition) {
                 Some(over) => self.record(batch, Event::RecordsOverQuota(over)),
                 None => Ok(()),
             },

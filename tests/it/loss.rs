@@ -18,7 +18,7 @@ use writ::clock::Clock;
 use writ::error::Failure;
 use writ::progress::Progress;
 use writ::queue::Queue;
-use writ::sequencer::{Answer, Effect, Input, Passed, Sequencer, Submission, Submitted, Timekeeper};
+use writ::sequencer::{Answer, Effect, Input, Partitions, Passed, Sequencer, Submission, Submitted, Timekeeper};
 use writ::signer::Signer;
 use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
@@ -312,6 +312,7 @@ fn write<S: Storage + Clone>(
             job_bytes: Arc::default(),
             passed: Passed::CarriedOut,
             space: Arc::default(),
+            partitions: Partitions::default(),
         };
         sequencer.run()
     });

@@ -45,6 +45,7 @@ mod hostile;
 mod submit_kafka;
 mod unserved;
 mod kafka;
+mod held;
 mod ended;
 mod process;
 mod metrics;

@@ -321,8 +321,13 @@ impl Served {
     }
 
     /// The same by this command.
-    pub(crate) fn by(mut command: Command, folder: &Path) -> Served {
-        command.args(["serve", "--http", "127.0.0.1:0", "--data"]).arg(folder).stderr(Stdio::piped());
+    pub(crate) fn by(command: Command, folder: &Path) -> Served {
+        Served::with(command, folder, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn with(mut command: Command, folder: &Path, more: &[&str]) -> Served {
+        command.args(["serve", "--http", "127.0.0.1:0", "--data"]).arg(folder).args(more).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("a pipe")));
         let http = lines.find_map(|line| line.ok()?.strip_prefix("writ: and on http://").map(str::to_owned));

@@ -169,8 +169,14 @@ impl Writer {
 
     /// Puts a policy in force, under which the one connector is what it says.
     fn activate_with(&mut self, policy: &str, echo: Option<ConnectorKind>) -> Seq {
-        let connector =
-            |kind| Connector { kind, input_schema: None, output_schema: json!({}), retry: None, breaker: None };
+        let connector = |kind| Connector {
+            kind,
+            input_schema: None,
+            output_schema: json!({}),
+            retry: None,
+            breaker: None,
+            hold_us: None,
+        };
         let gates = GateModes {
             temporal: Mode::Enforced,
             proof: Mode::Enforced,

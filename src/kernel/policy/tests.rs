@@ -107,6 +107,7 @@ fn a_connector_tries_again_within_bounds() {
         "connectors.till: breaker.failures is 0, or breaker.pause_us is not between 1 microsecond and an hour";
     let retry = |attempts: u32, base_us: u64, cap_us: u64| json!({"kind": "echo", "output_schema": {}, "retry": {"attempts": attempts, "base_us": base_us, "cap_us": cap_us}});
     let breaker = |failures: u32, pause_us: u64| json!({"kind": "echo", "output_schema": {}, "breaker": {"failures": failures, "pause_us": pause_us}});
+    let hold = |hold_us: u64| json!({"kind": "echo", "output_schema": {}, "hold_us": hold_us});
     #[rustfmt::skip] // A table is read by columns.
     check(&[
         ("/connectors/till", retry(1, 1, 1),                          ATTEMPTS),
@@ -123,6 +124,9 @@ fn a_connector_tries_again_within_bounds() {
         ("/connectors/till", breaker(1, 1),                           ""),
         ("/connectors/till", breaker(u32::MAX, 3_600_000_000),        ""),
         ("/connectors/till", breaker(1, 3_600_000_001),               BREAKER),
+        ("/connectors/till", hold(0),                                 ""),
+        ("/connectors/till", hold(604_800_000_000),                   ""),
+        ("/connectors/till", hold(604_800_000_001),                   "connectors.till: hold_us is above 7 days"),
     ]);
 }
 
@@ -261,4 +265,11 @@ fn a_rule_looks_at_what_its_requirement_and_its_approvers_ask_for() {
         Some(Asks { age: true, principal: true, ..quote }),
         "an expression may look at anything"
     );
+}
+
+#[test]
+fn a_connector_without_room_holds_partitions_as_long_as_it_says() {
+    let hold = |value: Value| policy_with(&[("/connectors/till/hold_us", value)]).hold_us(&name("till"));
+    assert_eq!([json!(0), json!(7)].map(hold), [0, 7]);
+    assert_eq!(policy_with(&[]).hold_us(&name("till")), 300_000_000);
 }

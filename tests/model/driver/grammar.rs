@@ -247,6 +247,7 @@ pub(crate) fn bundle(of: &Policy) -> schema::Bundle {
         output_schema: serde_json::json!({}),
         retry: None,
         breaker: None,
+        hold_us: None,
     };
     let requirements =
         of.rules.iter().filter_map(|rule| Some((name(rule.action), requirement(rule.requires.as_ref()?))));

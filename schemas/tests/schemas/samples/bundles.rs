@@ -45,8 +45,14 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         timing: None,
         escalates: None,
     };
-    let connector =
-        |kind, output_schema| Connector { kind, input_schema: None, output_schema, retry: None, breaker: None };
+    let connector = |kind, output_schema| Connector {
+        kind,
+        input_schema: None,
+        output_schema,
+        retry: None,
+        breaker: None,
+        hold_us: None,
+    };
     let exempt = || Requires::Exempt("reading only".into());
     let spend = |name, cost| Spend { actual: None, cost, name: n(name) };
     let spends = |cost| Spends::Budget(spend("refunds", cost));
@@ -149,6 +155,7 @@ pub(crate) fn bundles() -> Vec<Bundle> {
         input_schema: Some(json!({"type": "object", "required": ["amount_cents"]})),
         retry: Some(Retry { attempts: 5, base_us: 100_000, cap_us: 5_000_000 }),
         breaker: Some(Breaker { failures: 10, pause_us: 30_000_000 }),
+        hold_us: Some(HOUR),
         ..full.connectors[&n::<Name>("payments")].clone()
     };
     careful.connectors.insert(n("payments"), payments);

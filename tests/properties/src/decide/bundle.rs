@@ -84,6 +84,7 @@ impl BundleSpec {
             output_schema: json!({}),
             retry: None,
             breaker: None,
+            hold_us: None,
         };
         Bundle {
             name: name("bundle"),
