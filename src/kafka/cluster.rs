@@ -32,6 +32,9 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 /// How long the library is asked at once, before what it has to say is looked at.
 const SLICE: Duration = Duration::from_millis(500);
 
+/// How long what it has to say is listened to.
+const EVENTS_PATIENCE: Duration = Duration::from_millis(50);
+
 /// How long a start waits before it asks again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -261,8 +264,11 @@ impl Cluster {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             };
-            // A client that has read nothing has nothing but events.
-            while client.poll(Duration::ZERO).is_some() {}
+            // A client that has read nothing has nothing but events. They come one at a time, lines of the log before errors.
+            let served = Stopwatch::start();
+            while served.elapsed() < EVENTS_PATIENCE {
+                let _ = client.poll(EVENTS_PATIENCE); // it is told to the context as well
+            }
             refused = client.context().take_refusal().or(refused);
             if error.rdkafka_error_code().is_some_and(is_unauthorised) {
                 return Err(failure(asked, &error));
@@ -327,23 +333,32 @@ impl Cluster {
         })
     }
 
+    /// Describes a topic that this client is going to use.
+    ///
+    /// # Errors
+    /// `ERR_KAFKA_AUTHORIZATION` without the right to do so; as [`Cluster::ends`].
+    pub fn describe_for(&self, topic: &str, right: Right) -> Result<Topic> {
+        let lacks = || {
+            lacking(match right {
+                Right::Read => Asked::Read(topic),
+                Right::Write => Asked::Write(topic),
+            })
+        };
+        match self.describe(topic) {
+            Ok(described) if described.rights.as_ref().is_some_and(|rights| !rights.contains(&right)) => Err(lacks()),
+            // Whoever may read or write a topic may describe it.
+            Err(failure) if failure.code == Code::KafkaAuthorization => Err(lacks()),
+            described => described,
+        }
+    }
+
     /// Whether this client may do what it is going to do. Without it a missing right would show late, and where several topics are
     /// written together, not at which of them.
     ///
     /// # Errors
-    /// `ERR_KAFKA_AUTHORIZATION`; as [`Cluster::ends`].
+    /// As [`Cluster::describe_for`].
     pub fn require(&self, rights: &[(&str, Right)]) -> Result<()> {
-        for (name, right) in rights {
-            let topic = self.topic(name);
-            if self.describe(&topic)?.rights.is_some_and(|rights| !rights.contains(right)) {
-                let asked = match right {
-                    Right::Read => Asked::Read(&topic),
-                    Right::Write => Asked::Write(&topic),
-                };
-                return Err(lacking(asked));
-            }
-        }
-        Ok(())
+        rights.iter().try_for_each(|(name, right)| self.describe_for(&self.topic(name), *right).map(drop))
     }
 
     /// Makes the topics that are missing.

@@ -23,7 +23,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::intake;
 use crate::kafka::cluster::{Cluster, Consumer, PATIENCE, assign};
-use crate::kafka::failure::{Asked, failure, lacking};
+use crate::kafka::failure::{Asked, failure};
 use crate::kafka::topic_description::Right;
 use crate::queue::Queue;
 use crate::sequencer::{Input, Submission};
@@ -61,7 +61,7 @@ impl Intake {
         queue: Arc<Queue<Input>>,
         space: Arc<Space>,
     ) -> Result<Intake> {
-        let described = cluster.describe(topic)?;
+        let described = cluster.describe_for(topic, Right::Read)?;
         if described.topic_id != binding.topic_id || described.cluster != binding.cluster {
             return Err(Failure::new(
                 Code::KafkaTopic,
@@ -76,9 +76,6 @@ impl Intake {
                 Code::KafkaTopic,
                 format!("{topic} has {} partitions, {} were bound", described.partitions, binding.partitions),
             ));
-        }
-        if described.rights.is_some_and(|rights| !rights.contains(&Right::Read)) {
-            return Err(lacking(Asked::Read(topic)));
         }
         let defaults = [
             ("fetch.message.max.bytes", "8388608"),
