@@ -27,7 +27,7 @@ PROGRESS = "writ.progress.v1"
 ANSWER_SECONDS_MAX = 60
 MIB = 1 << 20
 
-# As a ledger's own. The broker looks for transactions to abort every 10 s, and both together must end before `serve` gives up.
+# As a ledger's own. The broker looks for transactions to abort every 10 s, and both together must end before an answer is given up.
 TRANSACTION_TIMEOUT_MS = 30_000
 
 
@@ -98,7 +98,7 @@ def expect(wanted, found, what):
 
 
 def another_ledgers_open_transaction(edge):
-    """A transaction of another ledger that stays open delays a start, and hides nothing that this ledger published."""
+    """A transaction of another ledger that stays open keeps nobody from starting, and hides nothing that this ledger published."""
     edge.decide("progress-1")
     other = Producer({"bootstrap.servers": edge.bootstrap, "transactional.id": "writ-of-another-ledger",
                       "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS, **producer.QUIET})
