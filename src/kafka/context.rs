@@ -98,9 +98,12 @@ impl ClientContext for Context {
             }
             Some(RDKafkaErrorCode::UnsupportedSASLMechanism) => Code::KafkaAuthentication,
             Some(RDKafkaErrorCode::SSL) => Code::KafkaTls,
-            Some(RDKafkaErrorCode::AllBrokersDown) => return,
-            _ => {
-                *self.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.hidden.in_text(reason));
+            code => {
+                let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+                // That all are away says less than why one is.
+                if code != Some(RDKafkaErrorCode::AllBrokersDown) || away.is_none() {
+                    *away = Some(self.hidden.in_text(reason));
+                }
                 return;
             }
         };

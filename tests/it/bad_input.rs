@@ -18,6 +18,7 @@ use crate::scene::{Run, Scene, Served, holds, note, with, within, writ};
 mod acts;
 mod arguments;
 mod clients;
+mod clusters;
 mod folders;
 mod lines;
 mod policies;
@@ -68,7 +69,7 @@ fn each_bad_input_has_one_code_one_status_and_a_remedy() {
     // Rows that wait for a Kafka that is not there come first, so that the others run meanwhile.
     let rows: Vec<&Row> = [system::SLOW, system::ROWS, lines::ROWS, acts::ROWS, policies::ROWS, folders::ROWS]
         .into_iter()
-        .chain([arguments::ROWS])
+        .chain([arguments::ROWS, clusters::ROWS])
         .flatten()
         .collect();
     let names: BTreeSet<&str> = rows.iter().map(|row| row.name).collect();

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use writ_schemas::errors::Code;
 
+mod brokers;
 mod clients;
 mod kafka;
 mod views;
@@ -89,10 +90,13 @@ const REACHED: &[(Code, &str)] = &[
     (Code::ReplayDiverged,         "audit/dispatch.rs: a_missing_decision_is_an_error"),
     (Code::ViewDamaged,            "codes/views.rs: a_view_with_other_content_is_told_and_comes_back_when_it_is_deleted"),
     (Code::NotFound,               "bad_input/arguments.rs: an unknown intent"),
-    (Code::KafkaUnavailable,       "bad_input/system.rs: serve with a Kafka that is not there"),
+    (Code::KafkaUnavailable,       "bad_input/system.rs: submit to a Kafka that is not there"),
     (Code::KafkaTopic,             "codes/kafka.rs: a_topic_that_is_not_as_it_was_bound_is_not_read"),
     (Code::KafkaPosition,          "codes/kafka.rs: a_position_beyond_the_end_of_a_topic_is_refused"),
     (Code::KafkaFenced,            "codes/kafka.rs: a_producer_that_was_fenced_ends_the_process"),
+    (Code::KafkaAuthentication,    "codes/brokers.rs: a_broker_that_does_not_accept_the_password_is_told_from_one_that_is_away"),
+    (Code::KafkaAuthorization,     "codes/brokers.rs: a_broker_that_does_not_allow_it_says_what"),
+    (Code::KafkaTls,               "codes/brokers.rs: a_broker_that_cannot_be_trusted_is_told_from_one_that_is_away"),
     (Code::AnswerMissing,          "submit_kafka.rs: submit_hears_decisions_and_refusals_and_does_not_wait_for_ever"),
     (Code::OverQuota,              "codes/kafka.rs: strangers_over_kafka_are_counted_above_their_quota"),
     (Code::Overloaded,             "bad_input/clients.rs: many_large_bodies_at_once_are_refused_and_leave_nothing_behind"),
@@ -100,6 +104,7 @@ const REACHED: &[(Code, &str)] = &[
     (Code::Stopping,               "codes/clients.rs: a_server_that_ends_before_it_answers_is_told"),
     (Code::Unreachable,            "bad_input/system.rs: nobody at the URL"),
     (Code::Usage,                  "bad_input/arguments.rs: an unknown flag"),
+    (Code::Secret,                 "bad_input/clusters.rs: a secret whose file is missing"),
     (Code::Config,                 "bad_input/folders.rs: an unknown key in the configuration"),
     (Code::PortBusy,               "bad_input/system.rs: a busy port"),
     (Code::Permission,             "bad_input/system.rs: a segment that this user may not write"),
