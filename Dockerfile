@@ -1,14 +1,17 @@
 # Builds writ and holds nothing but it: `docker build -t writ .`
 FROM rust:1.95.0-bookworm AS build
-# librdkafka is built from source; its compilers and zlib's headers are in this image.
+# librdkafka, OpenSSL and curl are built from source; compilers, Perl and zlib's headers are in this image.
 WORKDIR /src
 # The toolchain is the image's own: rust-toolchain.toml would fetch clippy and rustfmt as well.
 ENV RUSTUP_TOOLCHAIN=1.95.0
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY schemas schemas
 COPY projections projections
 COPY src src
-COPY tests/it tests/it
+# Only named by the manifests, which are not read without.
+COPY tests tests
+COPY benches benches
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin writ && cp target/release/writ /usr/local/bin/writ
 

@@ -3,7 +3,8 @@
 //! - [`failure`]: what went wrong, in registered codes
 //! - [`context`]: what the client library tells while it works
 //! - [`topic_description`]: the one safe wrapper of a call that the client library has no safe form of
-//! - [`cluster`]: how clients are made, topics, limits
+//! - [`topics`]: what brokers say of topics
+//! - [`cluster`]: how clients are made, and topics
 //! - [`intake`]: reads bound partitions from where the log says; the log, not the broker, knows how far intake got
 //! - [`transactions`]: outputs in transactions, each thing once, whatever the brokers answer
 //! - [`progress`]: how far a ledger has published, in the same transaction
@@ -15,6 +16,7 @@
 pub mod failure;
 pub mod context;
 pub mod topic_description;
+pub mod topics;
 pub mod cluster;
 pub mod intake;
 pub mod transactions;
@@ -23,6 +25,11 @@ pub mod broker;
 pub mod publisher;
 pub mod producer;
 pub mod answers;
+
+use std::time::Duration;
+
+/// How long a broker may take to answer before it counts as unavailable.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Intents, keyed by tenant. This and the others, behind the prefix that is configured.
 pub const INTENTS: &str = "writ.intents.v1";

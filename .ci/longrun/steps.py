@@ -21,6 +21,7 @@ DEMO_SECONDS_MAX = 15
 FUZZ_SECONDS = 120
 FUZZ_TARGETS = ("decide", "envelope", "payload", "policy", "segment")
 LINES_PERCENT_MIN = 95
+WAYS = ("scram", "plain", "oauthbearer", "mtls", "page")
 FAULTS = ("init", "submit", "serve", "verify", "show")
 BUSY_RUNS, BUSY_LOOPS = 20, 4
 MODEL_STEPS = 100_000
@@ -100,6 +101,16 @@ def crash(run):
     output = run(PYTHON, "tests/crash/loop.py", "--rounds", CRASH_ROUNDS, "--writ", TARGET / "release/writ")
     rounds = last(r"^(\d+) passed, 0 failed", output)
     return {"rounds": int(rounds), "killed_between_dispatch_and_receipt": int(last(r"^(\d+) rounds were killed between", output))}
+
+
+def secure(way, run):
+    run("cargo", "build", "--release", "--locked")
+    output = run(PYTHON, "tests/kafka/secure.py", "--only", way, "--writ", TARGET / "release/writ")
+    return {"cases": int(last(r"^(\d+) passed, 0 failed", output)), "secrets": int(last(r"(\d+) secrets, \d+ lines", output))}
+
+
+def secure_together(parts):
+    return {"cases": sum(part["cases"] for part in parts), "secrets_looked_for": max(part["secrets"] for part in parts)}
 
 
 # --- What tests would find ---
@@ -224,6 +235,8 @@ ALL = (
     Step("release", "README's `cargo run --release -- demo`, in 15 s", RUST, {"all": release}, ("compilers",)),
     Step("crash", f"`kill -9` under load, {CRASH_ROUNDS} rounds", (*RUST, "tests/crash", "tests/kafka", "examples"), {"all": crash},
          ("compilers", "python", "kafka")),
+    Step("secure", "a real Kafka with TLS, each way to sign in, and each of them wrong", (*RUST, "tests/kafka", "tests/crash", "examples", "docs/kafka.md"),
+         {way: functools.partial(secure, way) for way in WAYS}, ("compilers", "python", "kafka", "openssl"), secure_together),
     Step("model", f"an independent model beside the kernel, {MODEL_STEPS} steps", (*KERNEL, "tests/model"), {"all": model}, ("compilers",)),
     Step("planted", "bugs that are planted into the kernel are found by the model", (*KERNEL, "tests/model"), {"all": planted},
          ("compilers",), planted_together),

@@ -20,7 +20,8 @@ use writ_schemas::ids::{Digest, Seq};
 
 use crate::clock::Stopwatch;
 use crate::error::Result;
-use crate::kafka::cluster::{Cluster, Consumer, assign};
+use crate::kafka::cluster::{Cluster, assign};
+use crate::kafka::context::Consumer;
 use crate::kafka::failure::{Asked, failure, is_topic_refused};
 use crate::kafka::topic_description::Right;
 use crate::kafka::{DECISIONS, INTENTS, REFUSALS};

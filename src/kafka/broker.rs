@@ -12,7 +12,8 @@ use writ_schemas::ids::LedgerId;
 use crate::clock::Stopwatch;
 use crate::error::Failure;
 use crate::kafka::PROGRESS;
-use crate::kafka::cluster::{self, Cluster};
+use crate::kafka::cluster::Cluster;
+use crate::kafka::context;
 use crate::kafka::failure::{Asked, failure, is_unauthorised};
 use crate::kafka::progress::{self, Progress};
 use crate::kafka::transactions::{Broker, Producer, Record, Trouble};
@@ -92,7 +93,7 @@ impl Broker for Publishing {
 
 /// A transactional producer of the client library.
 pub struct Transactional {
-    library: cluster::Producer,
+    library: context::Producer,
     id: String,
     topic: String,
     key: String,

@@ -1,36 +1,27 @@
-//! A cluster: how its clients are made, its topics, limits.
+//! A cluster: how its clients are made, and its topics.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::{Metadata, MetadataTopic};
-use rdkafka::producer::BaseProducer;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 
 use crate::clock::Stopwatch;
 use crate::config::{Kafka, Properties, Property};
 use crate::error::{Failure, Result};
-use crate::kafka::context::{Context, Hidden};
-use crate::kafka::failure::{Asked, failure, is_unauthorised, lacking};
+use crate::kafka::context::{Consumer, Context, Hidden, Producer};
+use crate::kafka::failure::{Asked, failure, is_unauthorised};
 use crate::kafka::topic_description::Right;
-use crate::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, topic_description};
+use crate::kafka::topics::Asking;
+use crate::kafka::{DECISIONS, INTENTS, PATIENCE, PROGRESS, RECEIPTS, REFUSALS};
 use crate::secret;
-
-/// How long a broker may take to answer before it counts as unavailable.
-pub const PATIENCE: Duration = Duration::from_secs(15);
-
-/// How long the library is asked at once, before what it has to say is looked at.
-const SLICE: Duration = Duration::from_millis(500);
 
 /// How long a start waits before it asks again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -54,12 +45,6 @@ const ALIASES: [(&str, &str); 4] = [
     ("delivery.timeout.ms", "message.timeout.ms"),
 ];
 
-/// A consumer of the client library.
-pub type Consumer = BaseConsumer<Context>;
-
-/// A producer of the client library.
-pub type Producer = BaseProducer<Context>;
-
 /// How the clients of a cluster are made. Its secrets have been read.
 #[derive(Clone)]
 pub struct Cluster {
@@ -69,30 +54,6 @@ pub struct Cluster {
     consumer: Vec<(String, Zeroizing<String>)>,
     producer: Vec<(String, Zeroizing<String>)>,
     hidden: Arc<Hidden>,
-}
-
-/// A topic as the broker describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topic {
-    /// Its name.
-    pub name: String,
-    /// The Kafka cluster's id.
-    pub cluster: String,
-    /// The topic's id.
-    pub topic_id: String,
-    /// How many partitions.
-    pub partitions: u32,
-    /// What this client may do with it, where the broker says it.
-    pub rights: Option<BTreeSet<Right>>,
-}
-
-impl Topic {
-    /// The statement that binds its partitions to a ledger.
-    #[must_use]
-    pub fn binding(self) -> Statement {
-        let Topic { name, cluster, topic_id, partitions, rights: _ } = self;
-        Statement::BindPartitions { cluster, topic: name, topic_id, partitions }
-    }
 }
 
 impl Cluster {
@@ -276,20 +237,10 @@ impl Cluster {
     /// written together, not at which of them.
     ///
     /// # Errors
-    /// `ERR_KAFKA_AUTHORIZATION`; as [`Asking::describe`].
+    /// As [`Asking::describe_for`].
     pub fn require(&self, rights: &[(&str, Right)]) -> Result<()> {
         let asking = self.ask()?;
-        for (name, right) in rights {
-            let topic = self.topic(name);
-            if asking.describe(&topic)?.rights.is_some_and(|rights| !rights.contains(right)) {
-                let asked = match right {
-                    Right::Read => Asked::Read(&topic),
-                    Right::Write => Asked::Write(&topic),
-                };
-                return Err(lacking(asked));
-            }
-        }
-        Ok(())
+        rights.iter().try_for_each(|(name, right)| asking.describe_for(&self.topic(name), *right).map(drop))
     }
 
     /// Makes the topics that are missing.
@@ -330,85 +281,6 @@ impl Cluster {
             }
         }
         Ok(())
-    }
-}
-
-/// A client that asks about topics.
-pub struct Asking {
-    client: Consumer,
-    asks_for_tokens: bool,
-}
-
-impl Asking {
-    /// What a broker says of a topic, or of all.
-    fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
-        let asked = topic.map_or(Asked::Cluster, Asked::Describe);
-        let since = Stopwatch::start();
-        let mut refused = None;
-        loop {
-            let error = match self.client.fetch_metadata(topic, SLICE) {
-                Ok(metadata) => return Ok(metadata),
-                Err(error) => error,
-            };
-            // A client that has read nothing has nothing but events. Asked without any patience, it would serve one of them.
-            while self.client.poll(Duration::from_millis(1)).is_some() {}
-            refused = self.client.context().take_refusal().or(refused);
-            if error.rdkafka_error_code().is_some_and(is_unauthorised) {
-                return Err(failure(asked, &error));
-            }
-            match refused.take() {
-                Some(why) if !self.asks_for_tokens || since.elapsed() > PATIENCE => return Err(why),
-                why => refused = why,
-            }
-            if since.elapsed() > PATIENCE {
-                return Err(self.client.context().explained(failure(asked, &error)));
-            }
-        }
-    }
-
-    /// The partitions of a topic.
-    fn partitions(&self, topic: &str) -> Result<(Metadata, Vec<i32>)> {
-        let metadata = self.metadata(Some(topic))?;
-        let described = metadata.topics().iter().find(|it| it.name() == topic);
-        let error = described.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
-        if let Some(code) = error.filter(|code| is_unauthorised(*code)) {
-            return Err(failure(Asked::Describe(topic), &KafkaError::Global(code)));
-        }
-        let described = described.filter(|_| error.is_none()).map(MetadataTopic::partitions);
-        let partitions: Vec<i32> = described.unwrap_or_default().iter().map(|it| it.id()).collect();
-        if partitions.is_empty() {
-            return Err(Failure::new(Code::KafkaTopic, format!("{topic} does not exist")));
-        }
-        Ok((metadata, partitions))
-    }
-
-    /// The end of each partition of a topic.
-    ///
-    /// # Errors
-    /// `ERR_KAFKA_UNAVAILABLE`; `ERR_KAFKA_TOPIC` if there is no such topic; that this client is refused.
-    pub fn ends(&self, topic: &str) -> Result<BTreeMap<i32, i64>> {
-        let end = |partition| {
-            let marks = self.client.fetch_watermarks(topic, partition, PATIENCE);
-            marks.map(|(_, end)| (partition, end)).map_err(|e| failure(Asked::Describe(topic), &e))
-        };
-        self.partitions(topic)?.1.into_iter().map(end).collect()
-    }
-
-    /// Describes a topic.
-    ///
-    /// # Errors
-    /// As [`Asking::ends`].
-    pub fn describe(&self, topic: &str) -> Result<Topic> {
-        let (metadata, partitions) = self.partitions(topic)?;
-        let broker = metadata.brokers().first().map_or(-1, |broker| broker.id());
-        let described = topic_description::of(self.client.client(), broker, topic, PATIENCE)?;
-        Ok(Topic {
-            name: topic.to_owned(),
-            cluster: self.client.client().fetch_cluster_id(PATIENCE).unwrap_or_default(),
-            topic_id: described.id,
-            partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
-            rights: described.rights,
-        })
     }
 }
 

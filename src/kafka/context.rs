@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::ProducerContext;
+use rdkafka::producer::{BaseProducer, ProducerContext};
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
@@ -35,6 +35,12 @@ impl Hidden {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "[secret]"))
     }
 }
+
+/// A consumer of the client library.
+pub type Consumer = BaseConsumer<Context>;
+
+/// A producer of the client library.
+pub type Producer = BaseProducer<Context>;
 
 /// The context of every client here.
 pub struct Context {

@@ -23,8 +23,10 @@ use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::holds::{Hold, Holds};
 use crate::intake;
-use crate::kafka::cluster::{Cluster, Consumer, PATIENCE, assign};
-use crate::kafka::failure::{Asked, failure, lacking};
+use crate::kafka::PATIENCE;
+use crate::kafka::cluster::{Cluster, assign};
+use crate::kafka::context::Consumer;
+use crate::kafka::failure::{Asked, failure};
 use crate::kafka::topic_description::Right;
 use crate::queue::Queue;
 use crate::sequencer::{Input, Submission};
@@ -63,7 +65,7 @@ impl Intake {
         queue: Arc<Queue<Input>>,
         space: Arc<Space>,
     ) -> Result<Intake> {
-        let described = cluster.ask()?.describe(topic)?;
+        let described = cluster.ask()?.describe_for(topic, Right::Read)?;
         if described.topic_id != binding.topic_id || described.cluster != binding.cluster {
             return Err(Failure::new(
                 Code::KafkaTopic,
@@ -78,9 +80,6 @@ impl Intake {
                 Code::KafkaTopic,
                 format!("{topic} has {} partitions, {} were bound", described.partitions, binding.partitions),
             ));
-        }
-        if described.rights.is_some_and(|rights| !rights.contains(&Right::Read)) {
-            return Err(lacking(Asked::Read(topic)));
         }
         let defaults = [
             ("fetch.message.max.bytes", "8388608"),

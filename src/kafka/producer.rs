@@ -10,7 +10,8 @@ use writ_schemas::errors::Code;
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::kafka::INTENTS;
-use crate::kafka::cluster::{Cluster, PATIENCE};
+use crate::kafka::PATIENCE;
+use crate::kafka::cluster::Cluster;
 use crate::kafka::failure::{Asked, failure};
 
 /// How often it looks whether what was sent is stored.

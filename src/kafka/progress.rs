@@ -13,8 +13,10 @@ use writ_schemas::ids::{LedgerId, Seq, hex, unhex};
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
+use crate::kafka::PATIENCE;
 use crate::kafka::PROGRESS;
-use crate::kafka::cluster::{Cluster, Consumer, PATIENCE, assign};
+use crate::kafka::cluster::{Cluster, assign};
+use crate::kafka::context::Consumer;
 use crate::kafka::failure::{Asked, failure, is_topic_refused};
 use crate::kafka::transactions::{Published, Record};
 

@@ -61,7 +61,7 @@ impl World {
         let bootstrap = mock.bootstrap_servers();
         let kafka = Cluster::at(&bootstrap).expect("a cluster");
         create(&kept.folder, &clock).expect("creates");
-        let topic = kafka.describe(INTENTS).expect("a topic");
+        let topic = kafka.ask().and_then(|it| it.describe(INTENTS)).expect("a topic");
         let shop = Shop::new(|call| if call == 0 { Says::Status(429) } else { Says::Body("{}") });
         let world = World { kept, kafka, bootstrap, _mock: mock, topic_id: topic.topic_id.clone(), clock, shop };
         let working = world.start();

@@ -9,6 +9,7 @@ Needs confluent_kafka. It administers over PLAINTEXT on loopback, where everybod
 import argparse
 import pathlib
 import sys
+import time
 from typing import NamedTuple
 
 from confluent_kafka.admin import (
@@ -52,18 +53,32 @@ def binding(kind, right, user):
 
 
 def grant(bootstrap, user, rights):
-    finish(bootstrap, "create_acls", [binding(AclBinding, one, user) for one in rights])
+    change(bootstrap, "create_acls", [binding(AclBinding, one, user) for one in rights])
+    wait(bootstrap, [binding(AclBindingFilter, one, user) for one in rights], there=True)
 
 
 def revoke(bootstrap, user, rights):
-    finish(bootstrap, "delete_acls", [binding(AclBindingFilter, one, user) for one in rights])
+    filters = [binding(AclBindingFilter, one, user) for one in rights]
+    change(bootstrap, "delete_acls", filters)
+    wait(bootstrap, filters, there=False)
 
 
-def finish(bootstrap, what, bindings):
+def change(bootstrap, what, bindings):
     # A variable: a client that nobody holds ends, and its answers with it.
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
     for future in getattr(admin, what)(bindings).values():
         future.result(ADMIN_SECONDS_MAX)
+
+
+def wait(bootstrap, filters, there):
+    """Until the broker knows it: the controller, which has recorded it, is another part of the node."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
+    deadline = time.monotonic() + ADMIN_SECONDS_MAX
+    for one in filters:
+        while bool(admin.describe_acls(one).result(ADMIN_SECONDS_MAX)) != there:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the broker does not follow the controller: {one}")
+            time.sleep(0.02)
 
 
 def main():

@@ -7,7 +7,6 @@ One ledger and one Kafka for all cases, in their order. Exit status: 0 all passe
 """
 
 import argparse
-import collections
 import contextlib
 import os
 import pathlib
@@ -21,7 +20,8 @@ import system
 from system import Broken
 
 import producer  # examples/python: signing, sending
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+import topics
+from confluent_kafka import KafkaError, Producer, TopicPartition
 
 PROGRESS = "writ.progress.v1"
 ANSWER_SECONDS_MAX = 60
@@ -84,29 +84,9 @@ class Edge:
             raise Broken(f"the topic does not take {len(value)} bytes: {place.str()}")
         expect(("refusal", "ERR_TOO_LARGE"), self.answer(place), f"the answer to {len(value)} bytes")
 
-    def consumer(self, isolation):
-        return Consumer({"bootstrap.servers": self.bootstrap, "group.id": "edges", "enable.auto.commit": False,
-                         "enable.partition.eof": True, "isolation.level": isolation, **producer.QUIET})
-
     def end_of_progress(self, isolation):
-        with contextlib.closing(self.consumer(isolation)) as consumer:
+        with contextlib.closing(topics.consumer(self.bootstrap, isolation)) as consumer:
             return consumer.get_watermark_offsets(TopicPartition(PROGRESS, 0), 20, cached=False)[1]
-
-    def decisions(self):
-        """How often each intent's decision stands on the topic, for a reader of committed records."""
-        with contextlib.closing(self.consumer("read_committed")) as consumer:
-            partitions = set(consumer.list_topics(producer.DECISIONS, timeout=20).topics[producer.DECISIONS].partitions)
-            consumer.assign([TopicPartition(producer.DECISIONS, number, OFFSET_BEGINNING) for number in partitions])
-            found, deadline = collections.Counter(), time.monotonic() + ANSWER_SECONDS_MAX
-            while partitions:
-                if time.monotonic() > deadline:
-                    raise Broken(f"{producer.DECISIONS} does not come to its end")
-                record = consumer.poll(0.5)
-                if record is not None and record.error() is None:
-                    found[producer.open_envelope(record.value(), producer.DECISION_TYPE)[0]["id"]] += 1
-                elif record is not None and record.error().code() == KafkaError._PARTITION_EOF:
-                    partitions.discard(record.partition())
-            return found
 
 
 def expect(wanted, found, what):
@@ -135,7 +115,7 @@ def another_ledgers_open_transaction(edge):
         raise Broken("the other transaction ended before the start: this tests nothing")
     other.abort_transaction(20)
     edge.decide("progress-3")
-    twice = {name: times for name, times in edge.decisions().items() if times > 1}
+    twice = {name: times for name, times in topics.decisions(edge.bootstrap).items() if times > 1}
     expect({}, twice, "what was published more than once")
 
 

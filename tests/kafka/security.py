@@ -145,12 +145,12 @@ def authority(folder, name):
             "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem")
 
 
-def certificate(folder, name, subject, names=None, days=DAYS, key_options=("-nodes",)):
-    """NAME.key and NAME.pem, signed by ca.pem; `names` are those of a server."""
+def certificate(folder, name, subject, names=None, days=DAYS, key_options=("-nodes",), authority="ca"):
+    """NAME.key and NAME.pem, signed by an authority; `names` are those of a server."""
     request, extensions = folder / f"{name}.request", folder / f"{name}.extensions"
     openssl("req", *ELLIPTIC, *key_options, "-subj", subject, "-keyout", folder / f"{name}.key", "-out", request)
     extensions.write_text(f"subjectAltName={names}\n" if names else "extendedKeyUsage=clientAuth\n")
-    openssl("x509", "-req", "-in", request, "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-days", days,
+    openssl("x509", "-req", "-in", request, "-CA", folder / f"{authority}.pem", "-CAkey", folder / f"{authority}.key", "-days", days,
             "-extfile", extensions, "-out", folder / f"{name}.pem")
     request.unlink()
     extensions.unlink()
