@@ -25,6 +25,8 @@ FAULTS = ("init", "submit", "serve", "verify", "show")
 BUSY_RUNS, BUSY_LOOPS = 20, 4
 MODEL_STEPS = 100_000
 CRASH_ROUNDS = 50
+LATENCY_RATIO_MAX = {"p50": 4, "p99": 2.5}  # beside a plain copy in transactions; at each rate
+GENERATOR_LATE_MS_MAX = 2  # whoever sends later than this measures the machine
 MUTANT_SHARDS = {"writ-kernel": 10, "writ-schemas": 4}
 
 
@@ -100,6 +102,24 @@ def crash(run):
     output = run(PYTHON, "tests/crash/loop.py", "--rounds", CRASH_ROUNDS, "--writ", TARGET / "release/writ")
     rounds = last(r"^(\d+) passed, 0 failed", output)
     return {"rounds": int(rounds), "killed_between_dispatch_and_receipt": int(last(r"^(\d+) rounds were killed between", output))}
+
+
+def latency(run):
+    """Milliseconds from produced to consumed, ours beside the copy's."""
+    run("cargo", "build", "--release", "--locked")
+    found = json.loads(run(PYTHON, "tests/kafka/latency.py", "--json", "--writ", TARGET / "release/writ"))
+    figures, slow = {}, []
+    for row in found["rates"]:
+        for part, most in LATENCY_RATIO_MAX.items():
+            figures[f"{part}_ms at {row['rate']}/s"] = row["ours"][f"{part}_ms"]
+            figures[f"{part}_ratio at {row['rate']}/s"] = ratio = row[f"{part}_ratio"]
+            if ratio > most:
+                slow.append(f"{part} at {row['rate']}/s is {ratio} times the copy's, at most {most}")
+        if (late := row["generator_late_ms"]["p99"]) > GENERATOR_LATE_MS_MAX:
+            raise Failed(f"the generator was late by {late} ms at {row['rate']}/s: this machine is too busy to measure on")
+    if slow:
+        raise Failed(f"{'; '.join(slow)}: {figures}")
+    return figures
 
 
 # --- What tests would find ---
@@ -237,6 +257,8 @@ ALL = (
          {"all": clients}, ("compilers",)),
     Step("bench_memory", "memory after 100 000 and after 1 000 000 intents, views following", (*RUST, "benches"), {"all": memory},
          ("compilers",)),
+    Step("latency", "from produced to consumed over Kafka, beside a plain copy in transactions",
+         (*RUST, "tests/crash/system.py", "tests/kafka", "examples/python"), {"all": latency}, ("compilers", "python", "kafka")),
     Step("faults", "each call on a file fails once in each way, or the process is killed at it", TESTS,
          {test: functools.partial(faults, test) for test in FAULTS}, ("compilers",), faults_together),
     Step("busy", f"`cargo test`, {BUSY_RUNS} times beside {BUSY_LOOPS} busy loops", TESTS,
