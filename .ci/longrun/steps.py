@@ -25,6 +25,7 @@ FAULTS = ("init", "submit", "serve", "verify", "show")
 BUSY_RUNS, BUSY_LOOPS = 20, 4
 MODEL_STEPS = 100_000
 CRASH_ROUNDS = 50
+OUTAGE_ROUNDS, OUTAGE_PARTS = 50, 10
 LATENCY_RATIO_MAX = {"p50": 4, "p99": 2.5}  # beside a plain copy in transactions; at each rate
 GENERATOR_LATE_MS_MAX = 2  # whoever sends later than this measures the machine
 MUTANT_SHARDS = {"writ-kernel": 10, "writ-schemas": 4}
@@ -102,6 +103,29 @@ def crash(run):
     output = run(PYTHON, "tests/crash/loop.py", "--rounds", CRASH_ROUNDS, "--writ", TARGET / "release/writ")
     rounds = last(r"^(\d+) passed, 0 failed", output)
     return {"rounds": int(rounds), "killed_between_dispatch_and_receipt": int(last(r"^(\d+) rounds were killed between", output))}
+
+
+def outages(number, run):
+    """Some of the rounds; every second part on a busy machine."""
+    run("cargo", "build", "--release", "--locked")
+    output = run(PYTHON, "tests/kafka/outages.py", "--rounds", OUTAGE_ROUNDS, "--part", f"{number}/{OUTAGE_PARTS}",
+                 *(["--busy"] if number % 2 == 0 else []), "--writ", TARGET / "release/writ")
+    rounds = re.findall(r"^ *\d+ +[a-z]+ +\d+ +[a-z]+ +[a-z]+ +(\d+) +(\d+|-) +([\d.]+) *$", output, re.MULTILINE)
+    if len(rounds) != int(last(r"^(\d+) passed, 0 failed", output)):
+        raise Failed(f"{len(rounds)} rounds can be read, and others passed; {run.log}")
+    return {
+        "rounds": len(rounds), "decisions": sum(int(decisions) for decisions, _, _ in rounds),
+        "abandoned": sum(int(abandoned) for _, abandoned, _ in rounds if abandoned != "-"),
+        "back_s": [float(back) for _, _, back in rounds],
+    }
+
+
+def outages_together(parts):
+    back = [seconds for part in parts for seconds in part["back_s"]]
+    return {
+        **{name: sum(part[name] for part in parts) for name in ("rounds", "decisions", "abandoned")},
+        "back_s_median": statistics.median(back), "back_s_max": max(back),
+    }
 
 
 def latency(run):
@@ -244,6 +268,10 @@ ALL = (
     Step("release", "README's `cargo run --release -- demo`, in 15 s", RUST, {"all": release}, ("compilers",)),
     Step("crash", f"`kill -9` under load, {CRASH_ROUNDS} rounds", (*RUST, "tests/crash", "tests/kafka", "examples"), {"all": crash},
          ("compilers", "python", "kafka")),
+    Step("outages", f"Kafka goes away and comes back, {OUTAGE_ROUNDS} times, half of them on a busy machine: each output once, one process",
+         (*RUST, "tests/crash/loop.py", "tests/crash/system.py", "tests/kafka", "examples/python"),
+         {f"{number}/{OUTAGE_PARTS}": functools.partial(outages, number) for number in range(1, OUTAGE_PARTS + 1)},
+         ("compilers", "python", "kafka"), outages_together),
     Step("model", f"an independent model beside the kernel, {MODEL_STEPS} steps", (*KERNEL, "tests/model"), {"all": model}, ("compilers",)),
     Step("planted", "bugs that are planted into the kernel are found by the model", (*KERNEL, "tests/model"), {"all": planted},
          ("compilers",), planted_together),

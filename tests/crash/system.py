@@ -37,9 +37,9 @@ def free_port():
 
 
 @contextlib.contextmanager
-def kafka(folder):
-    """A node's HOST:PORT, as long as the block runs."""
-    done = subprocess.run([BROKER, "start", folder], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, timeout=1200)
+def kafka(folder, *options):
+    """A node's HOST:PORT, as long as the block runs; with options, all that `broker start` prints."""
+    done = subprocess.run([BROKER, "start", folder, *options], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, timeout=1200)
     if done.returncode != 0:
         raise SystemExit(2)
     try:

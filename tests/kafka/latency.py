@@ -242,7 +242,9 @@ def create_topics(bootstrap):
 def one_answer(ledger, bootstrap, envelope):
     """The bytes of a decision and of a receipt: the copy writes as many."""
     client = consumer(bootstrap, producer.DECISIONS), consumer(bootstrap, RECEIPTS)
-    producer.send(bootstrap, system.TENANT, [envelope], 30)
+    sender = Producer({"bootstrap.servers": bootstrap, **PRODUCER})
+    sender.produce(producer.INTENTS, envelope, key=system.TENANT.encode())
+    sender.flush(30)
     found = [one.poll(DRAIN_SECONDS_MAX) for one in client]
     if None in found:
         raise Broken(f"the first intent has no answer: {ledger.last_words()}")
