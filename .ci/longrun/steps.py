@@ -26,6 +26,9 @@ FAULTS = ("init", "submit", "serve", "verify", "show")
 BUSY_RUNS, BUSY_LOOPS = 20, 4
 MODEL_STEPS = 100_000
 CRASH_ROUNDS = 50
+OUTAGE_ROUNDS, OUTAGE_PARTS = 50, 10
+LATENCY_RATIO_MAX = {"p50": 4, "p99": 2.5}  # beside a plain copy in transactions; at each rate
+GENERATOR_LATE_MS_MAX = 2  # whoever sends later than this measures the machine
 MUTANT_SHARDS = {"writ-kernel": 10, "writ-schemas": 4}
 
 
@@ -111,6 +114,47 @@ def secure(way, run):
 
 def secure_together(parts):
     return {"cases": sum(part["cases"] for part in parts), "secrets_looked_for": max(part["secrets"] for part in parts)}
+
+
+def outages(number, run):
+    """Some of the rounds; every second part on a busy machine."""
+    run("cargo", "build", "--release", "--locked")
+    output = run(PYTHON, "tests/kafka/outages.py", "--rounds", OUTAGE_ROUNDS, "--part", f"{number}/{OUTAGE_PARTS}",
+                 *(["--busy"] if number % 2 == 0 else []), "--writ", TARGET / "release/writ")
+    rounds = re.findall(r"^ *\d+ +[a-z]+ +\d+ +[a-z]+ +[a-z]+ +(\d+) +(\d+|-) +([\d.]+) *$", output, re.MULTILINE)
+    if len(rounds) != int(last(r"^(\d+) passed, 0 failed", output)):
+        raise Failed(f"{len(rounds)} rounds can be read, and others passed; {run.log}")
+    return {
+        "rounds": len(rounds), "decisions": sum(int(decisions) for decisions, _, _ in rounds),
+        "abandoned": sum(int(abandoned) for _, abandoned, _ in rounds if abandoned != "-"),
+        "back_s": [float(back) for _, _, back in rounds],
+    }
+
+
+def outages_together(parts):
+    back = [seconds for part in parts for seconds in part["back_s"]]
+    return {
+        **{name: sum(part[name] for part in parts) for name in ("rounds", "decisions", "abandoned")},
+        "back_s_median": statistics.median(back), "back_s_max": max(back),
+    }
+
+
+def latency(run):
+    """Milliseconds from produced to consumed, ours beside the copy's."""
+    run("cargo", "build", "--release", "--locked")
+    found = json.loads(run(PYTHON, "tests/kafka/latency.py", "--json", "--writ", TARGET / "release/writ"))
+    figures, slow = {}, []
+    for row in found["rates"]:
+        for part, most in LATENCY_RATIO_MAX.items():
+            figures[f"{part}_ms at {row['rate']}/s"] = row["ours"][f"{part}_ms"]
+            figures[f"{part}_ratio at {row['rate']}/s"] = ratio = row[f"{part}_ratio"]
+            if ratio > most:
+                slow.append(f"{part} at {row['rate']}/s is {ratio} times the copy's, at most {most}")
+        if (late := row["generator_late_ms"]["p99"]) > GENERATOR_LATE_MS_MAX:
+            raise Failed(f"the generator was late by {late} ms at {row['rate']}/s: this machine is too busy to measure on")
+    if slow:
+        raise Failed(f"{'; '.join(slow)}: {figures}")
+    return figures
 
 
 # --- What tests would find ---
@@ -237,6 +281,10 @@ ALL = (
          ("compilers", "python", "kafka")),
     Step("secure", "a real Kafka with TLS, each way to sign in, and each of them wrong", (*RUST, "tests/kafka", "tests/crash", "examples", "docs/kafka.md"),
          {way: functools.partial(secure, way) for way in WAYS}, ("compilers", "python", "kafka", "openssl"), secure_together),
+    Step("outages", f"Kafka goes away and comes back, {OUTAGE_ROUNDS} times, half of them on a busy machine: each output once, one process",
+         (*RUST, "tests/crash/loop.py", "tests/crash/system.py", "tests/kafka", "examples/python"),
+         {f"{number}/{OUTAGE_PARTS}": functools.partial(outages, number) for number in range(1, OUTAGE_PARTS + 1)},
+         ("compilers", "python", "kafka"), outages_together),
     Step("model", f"an independent model beside the kernel, {MODEL_STEPS} steps", (*KERNEL, "tests/model"), {"all": model}, ("compilers",)),
     Step("planted", "bugs that are planted into the kernel are found by the model", (*KERNEL, "tests/model"), {"all": planted},
          ("compilers",), planted_together),
@@ -250,6 +298,8 @@ ALL = (
          {"all": clients}, ("compilers",)),
     Step("bench_memory", "memory after 100 000 and after 1 000 000 intents, views following", (*RUST, "benches"), {"all": memory},
          ("compilers",)),
+    Step("latency", "from produced to consumed over Kafka, beside a plain copy in transactions",
+         (*RUST, "tests/crash/system.py", "tests/kafka", "examples/python"), {"all": latency}, ("compilers", "python", "kafka")),
     Step("faults", "each call on a file fails once in each way, or the process is killed at it", TESTS,
          {test: functools.partial(faults, test) for test in FAULTS}, ("compilers",), faults_together),
     Step("busy", f"`cargo test`, {BUSY_RUNS} times beside {BUSY_LOOPS} busy loops", TESTS,

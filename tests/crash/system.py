@@ -119,11 +119,13 @@ class Ledger:
             raise Broken(f"writ {' '.join(map(str, arguments))}: status {done.returncode}, not {expect}: {words}")
         return done.stdout
 
-    def init(self, url):
+    def init(self, url, segment_bytes=65536):
+        """Small segments, so that there are many of them; `None` is the size that anybody has."""
         policy = self.folder.with_suffix(".policy")
         policy.mkdir()
         (policy / "policy.json").write_text(json.dumps(bundle(url), indent=2))
-        self.run("init", "--segment-bytes", 65536, "--data", self.folder, "--kafka", self.bootstrap, "--policy", policy, prefix=self.prefix)
+        size = [] if segment_bytes is None else ["--segment-bytes", segment_bytes]
+        self.run("init", *size, "--data", self.folder, "--kafka", self.bootstrap, "--policy", policy, prefix=self.prefix)
 
     def serve(self, prefix=None):
         """Starts `writ serve`, and does not wait."""
