@@ -20,6 +20,7 @@ use writ_schemas::event::Event;
 use writ_schemas::ids::{Name, Seq, hex};
 use writ_schemas::strict::Refusal;
 
+use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::executor::content::ContentStore;
 use crate::folder::Folder;
@@ -31,6 +32,9 @@ mod explanation;
 mod lists;
 
 use explanation::Policies;
+
+/// How often it looks how far the views have come.
+const TICK: Duration = Duration::from_millis(5);
 
 /// What questions are put to.
 #[derive(Clone)]
@@ -71,14 +75,14 @@ impl Library {
     /// # Errors
     /// `ERR_OVERLOADED` if they have not caught up within `patience`.
     pub fn wait_for(&self, next: Seq, patience: Duration) -> Result<()> {
-        let views = self.views.current_within(patience)?;
-        if views.progress.wait_beyond(Seq(next.0.saturating_sub(1)), patience) >= next {
-            return Ok(());
+        let since = Stopwatch::start();
+        while !self.knows(next)? {
+            if since.elapsed() > patience {
+                return Err(Failure::new(Code::Overloaded, "the views have not caught up with the log"));
+            }
+            std::thread::sleep(TICK);
         }
-        if views.progress.is_closed() {
-            return Err(Failure::new(Code::ViewDamaged, "they ended while this question waited for them"));
-        }
-        Err(Failure::new(Code::Overloaded, "the views have not caught up with the log"))
+        Ok(())
     }
 
     /// Whether the views hold every entry before `next`; not, if they are still to come.

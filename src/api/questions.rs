@@ -25,7 +25,7 @@ use crate::error::{Failure, Result};
 use crate::query::Library;
 
 /// How often a question that waits for the views looks again.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(5);
 
 type Asked = Result<Response>;
 
@@ -146,7 +146,7 @@ impl Api {
 
 async fn known(library: &Library, next: Seq) -> Result<()> {
     while !library.knows(next)? {
-        sleep(LOOK_EVERY).await;
+        sleep(TICK).await;
     }
     Ok(())
 }

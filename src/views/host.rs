@@ -1,7 +1,7 @@
 //! Where the views of a ledger at work live: a thread of their own, that lets them end alone and begins them anew; and the shelf where
 //! questions find them.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::error;
@@ -29,7 +29,6 @@ pub struct Shelf(Arc<Shelved>);
 #[derive(Debug)]
 struct Shelved {
     on: Mutex<On>,
-    changed: Condvar,
 }
 
 /// What is on a shelf.
@@ -74,7 +73,7 @@ impl Shelf {
     }
 
     fn with(on: On) -> Shelf {
-        Shelf(Arc::new(Shelved { on: Mutex::new(on), changed: Condvar::new() }))
+        Shelf(Arc::new(Shelved { on: Mutex::new(on) }))
     }
 
     /// The views as they are now.
@@ -96,16 +95,6 @@ impl Shelf {
         }
     }
 
-    /// The same, but those that are still to come are waited for, so long.
-    ///
-    /// # Errors
-    /// As [`Shelf::current`].
-    pub fn current_within(&self, patience: Duration) -> Result<Queries> {
-        let not_yet = |on: &mut On| matches!(on, On::NotYet);
-        let waited = self.0.changed.wait_timeout_while(self.0.lock(), patience, not_yet);
-        waited.unwrap_or_else(PoisonError::into_inner).0.views()
-    }
-
     /// Tells the views what a question found wrong with them.
     pub fn doubt(&self, failure: &Failure) {
         if let Ok(queries) = self.current() {
@@ -115,7 +104,6 @@ impl Shelf {
 
     fn put(&self, on: On) {
         let before = std::mem::replace(&mut *self.0.lock(), on);
-        self.0.changed.notify_all();
         if let On::Views(queries) = &before {
             queries.progress.close(); // who waits for them waits for nothing
         }
