@@ -45,19 +45,25 @@ def strace(output):
 
 
 def envelopes(key, names):
-    """Signed intents; every second one calls the connector. The id stands in the args, so that calls can be told apart."""
+    """Signed intents by id; every second one calls the connector. The id stands in the args, so that calls can be told apart."""
     expires_at = int((time.time() + 3600) * 1_000_000)
-    for number, name in enumerate(names):
-        yield producer.sign(key, producer.INTENT_TYPE, {
+    return {
+        name: producer.sign(key, producer.INTENT_TYPE, {
             "tenant": system.TENANT, "principal": system.PRINCIPAL, "id": name, "args": {"note": name},
             "action": ("notes.add", "effect.count")[number % 2], "expires_at": expires_at,
         })
+        for number, name in enumerate(names)
+    }
 
 
-def send_and_wait(bootstrap, key, names):
+def send(bootstrap, signed, names):
+    return producer.send(producer.Kafka(bootstrap), system.TENANT, [signed[name] for name in names], 60)
+
+
+def send_and_wait(bootstrap, signed, names):
+    """What was sent before is sent as it was: signed anew it would be other content under the same id, and refused."""
     reader = producer.Reader(producer.Kafka(bootstrap), [producer.DECISIONS, producer.REFUSALS], 20)
-    places = producer.send(producer.Kafka(bootstrap), system.TENANT, list(envelopes(key, names)), 60)
-    wanted, deadline = dict(zip(places, names)), time.monotonic() + ANSWER_SECONDS_MAX
+    wanted, deadline = dict(zip(send(bootstrap, signed, names), names)), time.monotonic() + ANSWER_SECONDS_MAX
     for kind, name, document, _ in producer.answers(reader, Options, wanted, set(), deadline):
         if kind != "decision" or document["verdict"] != "PASS":
             raise Broken(f"{name}: {kind} {document}")
@@ -75,19 +81,19 @@ def run(writ, folder):
         # It comes to be in a folder inside of its own, and moves into place.
         made = [ledger.folder / ".unfinished" / name for name in MADE]
         require_synced(traces[0], [*made, ledger.folder, ledger.folder.parent])
-        key = producer.load_key(ledger.folder / "keys/producer.key")
+        signed = envelopes(producer.load_key(ledger.folder / "keys/producer.key"), names)
         try:
             ledger.serve(prefix=strace(traces[1]))
             ledger.wait_until_ready()
             # Several batches, not one.
             for start in range(0, INTENTS // 2, 10):
-                send_and_wait(bootstrap, key, names[start : start + 10])
+                send_and_wait(bootstrap, signed, names[start : start + 10])
             # Killed with records under way, so that the next process finds something to write again.
-            producer.send(producer.Kafka(bootstrap), system.TENANT, list(envelopes(key, names[INTENTS // 2 :])), 60)
+            send(bootstrap, signed, names[INTENTS // 2 :])
             kill_traced(ledger)
             ledger.serve(prefix=strace(traces[2]))
             ledger.wait_until_ready()
-            send_and_wait(bootstrap, key, names)
+            send_and_wait(bootstrap, signed, names)
             stop_traced(ledger)
         finally:
             if ledger.process and ledger.process.poll() is None:
