@@ -156,7 +156,7 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => return Err(refusal(&error)),
             Err(error) => return Err(Failure::io(path, &error)),
         };
-        let mut config: Config = toml::from_slice(&bytes).map_err(|e| refusal(&e))?;
+        let mut config: Config = toml::from_slice(&bytes).map_err(|e| refusal(&without_the_line(&bytes, &e)))?;
         if !(1..=1000).contains(&config.checkpoint_interval_ms) {
             return refuse("checkpoint_interval_ms must be 1 to 1000");
         }
@@ -209,6 +209,15 @@ impl Config {
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// What is wrong with a file, and in which line; not the line itself, which may hold a secret that stands where it should not.
+fn without_the_line(bytes: &[u8], error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| bytes.get(..span.start));
+    match before.map(|before| before.iter().filter(|byte| **byte == b'\n').count() + 1) {
+        Some(line) => format!("line {line}: {}", error.message()),
+        None => error.message().to_owned(),
     }
 }
 

@@ -25,6 +25,7 @@ const OURS: &[(&str, &str)] = &[
     ("transaction.timeout.ms", "a transaction is given up before the broker ends it"),
     ("enable.idempotence", "without it a record may be stored twice"),
     ("enable.gapless.guarantee", "without it a record may be stored twice"),
+    ("partitioner", "records of one key stay in one partition"),
     ("acks", "only what all replicas have is published"),
     ("request.required.acks", "only what all replicas have is published"),
 ];
@@ -33,6 +34,8 @@ const OURS: &[(&str, &str)] = &[
 const SECRET: &[&str] = &[
     "sasl.password",
     "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.config",
     "sasl.oauthbearer.assertion.private.key.passphrase",
     "sasl.oauthbearer.assertion.private.key.pem",
     "ssl.key.password",
@@ -152,11 +155,13 @@ impl Kafka {
             return Err(format!("kafka.prefix is to be at most {PREFIX_LEN_MAX} of A-Z a-z 0-9 . _ -"));
         }
         for (table, properties) in self.tables() {
-            for (name, value) in properties {
-                if let Some((_, why)) = OURS.iter().find(|(ours, _)| ours == name) {
+            for (full, value) in properties {
+                // By this prefix librdkafka takes a property for one of topics, and knows it all the same.
+                let name = full.strip_prefix("topic.").unwrap_or(full);
+                if let Some((_, why)) = OURS.iter().find(|(ours, _)| *ours == name) {
                     return Err(format!("kafka.{table}: {name} is not to be set: {why}"));
                 }
-                if SECRET.contains(&name.as_str()) && !matches!(value, Property::Secret(_)) {
+                if SECRET.contains(&name) && !matches!(value, Property::Secret(_)) {
                     return Err(format!(
                         "kafka.{table}: {name} is a secret, which this file is not to hold: {{ file = \"…\" }}, {{ env = \"…\" }} or {{ command = […] }}"
                     ));
@@ -263,8 +268,9 @@ mod tests {
     #[test]
     fn what_is_ours_is_refused_by_name_under_each_name_and_in_each_table() {
         for (name, _) in OURS {
-            for table in ["client", "consumer", "producer"] {
-                refused(&format!("[{table}]\n\"{name}\" = \"x\""), &format!("kafka.{table}: {name} is not to be set"));
+            for (table, prefix) in [("client", ""), ("consumer", "topic."), ("producer", "")] {
+                let text = format!("[{table}]\n\"{prefix}{name}\" = \"x\"");
+                refused(&text, &format!("kafka.{table}: {name} is not to be set"));
             }
         }
     }

@@ -65,7 +65,7 @@ impl Broker for Publishing {
         // What waits for company only waits: a batch is sent at once.
         let defaults = [("compression.type", "none"), ("linger.ms", "0")];
         let musts = [("transactional.id", id.as_str()), ("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)];
-        let library = self.cluster.producer(&defaults, &musts).map_err(Trouble::Final)?;
+        let library = self.cluster.producer(&defaults, &musts).map_err(trouble_of)?;
         let (topic, key) = (self.cluster.topic(PROGRESS), self.ledger.to_string());
         Ok(Transactional { library, id, topic, key })
     }
@@ -77,8 +77,7 @@ impl Broker for Publishing {
                 let why = "another ledger's transaction is open, and hides how far this one has published";
                 Err(Trouble::Later(Failure::new(Code::KafkaUnavailable, why)))
             }
-            Err(failure) if failure.code == Code::KafkaUnavailable => Err(Trouble::Lost(failure)),
-            Err(failure) => Err(Trouble::Final(failure)),
+            Err(failure) => Err(trouble_of(failure)),
         }
     }
 
@@ -183,7 +182,17 @@ impl Producer for Transactional {
     }
 }
 
+/// What a failure outside of a transaction means for a process that is at work: its certificates, topics and brokers were there when it
+/// began, and may be again.
+fn trouble_of(failure: Failure) -> Trouble {
+    match failure.code {
+        Code::KafkaAuthorization | Code::KafkaPosition | Code::KafkaFenced => Trouble::Final(failure),
+        _ => Trouble::Lost(failure),
+    }
+}
+
 /// Whether neither another transaction nor another producer mends it.
 fn is_final(code: RDKafkaErrorCode) -> bool {
-    is_unauthorised(code) || matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::MessageSizeTooLarge)
+    use RDKafkaErrorCode::{InvalidTransactionTimeout, MessageSizeTooLarge, UnknownTopic};
+    is_unauthorised(code) || matches!(code, UnknownTopic | MessageSizeTooLarge | InvalidTransactionTimeout)
 }

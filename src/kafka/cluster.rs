@@ -207,7 +207,7 @@ impl Cluster {
     /// Whether somebody else than the broker says who this is.
     #[must_use]
     pub fn asks_for_tokens(&self) -> bool {
-        self.client.iter().any(|(name, value)| {
+        [&self.client, &self.consumer, &self.producer].into_iter().flatten().any(|(name, value)| {
             matches!(name.as_str(), "sasl.mechanism" | "sasl.mechanisms") && value.eq_ignore_ascii_case("OAUTHBEARER")
         })
     }
@@ -249,7 +249,8 @@ impl Cluster {
     /// `ERR_KAFKA_UNAVAILABLE`, that this client is refused, or what the broker says.
     pub fn create_topics(&self) -> Result<()> {
         // It tells why nobody can be asked, which an admin client does not.
-        let known = self.ask()?.metadata(None)?;
+        let asking = self.ask()?;
+        let known = asking.metadata(None)?;
         let bytes = RECORD_BYTES_MAX.to_string();
         let names = [INTENTS, DECISIONS, RECEIPTS, REFUSALS, PROGRESS].map(|name| self.topic(name));
         let topics =
@@ -280,7 +281,7 @@ impl Cluster {
                 Err((name, code)) => return Err(Failure::new(Code::KafkaTopic, format!("{name}: {code}"))),
             }
         }
-        Ok(())
+        topics.iter().try_for_each(|topic| asking.wait_for(topic.name))
     }
 }
 

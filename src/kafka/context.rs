@@ -26,7 +26,10 @@ impl Hidden {
     /// Of the secrets in use.
     #[must_use]
     pub fn of(secrets: Vec<Zeroizing<String>>) -> Hidden {
-        Hidden(secrets.into_iter().filter(|secret| secret.len() >= HIDDEN_LEN_MIN).collect())
+        let mut secrets: Vec<_> = secrets.into_iter().filter(|secret| secret.len() >= HIDDEN_LEN_MIN).collect();
+        // One that begins with another is found whole.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Hidden(secrets)
     }
 
     /// The text without them.

@@ -89,14 +89,17 @@ impl Intake {
         let consumer = cluster.consumer("writ", &defaults, &[("auto.offset.reset", "error")])?;
         let intake =
             Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue, space, holds: Arc::default() };
-        let mut from = Vec::new();
+        let (mut from, mut gaps) = (Vec::new(), Vec::new());
         for number in 0..binding.partitions {
-            let next = intake.start(number, positions.get(&intake.partition(number)).copied())?;
+            let (next, gap) = intake.start(number, positions.get(&intake.partition(number)).copied())?;
+            gaps.extend(gap);
             let (partition, offset) =
                 (i32::try_from(number).unwrap_or(i32::MAX), i64::try_from(next).unwrap_or(i64::MAX));
             from.push((topic, partition, Offset::Offset(offset)));
         }
         assign(&intake.consumer, &from)?;
+        // Only then: what fails before is tried again, and would find them again.
+        gaps.into_iter().for_each(|gap| intake.queue.report(Input::Gap(gap)));
         Ok(intake)
     }
 
@@ -110,8 +113,8 @@ impl Intake {
         Partition { topic_id: self.binding.topic_id.clone(), number }
     }
 
-    /// Where reading starts: the log's position, if the broker still has it.
-    fn start(&self, number: u32, position: Option<u64>) -> Result<u64> {
+    /// Where reading starts: the log's position, if the broker still has it; and what is missing otherwise.
+    fn start(&self, number: u32, position: Option<u64>) -> Result<(u64, Option<SourceGap>)> {
         let expected = position.unwrap_or(0);
         let (low, high) = self.watermarks(number)?;
         if expected > high {
@@ -123,10 +126,9 @@ impl Intake {
         if expected < low {
             error!(topic = %self.topic, number, expected, low, "records are gone before they were read");
             let gap = SourceGap { partition: self.partition(number), expected, found: low };
-            self.queue.report(Input::Gap(gap));
-            return Ok(low);
+            return Ok((low, Some(gap)));
         }
-        Ok(expected)
+        Ok((expected, None))
     }
 
     fn watermarks(&self, number: u32) -> Result<(u64, u64)> {

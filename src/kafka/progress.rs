@@ -64,6 +64,11 @@ impl Progress {
         let musts =
             [("isolation.level", isolation), ("enable.partition.eof", "true"), ("auto.offset.reset", "earliest")];
         let partitions = self.cluster.ask()?.ends(&self.topic)?;
+        // Records of a ledger that lie in two have no order.
+        if partitions.len() != 1 {
+            let why = format!("{} has {} partitions, and is to have one", self.topic, partitions.len());
+            return Err(Failure::new(Code::KafkaTopic, why));
+        }
         let consumer = self.cluster.consumer("writ", &[], &musts)?;
         let from: Vec<_> = partitions.keys().map(|it| (self.topic.as_str(), *it, Offset::Beginning)).collect();
         assign(&consumer, &from)?;

@@ -87,6 +87,9 @@ pub fn of<C: ClientContext>(client: &Client<C>, broker: i32, topic: &str, patien
         }
         c::rd_kafka_DescribeTopics(client.native_ptr(), collection.at.as_ptr(), options.at.as_ptr(), queue.at.as_ptr());
         let event = Owned::new(c::rd_kafka_queue_poll(queue.at.as_ptr(), timeout_ms), c::rd_kafka_event_destroy)?;
+        if c::rd_kafka_event_error(event.at.as_ptr()) != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(unavailable("the broker gave no answer"));
+        }
         let result = c::rd_kafka_event_DescribeTopics_result(event.at.as_ptr());
         if result.is_null() {
             return Err(unavailable("another answer came"));

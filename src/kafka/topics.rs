@@ -23,6 +23,12 @@ const SLICE: Duration = Duration::from_millis(500);
 /// How long what it has to say is listened to.
 const EVENTS_PATIENCE: Duration = Duration::from_millis(50);
 
+/// How long it waits before it asks for a topic again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a client is refused before it believes it.
+const REFUSALS_MIN: u32 = 2;
+
 /// A topic as the broker describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -58,7 +64,7 @@ impl Asking {
     pub(super) fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
         let asked = topic.map_or(Asked::Cluster, Asked::Describe);
         let since = Stopwatch::start();
-        let mut refused = None;
+        let (mut refused, mut refusals) = (None, 0);
         loop {
             let error = match self.client.fetch_metadata(topic, SLICE) {
                 Ok(metadata) => return Ok(metadata),
@@ -69,15 +75,18 @@ impl Asking {
             while served.elapsed() < EVENTS_PATIENCE {
                 let _ = self.client.poll(EVENTS_PATIENCE); // it is told to the context as well
             }
-            refused = self.client.context().take_refusal().or(refused);
+            if let Some(why) = self.client.context().take_refusal() {
+                (refused, refusals) = (Some(why), refusals + 1);
+            }
             if error.rdkafka_error_code().is_some_and(is_unauthorised) {
                 return Err(failure(asked, &error));
             }
-            match refused.take() {
-                Some(why) if !self.asks_for_tokens || since.elapsed() > PATIENCE => return Err(why),
-                why => refused = why,
-            }
-            if since.elapsed() > PATIENCE {
+            // A connection that breaks at the wrong moment looks like a refusal, once.
+            let is_certain = refusals >= REFUSALS_MIN && !self.asks_for_tokens;
+            if is_certain || since.elapsed() > PATIENCE {
+                if let Some(why) = refused {
+                    return Err(why);
+                }
                 return Err(self.client.context().explained(failure(asked, &error)));
             }
         }
@@ -88,7 +97,8 @@ impl Asking {
         let metadata = self.metadata(Some(topic))?;
         let described = metadata.topics().iter().find(|it| it.name() == topic);
         let error = described.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
-        if let Some(code) = error.filter(|code| is_unauthorised(*code)) {
+        // A topic that has no leader now is there.
+        if let Some(code) = error.filter(|code| *code != RDKafkaErrorCode::UnknownTopicOrPartition) {
             return Err(failure(Asked::Describe(topic), &KafkaError::Global(code)));
         }
         let described = described.filter(|_| error.is_none()).map(MetadataTopic::partitions);
@@ -97,6 +107,25 @@ impl Asking {
             return Err(Failure::new(Code::KafkaTopic, format!("{topic} does not exist")));
         }
         Ok((metadata, partitions))
+    }
+
+    /// Waits until a topic that was made is there: the broker that says so is not the one that is asked next.
+    ///
+    /// # Errors
+    /// As [`Asking::ends`], once its time is over.
+    pub fn wait_for(&self, topic: &str) -> Result<()> {
+        let since = Stopwatch::start();
+        loop {
+            match self.partitions(topic) {
+                Err(failure)
+                    if matches!(failure.code, Code::KafkaTopic | Code::KafkaUnavailable)
+                        && since.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(PAUSE);
+                }
+                there => return there.map(drop),
+            }
+        }
     }
 
     /// The end of each partition of a topic.

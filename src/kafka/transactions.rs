@@ -28,7 +28,7 @@ pub const BOUND: Duration = Duration::from_secs(20);
 pub const SETTLE: Duration = Duration::from_millis(3);
 
 /// How long it waits before it connects again.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How often it looks whether what was sent is stored.
 const TICK: Duration = Duration::from_millis(1);
@@ -199,18 +199,15 @@ impl<B: Broker> Transactions<B> {
         &self.broker
     }
 
-    /// How far this ledger has published, for certain: waits until Kafka says it. Nothing if the process ends first.
+    /// How far this ledger has published, for certain: waits until Kafka says it. An ending process asks once; nothing, if it is not told.
     ///
     /// # Errors
     /// `ERR_KAFKA_FENCED` if another process publishes for this ledger; what Kafka refuses for good.
     pub fn published(&mut self, waits: &dyn Fn() -> bool) -> Result<Option<Published>> {
         let mut told = false;
         while !self.claimed {
-            if !waits() {
-                return Ok(None);
-            }
             match self.claim(waits) {
-                Ok(()) => {}
+                Ok(()) => break,
                 Err(Trouble::Final(failure)) => return Err(failure),
                 Err(Trouble::Ending) => return Ok(None),
                 // It is still fenced: what it waits for is said by others.
@@ -218,14 +215,16 @@ impl<B: Broker> Transactions<B> {
                     if !std::mem::replace(&mut told, true) {
                         warn!(%why, "nothing is published yet");
                     }
-                    self.broker.pause(PAUSE);
                 }
                 Err(Trouble::Lost(why)) => {
                     warn!(%why, "nothing can be published; it is tried again");
                     self.drop_producer();
-                    self.broker.pause(PAUSE);
                 }
             }
+            if !waits() {
+                return Ok(None);
+            }
+            self.broker.pause(PAUSE);
         }
         Ok(self.known.map(|record| record.at))
     }
@@ -249,6 +248,9 @@ impl<B: Broker> Transactions<B> {
                     telemetry::kafka_abandoned();
                     warn!(%why, "a transaction is given up with its producer; a new one finds out what became of it");
                     self.drop_producer();
+                    if !waits() {
+                        return Ok(Ended::NotNow);
+                    }
                     self.broker.pause(PAUSE);
                 }
             }

@@ -263,6 +263,15 @@ proptest! {
     }
 }
 
+/// A process that is told to end before it has published anything does so all the same, where Kafka answers.
+#[test]
+fn an_end_right_after_the_start_leaves_nothing_behind() {
+    let (kafka, broker) = simulated(Vec::new());
+    let mut transactions = Transactions::fence(broker, OURS).expect("nothing is wrong");
+    assert_eq!(transactions.publish(&[1, 2], at(1), &|| false), Ok(Ended::Committed));
+    assert_eq!(kafka.borrow().published, [1, 2]);
+}
+
 /// A broker that stood still for longer than a transaction may take has fenced its producer; nobody else has.
 #[test]
 fn a_fence_by_the_brokers_own_time_out_is_survived() {

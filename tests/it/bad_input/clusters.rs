@@ -40,6 +40,10 @@ pub(super) const ROWS: &[Row] = &[
         writ(["serve", "--data", it.data()])
     }),
     row("a secret that stands in the configuration", Code::Config, |it| serve(it, "\"sasl.password\" = \"hunter2\"")),
+    row("a secret that stands there without quotes", Code::Config, |it| serve(it, "\"sasl.password\" = hunter2")),
+    row("a secret under a name that there is not", Code::Config, |it| {
+        serve(it, "\"sasl.password\" = { flie = \"hunter2\" }")
+    }),
     row("a property that librdkafka does not know", Code::Config, |it| serve(it, "\"sasl.pasword\" = \"x\"")),
     row("a value that librdkafka does not take", Code::Config, |it| serve(it, "\"security.protocol\" = \"SLL\"")),
     row("a property that is ours", Code::Config, |it| serve(it, "\"group.id\" = \"x\"")),
