@@ -8,6 +8,8 @@
     hold              no byte passes, either way; when it is open again, what was held arrives, however late
     cut               connections are reset, and new ones at once
     mute              what is asked passes, answers do not; when it is open again, the connections are reset, and the answers are lost
+    fence             connections are reset once; then each answer says of Kafka's cluster that it has no brokers and no leaders, as a
+                      node does while its controller has fenced it, which a node alone in its cluster does to itself when it was slow
 
 Each line is answered by `ok`. It ends with its standard input.
 """
@@ -18,6 +20,8 @@ import socket
 import struct
 import subprocess
 import sys
+
+import fencing
 
 CHUNK_BYTES = 64 << 10
 ANSWER = "ok"
@@ -32,11 +36,11 @@ class Network:
         self.become("open")
 
     def become(self, state):
-        if state == "cut" or self.state == "mute":
+        if state in ("cut", "fence") or self.state == "mute":
             for writer in list(self.connections):
                 reset(writer)
         self.state = state
-        for way, passes in ((self.asks, state in ("open", "mute")), (self.answers, state == "open")):
+        for way, passes in ((self.asks, state in ("open", "mute", "fence")), (self.answers, state in ("open", "fence"))):
             way.set() if passes else way.clear()
 
     async def connected(self, reader, writer):
@@ -48,7 +52,7 @@ class Network:
             await self.asks.wait()  # a network that is held leads nowhere
             there, onward = await asyncio.open_connection(*self.target)
             self.connections.add(onward)
-            ways = [asyncio.ensure_future(one) for one in (passing(reader, onward, self.asks), passing(there, writer, self.answers))]
+            ways = [asyncio.ensure_future(way) for way in self.ways((reader, writer), (there, onward))]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in ways:
                 way.cancel()
@@ -58,6 +62,16 @@ class Network:
             for one in filter(None, (writer, onward)):
                 self.connections.discard(one)
                 one.close()
+
+    def ways(self, client, node):
+        """Both ways of a connection, until one of them ends."""
+        if self.state != "fence":
+            return passing(client[0], node[1], self.asks), passing(node[0], client[1], self.answers)
+        asked = {}
+        return (
+            fencing.asking(client[0], node[1], asked),
+            fencing.answering(node[0], client[1], asked, lambda: self.state == "fence"),
+        )
 
 
 async def passing(reader, writer, way):
@@ -87,7 +101,7 @@ async def main():
             case ["to", address]:
                 host, port = address.rsplit(":", 1)
                 network.target = host, int(port)
-            case ["open" | "hold" | "cut" | "mute" as state]:
+            case ["open" | "hold" | "cut" | "mute" | "fence" as state]:
                 network.become(state)
             case _:
                 raise SystemExit(f"relay: {line} means nothing")
