@@ -88,7 +88,7 @@ impl Service {
             let on_fatal = Arc::new(on_fatal);
             let publish = move || publisher.run(&log, &progress, &stopped);
             threads.push(guarded("publisher", Arc::clone(&on_fatal), publish)?);
-            for intake in intakes {
+            for mut intake in intakes {
                 let stop = Arc::clone(&stop);
                 threads.push(guarded("intake", Arc::clone(&on_fatal), move || intake.run(&stop))?);
             }

@@ -42,9 +42,24 @@ const SHORT_PAUSE: Duration = Duration::from_millis(100);
 /// The longest `traceparent` kept (W3C Trace Context: 55 bytes in version 00).
 const TRACEPARENT_LEN_MAX: usize = 64;
 
+/// How long nothing may come before the client is asked whether it still knows the cluster.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long it is asked. One that was told of a cluster without brokers, as a broker says that was frozen for longer than its session, may
+/// ask nobody any more, for good (librdkafka's issue 5301).
+const DOUBT: Duration = Duration::from_secs(15);
+
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// The reader of one topic.
 pub struct Intake {
+    cluster: Cluster,
     consumer: Consumer,
+    /// The offset after the last record that was read, by partition.
+    next: BTreeMap<u32, u64>,
+    /// Since when nothing has shown that the client reaches the cluster.
+    silent: Stopwatch,
     topic: String,
     binding: Binding,
     queue: Arc<Queue<Input>>,
@@ -81,26 +96,60 @@ impl Intake {
                 format!("{topic} has {} partitions, {} were bound", described.partitions, binding.partitions),
             ));
         }
-        let defaults = [
-            ("fetch.message.max.bytes", "8388608"),
-            ("fetch.wait.max.ms", "50"),
-            ("queued.max.messages.kbytes", "32768"),
-        ];
-        let consumer = cluster.consumer("writ", &defaults, &[("auto.offset.reset", "error")])?;
-        let intake =
-            Intake { consumer, topic: topic.to_owned(), binding: binding.clone(), queue, space, holds: Arc::default() };
-        let (mut from, mut gaps) = (Vec::new(), Vec::new());
+        let consumer = client(cluster)?;
+        let mut intake = Intake {
+            cluster: cluster.clone(),
+            consumer,
+            next: BTreeMap::new(),
+            silent: Stopwatch::start(),
+            topic: topic.to_owned(),
+            binding: binding.clone(),
+            queue,
+            space,
+            holds: Arc::default(),
+        };
+        let mut gaps = Vec::new();
         for number in 0..binding.partitions {
             let (next, gap) = intake.start(number, positions.get(&intake.partition(number)).copied())?;
             gaps.extend(gap);
-            let (partition, offset) =
-                (i32::try_from(number).unwrap_or(i32::MAX), i64::try_from(next).unwrap_or(i64::MAX));
-            from.push((topic, partition, Offset::Offset(offset)));
+            intake.next.insert(number, next);
         }
-        assign(&intake.consumer, &from)?;
+        intake.assign_all(&BTreeSet::new())?;
         // Only then: what fails before is tried again, and would find them again.
         gaps.into_iter().for_each(|gap| intake.queue.report(Input::Gap(gap)));
         Ok(intake)
+    }
+
+    /// Reads each partition from where it stands, but for those that are left alone.
+    fn assign_all(&self, left: &BTreeSet<u32>) -> Result<()> {
+        let read = self.next.iter().filter(|(number, _)| !left.contains(number));
+        let place = |(number, next): (&u32, &u64)| {
+            let offset = Offset::Offset(i64::try_from(*next).unwrap_or(i64::MAX));
+            (self.topic.as_str(), i32::try_from(*number).unwrap_or(i32::MAX), offset)
+        };
+        assign(&self.consumer, &read.map(place).collect::<Vec<_>>())
+    }
+
+    /// Asks a client from which nothing comes whether it still knows the cluster, and puts another in its place if it does not say so. In
+    /// an outage that is of no use, and does no harm.
+    fn look_after_client(&mut self, left: &BTreeSet<u32>) -> Result<()> {
+        if self.silent.elapsed() < SILENCE {
+            return Ok(());
+        }
+        if self.consumer.fetch_watermarks(&self.topic, 0, ANSWER).is_ok() {
+            self.silent = Stopwatch::start();
+        } else if self.silent.elapsed() > SILENCE + DOUBT {
+            warn!(topic = %self.topic, "the reader of Kafka hears of no broker; a new one goes on from where it was");
+            self.silent = Stopwatch::start();
+            match client(&self.cluster) {
+                Ok(consumer) => {
+                    self.consumer = consumer;
+                    self.assign_all(left)?;
+                }
+                Err(failure) => warn!(%failure, "the reader of Kafka stays"),
+            }
+        }
+        Ok(())
     }
 
     /// The same, leaving alone the partitions that the writer holds.
@@ -142,7 +191,7 @@ impl Intake {
     ///
     /// # Errors
     /// Kafka refuses for good: an authorisation, a topic that is gone, records that were deleted while it read.
-    pub fn run(&self, stop: &AtomicBool) -> Result<()> {
+    pub fn run(&mut self, stop: &AtomicBool) -> Result<()> {
         let mut left = BTreeSet::new();
         while !stop.load(Ordering::Relaxed) {
             if self.space.is_short() {
@@ -159,12 +208,21 @@ impl Intake {
                 match self.consumer.poll(patience) {
                     None => break,
                     Some(Ok(message)) => {
-                        sources.push((self.source(&message), traceparent(&message)));
+                        let source = self.source(&message);
+                        if let Source::Kafka { partition, offset } = &source {
+                            self.next.insert(partition.number, offset.saturating_add(1));
+                        }
+                        sources.push((source, traceparent(&message)));
                         records.push(message.payload().unwrap_or_default().to_vec());
                     }
                     Some(Err(error)) => self.survive(&error)?,
                 }
                 patience = Duration::ZERO;
+            }
+            if records.is_empty() {
+                self.look_after_client(&left)?;
+            } else {
+                self.silent = Stopwatch::start();
             }
             if !records.is_empty() && !self.hand_over(records, sources) {
                 return Ok(());
@@ -177,13 +235,14 @@ impl Intake {
     /// False once the queue is closed.
     ///
     /// A partition that is left is not assigned any more, so that nothing of it is fetched either, and what was is dropped.
-    fn heed(&self, left: &mut BTreeSet<u32>) -> Result<bool> {
+    fn heed(&mut self, left: &mut BTreeSet<u32>) -> Result<bool> {
         for (partition, hold) in self.holds.of(&self.binding.topic_id) {
             if left.insert(partition.number) {
                 let gone = self.one(partition.number, Offset::Invalid)?;
                 self.consumer.incremental_unassign(&gone).map_err(|e| failure(Asked::Cluster, &e))?;
             }
             if let Hold::ResumesAt(offset) = hold {
+                self.next.insert(partition.number, offset);
                 let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
                 let again = self.one(partition.number, offset)?;
                 self.consumer.incremental_assign(&again).map_err(|e| failure(Asked::Cluster, &e))?;
@@ -251,6 +310,13 @@ impl Intake {
             }
         }
     }
+}
+
+/// A client that reads intents.
+fn client(cluster: &Cluster) -> Result<Consumer> {
+    let defaults =
+        [("fetch.message.max.bytes", "8388608"), ("fetch.wait.max.ms", "50"), ("queued.max.messages.kbytes", "32768")];
+    cluster.consumer("writ", &defaults, &[("auto.offset.reset", "error")])
 }
 
 fn traceparent(message: &BorrowedMessage<'_>) -> Option<String> {
