@@ -1,4 +1,4 @@
-"""Passes Kafka's requests on, and takes brokers and leaders out of what a node says about its cluster.
+"""Takes brokers and leaders out of what a node says about its cluster.
 
 A KRaft node whose controller has fenced it answers so: no brokers, the topics, and no leader for any partition. librdkafka from 2.10 on then
 forgets every broker it knows, and takes up its bootstrap servers again only if the threads of those brokers end late enough; otherwise it
@@ -6,43 +6,13 @@ asks nobody any more, for good (confluentinc/librdkafka issue 5301). How late is
 to read, so this one is long: then it happens each time.
 """
 
-import asyncio
-import contextlib
 import struct
 
-METADATA = 3  # the API's key
 VERSION_MIN = 9  # the first with compact arrays; librdkafka 2.12 asks for 12
 LEADER_NOT_AVAILABLE = 5
 NO_OPERATIONS = -(2**31)
 # Topics that nobody asked for and no client keeps.
 STRANGERS = 3000
-
-
-async def asking(reader, writer, asked):
-    """Requests, whole; what each is stays in `asked` until it is answered."""
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-        while True:
-            request = await frame(reader)
-            key, version, correlation = struct.unpack(">hhi", request[:8])
-            asked[correlation] = key, version
-            await send(writer, request)
-
-
-async def answering(reader, writer, asked, is_fenced):
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-        while True:
-            answer = await frame(reader)
-            key, version = asked.pop(struct.unpack(">i", answer[:4])[0], (None, None))
-            await send(writer, fenced(answer, version) if key == METADATA and is_fenced() else answer)
-
-
-async def frame(reader):
-    return await reader.readexactly(struct.unpack(">i", await reader.readexactly(4))[0])
-
-
-async def send(writer, body):
-    writer.write(struct.pack(">i", len(body)) + body)
-    await writer.drain()
 
 
 def fenced(answer, version):

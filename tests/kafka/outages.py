@@ -61,12 +61,10 @@ MOMENTS = ("any", "within")
 LEAD_SECONDS = 3  # of load before something goes away
 TAIL_SECONDS = 1  # and when it is back
 BACK_SECONDS_MAX = 60
-WITHIN_SECONDS_MAX = 20
 AWAKE_SECONDS = 2  # of a machine without its network; the node looks for transactions to end as soon as it is awake
 TWICE_SECONDS = 1  # what comes twice comes late
 BUSY_LOOPS = 4
 
-PROGRESS = "writ.progress.v1"
 ABANDONED, LAG = "writ_kafka_transactions_abandoned_total", "writ_kafka_lag_entries"
 # A client that waits longer between its attempts would be what is measured.
 FAST = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 500, **producer.QUIET}
@@ -80,8 +78,8 @@ SILENT_SECONDS = 5
 class Node:
     """The node, and the network between it and the ledger."""
 
-    def __init__(self, folder, network, bootstrap):
-        self.folder, self.network, self.bootstrap = folder, network, bootstrap
+    def __init__(self, folder, network):
+        self.folder, self.network = folder, network
 
     def command(self, what):
         subprocess.run([BROKER, what, self.folder], check=True, stdout=subprocess.DEVNULL, timeout=COMMAND_SECONDS_MAX * 2)
@@ -89,31 +87,12 @@ class Node:
     def send(self, what):
         os.kill(int((self.folder / "pid").read_text()), what)
 
-    def hold_within(self):
-        """Holds the network when a transaction is open, and its end has not passed."""
-        clients = [Consumer({"bootstrap.servers": self.bootstrap, "group.id": "outages", "isolation.level": level, **FAST})
-                   for level in ("read_committed", "read_uncommitted")]
-
-        def a_transaction_is_open():
-            time.sleep(0.02)  # what has passed has arrived by then
-            committed, everything = [one.get_watermark_offsets(TopicPartition(PROGRESS, 0), 20, cached=False)[1] for one in clients]
-            return committed < everything
-
-        until = time.monotonic() + WITHIN_SECONDS_MAX
-        while time.monotonic() < until:
-            self.network.tell("hold")
-            if all(a_transaction_is_open() for _ in range(3)):
-                return
-            self.network.tell("open")
-            time.sleep(random.uniform(0, 0.03))  # out of step with the load
-        raise Broken(f"no transaction was met within {WITHIN_SECONDS_MAX} s of load")
-
     @contextlib.contextmanager
     def away(self, chosen):
         """An outage, as long as the block runs; after it, everything is there again."""
         begin, end = OUTAGES[chosen.outage]
-        if chosen.moment == "within":
-            self.hold_within()
+        if chosen.moment == "within" and not self.network.tell("within"):
+            raise Broken("under load, nothing is published")
         begin(self)
         if chosen.outage not in OF_THE_NETWORK:
             self.network.tell("open")
@@ -464,7 +443,7 @@ def run(options, chosen, folder):
             ledger.wait_until_ready()
             reader = Reader(bootstrap)
             reader.start()
-            node = Node(folder / "kafka", network, bootstrap)
+            node = Node(folder / "kafka", network)
             rounds = Rounds(ledger, node, Load(bootstrap, ledger.http, ledger.folder / "keys/producer.key"), reader)
             rounds.submit("first", 1)
             rounds.wait_until_published(time.monotonic() + BACK_SECONDS_MAX)
