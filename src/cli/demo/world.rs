@@ -67,6 +67,8 @@ pub(super) struct Heard {
 
 /// Everything around the ledger, and the ledger.
 pub(super) struct World {
+    /// Goes before the Kafka that it listens to.
+    ears: Ears,
     _mock: MockCluster<'static, DefaultProducerContext>,
     kafka: Cluster,
     folder: Folder,
@@ -74,7 +76,6 @@ pub(super) struct World {
     keys: Keys,
     service: Service,
     policy: Vec<u8>,
-    ears: Ears,
 }
 
 impl World {
