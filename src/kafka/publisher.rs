@@ -85,7 +85,12 @@ impl Publisher {
     pub fn run(&mut self, log: &Reader, progress: &Progress, stop: &AtomicBool) -> Result<()> {
         let waits = || !stop.load(Ordering::Relaxed);
         let lag = |at: Published| telemetry::kafka_lag(progress.next().0.saturating_sub(at.next.0));
-        let Some(mut at) = self.transactions.published(&waits)? else { return Ok(()) };
+        // Until that is known, it is at most what was begun.
+        let known = self.transactions.published(&|| {
+            lag(self.furthest);
+            waits()
+        })?;
+        let Some(mut at) = known else { return Ok(()) };
         loop {
             let until = progress.wait_beyond(at.next, PATIENCE);
             lag(at);

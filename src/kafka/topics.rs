@@ -148,9 +148,10 @@ impl Asking {
         let (metadata, partitions) = self.partitions(topic)?;
         let broker = metadata.brokers().first().map_or(-1, |broker| broker.id());
         let described = topic_description::of(self.client.client(), broker, topic, PATIENCE)?;
+        let unnamed = || Failure::new(Code::KafkaUnavailable, format!("{topic}: its cluster does not say its id"));
         Ok(Topic {
             name: topic.to_owned(),
-            cluster: self.client.client().fetch_cluster_id(PATIENCE).unwrap_or_default(),
+            cluster: self.client.client().fetch_cluster_id(PATIENCE).ok_or_else(unnamed)?,
             topic_id: described.id,
             partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
             rights: described.rights,
