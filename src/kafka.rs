@@ -7,7 +7,7 @@
 //! - [`cluster`]: how clients are made, and topics
 //! - [`intake`]: reads bound partitions from where the log says; the log, not the broker, knows how far intake got
 //! - [`transactions`]: outputs in transactions, each thing once, whatever the brokers answer
-//! - [`progress`]: how far a ledger has published, in the same transaction
+//! - [`progress_topic`]: how far a ledger has published, in the same transaction
 //! - [`broker`]: what `transactions` needs, by the client library
 //! - [`publisher`]: publishes what is durable
 //! - [`producer`]: sends intents, as a client does
@@ -20,7 +20,7 @@ pub mod topics;
 pub mod cluster;
 pub mod intake;
 pub mod transactions;
-pub mod progress;
+pub mod progress_topic;
 pub mod broker;
 pub mod publisher;
 pub mod producer;

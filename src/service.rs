@@ -68,10 +68,10 @@ impl Service {
         for (topic, binding) in &bindings {
             let Some(cluster) = kafka else { break };
             let connect = || {
-                let (queue, space) = (opened.queue().clone(), opened.space().clone());
-                Intake::connect(cluster, topic, binding, &positions, queue, space)
+                let (queue, space, holds) = (opened.queue().clone(), opened.space().clone(), opened.holds().clone());
+                Intake::connect(cluster, topic, binding, &positions, queue, space, holds)
             };
-            intakes.push(cluster.patiently(connect)?.heeding(Arc::clone(opened.holds())));
+            intakes.push(cluster.patiently(connect)?);
         }
         let reader = opened.reader();
         let ledger = opened.start_with(passed, on_fatal.clone())?;

@@ -15,8 +15,8 @@ use crate::kafka::PROGRESS;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::context;
 use crate::kafka::failure::{Asked, failure, is_unauthorised};
-use crate::kafka::progress::{self, Progress};
-use crate::kafka::transactions::{Broker, Producer, Record, Trouble};
+use crate::kafka::progress_topic::{self, ProgressTopic};
+use crate::kafka::transactions::{Broker, Record, TransactionalProducer, Trouble};
 
 /// After this time the broker ends a transaction, so that a process that died holds up readers no longer than this.
 const TRANSACTION_TIMEOUT_MS: &str = "30000";
@@ -37,7 +37,7 @@ pub struct Output {
 pub struct Publishing {
     cluster: Cluster,
     ledger: LedgerId,
-    progress: Progress,
+    progress: ProgressTopic,
     started: Stopwatch,
 }
 
@@ -45,13 +45,13 @@ impl Publishing {
     /// For this ledger. Its id is the transactional id, which is what fences.
     #[must_use]
     pub fn of(cluster: &Cluster, ledger: LedgerId) -> Publishing {
-        let progress = Progress::of(cluster, ledger);
+        let progress = ProgressTopic::of(cluster, ledger);
         Publishing { cluster: cluster.clone(), ledger, progress, started: Stopwatch::start() }
     }
 
     /// How far this ledger has published, or began to.
     #[must_use]
-    pub fn progress(&self) -> &Progress {
+    pub fn progress(&self) -> &ProgressTopic {
         &self.progress
     }
 }
@@ -139,7 +139,7 @@ impl Transactional {
     }
 }
 
-impl Producer for Transactional {
+impl TransactionalProducer for Transactional {
     type Output = Output;
 
     fn fence(&mut self, patience: Duration) -> Result<(), Trouble> {
@@ -157,24 +157,15 @@ impl Producer for Transactional {
     }
 
     fn send_record(&mut self, record: Record) -> Result<bool, Trouble> {
-        self.send_to(&self.topic, &self.key, progress::value(record).as_bytes(), &[])
+        self.send_to(&self.topic, &self.key, progress_topic::value(record).as_bytes(), &[])
     }
 
-    /// Asks with no patience, as often as there is something to hear: with any, `poll` returns only when that is over, whatever it has
-    /// heard before.
     fn unstored(&mut self) -> Result<usize, Trouble> {
-        let mut left = self.library.in_flight_count();
-        while left > 0 {
-            self.library.poll(Duration::ZERO);
-            match self.library.in_flight_count() {
-                now if now < left => left = now,
-                _ => break,
-            }
-        }
+        let left = context::serve(&self.library);
         if let Some((error, topic)) = self.library.context().take_undelivered() {
             return Err(self.trouble(Asked::Write(&topic), &error));
         }
-        Ok(usize::try_from(left).unwrap_or(0))
+        Ok(left)
     }
 
     fn commit(&mut self, patience: Duration) -> Result<(), Trouble> {

@@ -76,7 +76,7 @@ impl Cluster {
         };
         let cluster = Cluster { hidden: Arc::new(Hidden::of(secrets)), ..cluster };
         for of_kind in [&cluster.consumer, &cluster.producer] {
-            let config = cluster.settings(of_kind, &[], &[])?;
+            let config = cluster.settings(of_kind, &[], &[]);
             config.create_native_config().map_err(|e| cluster.misconfigured(&e))?;
         }
         Ok(cluster)
@@ -120,7 +120,7 @@ impl Cluster {
         defaults: &[(&str, &str)],
         musts: &[(&str, &str)],
     ) -> Result<T> {
-        let config = self.settings(of_kind, defaults, musts)?;
+        let config = self.settings(of_kind, defaults, musts);
         config.create_with_context(Context::new(Arc::clone(&self.hidden))).map_err(|e| self.misconfigured(&e))
     }
 
@@ -129,7 +129,7 @@ impl Cluster {
         of_kind: &[(String, Zeroizing<String>)],
         defaults: &[(&str, &str)],
         musts: &[(&str, &str)],
-    ) -> Result<ClientConfig> {
+    ) -> ClientConfig {
         let mut config = ClientConfig::new();
         let record_bytes_max = (RECORD_BYTES_MAX + 64 * 1024).to_string();
         let common = [
@@ -167,7 +167,7 @@ impl Cluster {
         // Which lines are kept is the log's own to say. Lines of `debug` are its most detailed.
         let is_debugged = configured().any(|(name, _)| name == "debug");
         config.set_log_level(if is_debugged { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
-        Ok(config)
+        config
     }
 
     /// What the library says of a configuration, without the values that it repeats.

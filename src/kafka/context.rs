@@ -1,13 +1,14 @@
 //! What librdkafka tells its owner while it works: log lines, errors, deliveries.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
@@ -44,6 +45,20 @@ pub type Consumer = BaseConsumer<Context>;
 
 /// A producer of the client library.
 pub type Producer = BaseProducer<Context>;
+
+/// Serves what a producer has to tell, and returns how much of what was sent is not known to be stored. It asks with no patience, as often
+/// as there is something to hear: with any, `poll` returns only when that is over, whatever it has heard before.
+pub fn serve(producer: &Producer) -> usize {
+    let mut left = producer.in_flight_count();
+    while left > 0 {
+        producer.poll(Duration::ZERO);
+        match producer.in_flight_count() {
+            now if now < left => left = now,
+            _ => break,
+        }
+    }
+    usize::try_from(left).unwrap_or(0)
+}
 
 /// The context of every client here.
 pub struct Context {

@@ -68,7 +68,8 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Connects, checks that the topic is the one that was bound, and seeks to the log's positions.
+    /// Connects, checks that the topic is the one that was bound, and seeks to the log's positions. It leaves alone the partitions that the
+    /// writer holds.
     ///
     /// # Errors
     /// `ERR_KAFKA_TOPIC`, `ERR_KAFKA_POSITION`, `ERR_KAFKA_UNAVAILABLE`; that the brokers refuse this client.
@@ -79,6 +80,7 @@ impl Intake {
         positions: &BTreeMap<Partition, u64>,
         queue: Arc<Queue<Input>>,
         space: Arc<Space>,
+        holds: Arc<Holds>,
     ) -> Result<Intake> {
         let described = cluster.ask()?.describe_for(topic, Right::Read)?;
         if described.topic_id != binding.topic_id || described.cluster != binding.cluster {
@@ -106,7 +108,7 @@ impl Intake {
             binding: binding.clone(),
             queue,
             space,
-            holds: Arc::default(),
+            holds,
         };
         let mut gaps = Vec::new();
         for number in 0..binding.partitions {
@@ -150,12 +152,6 @@ impl Intake {
             }
         }
         Ok(())
-    }
-
-    /// The same, leaving alone the partitions that the writer holds.
-    #[must_use]
-    pub fn heeding(self, holds: Arc<Holds>) -> Intake {
-        Intake { holds, ..self }
     }
 
     fn partition(&self, number: u32) -> Partition {

@@ -9,10 +9,9 @@ use writ_schemas::errors::Code;
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
-use crate::kafka::INTENTS;
-use crate::kafka::PATIENCE;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::failure::{Asked, failure};
+use crate::kafka::{INTENTS, PATIENCE, context};
 
 /// How often it looks whether what was sent is stored.
 const TICK: Duration = Duration::from_millis(1);
@@ -26,13 +25,21 @@ pub fn send(cluster: &Cluster, records: &[(String, Vec<u8>)]) -> Result<()> {
     let topic = cluster.topic(INTENTS);
     let producer = cluster.producer(&[("delivery.timeout.ms", "15000"), ("linger.ms", "5")], &[])?;
     let since = Stopwatch::start();
-    // Why a record was not stored, or why nobody can be asked: the library itself goes on until the time of each record is over.
+    // How much is on its way; or why a record was not stored, or nobody can be asked: the library itself goes on until the time of each
+    // record is over.
     let serve = || {
-        producer.poll(Duration::ZERO);
+        let left = context::serve(&producer);
         if let Some((error, topic)) = producer.context().take_undelivered() {
             return Err(producer.context().take_refusal().unwrap_or_else(|| failure(Asked::Write(&topic), &error)));
         }
-        producer.context().take_refusal().filter(|_| !cluster.asks_for_tokens()).map_or(Ok(()), Err)
+        if let Some(why) = producer.context().take_refusal().filter(|_| !cluster.asks_for_tokens()) {
+            return Err(why);
+        }
+        if left > 0 && since.elapsed() > PATIENCE * 4 {
+            return Err(Failure::new(Code::KafkaUnavailable, format!("{topic}: not all was stored in time")));
+        }
+        std::thread::sleep(TICK);
+        Ok(left)
     };
     for (key, value) in records {
         let mut record = BaseRecord::to(&topic).key(key).payload(value);
@@ -42,19 +49,8 @@ pub fn send(cluster: &Cluster, records: &[(String, Vec<u8>)]) -> Result<()> {
             }
             record = back;
             serve()?;
-            std::thread::sleep(TICK);
         }
     }
-    while producer.in_flight_count() > 0 {
-        let before = producer.in_flight_count();
-        serve()?;
-        if producer.in_flight_count() < before {
-            continue;
-        }
-        if since.elapsed() > PATIENCE * 4 {
-            return Err(Failure::new(Code::KafkaUnavailable, format!("{topic}: no record was stored in time")));
-        }
-        std::thread::sleep(TICK);
-    }
+    while serve()? > 0 {}
     Ok(())
 }

@@ -9,7 +9,6 @@
 //!
 //! **Invariant:** nothing waits without a bound, and nothing here knows the client library, the log, or the clock: [`Broker`] hands them in.
 
-use std::fmt;
 use std::time::Duration;
 
 use tracing::warn;
@@ -21,11 +20,11 @@ use crate::error::{Failure, Result};
 use crate::telemetry;
 
 /// How long a transaction may take: less than the 30 s after which the broker ends it.
-pub const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(20);
 
 /// How long the broker is not asked for another transaction behind a commit: until it has completed that one, it answers that it cannot
 /// begin another, and the library then waits for 20 ms and more.
-pub const SETTLE: Duration = Duration::from_millis(3);
+const SETTLE: Duration = Duration::from_millis(3);
 
 /// How long it waits before it connects again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -34,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(1);
 
 /// How long an answer is waited for at once, before it looks whether the process is to end.
-pub const SLICE: Duration = Duration::from_secs(1);
+const SLICE: Duration = Duration::from_secs(1);
 
 /// How long an ending process goes on with a transaction that is under way.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -70,26 +69,17 @@ pub enum Trouble {
     Ending,
 }
 
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::Later(failure) | Trouble::Lost(failure) | Trouble::Final(failure) => failure.fmt(f),
-            Trouble::Ending => f.write_str("the process is ending"),
-        }
-    }
-}
-
 /// The cluster, and the clock.
 pub trait Broker {
     /// What is published.
     type Output;
     /// A producer that is connected.
-    type Producer: Producer<Output = Self::Output>;
+    type Producer: TransactionalProducer<Output = Self::Output>;
 
-    /// A new producer, still alone: see [`Producer::fence`].
+    /// A new producer, still alone: see [`TransactionalProducer::fence`].
     ///
     /// # Errors
-    /// [`Trouble::Final`] if the configuration cannot be used.
+    /// [`Trouble::Lost`] if none can be made now.
     fn producer(&self) -> Result<Self::Producer, Trouble>;
 
     /// The last record that was committed for this ledger, once it is certain that there is no later one: nothing but that of others
@@ -107,7 +97,7 @@ pub trait Broker {
 }
 
 /// A producer of transactions.
-pub trait Producer {
+pub trait TransactionalProducer {
     /// What is published.
     type Output;
 
@@ -267,7 +257,7 @@ impl<B: Broker> Transactions<B> {
     /// Serves what the library has to tell while there is nothing to publish.
     pub fn idle(&mut self) {
         if let Some(producer) = &mut self.producer
-            && let Err(why) = producer.unstored()
+            && let Err(Trouble::Later(why) | Trouble::Lost(why) | Trouble::Final(why)) = producer.unstored()
         {
             warn!(%why, "the producer cannot go on");
             self.drop_producer();

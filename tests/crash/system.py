@@ -145,6 +145,12 @@ class Ledger:
                 raise Broken(f"writ serve was not ready within {READY_SECONDS_MAX} s: {self.last_words()}")
             time.sleep(0.05)
 
+    def metric(self, name):
+        """Over all labels; None if there is none."""
+        lines = get(self.http, "/metrics", 20)[1].decode().splitlines()
+        values = [float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name]
+        return sum(values) if values else None
+
     def last_words(self):
         return self.log.read_text(errors="replace")[-1000:].strip()
 

@@ -324,12 +324,6 @@ class Rounds:
         self.ledger, self.node, self.load, self.reader = ledger, node, load, reader
         self.taken = set()
 
-    def metric(self, name):
-        """Over all labels; None if there is none."""
-        lines = get(self.ledger.http, "/metrics", 20)[1].decode().splitlines()
-        values = [float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name]
-        return sum(values) if values else None
-
     def require_served(self):
         if (status := self.ledger.process.poll()) is not None:
             raise Broken(f"writ serve ended by itself with status {status}")
@@ -356,12 +350,12 @@ class Rounds:
         while True:
             self.require_served()
             undecided, open_ends = self.reader.missing(self.taken)
-            lag = None if undecided or open_ends else self.metric(LAG)
+            lag = None if undecided or open_ends else self.ledger.metric(LAG)
             if lag == 0:
                 return
             if time.monotonic() > until:
                 raise Broken(f"{BACK_SECONDS_MAX} s after it is back {len(undecided)} intents have no decision and {len(open_ends)} decisions no receipt "
-                             f"on their topics; {self.metric(LAG)} entries lag behind: {sorted(undecided | open_ends)[:1]}")
+                             f"on their topics; {self.ledger.metric(LAG)} entries lag behind: {sorted(undecided | open_ends)[:1]}")
             time.sleep(0.1)
 
     def round(self, name, chosen):
@@ -374,7 +368,7 @@ class Rounds:
                 self.submit(name, QUIET_INTENTS)
             self.wait(until - time.monotonic())
             # A node that says that there are none still takes what comes.
-            if chosen.outage != "fence" and not (self.metric(LAG) or 0) > 0:
+            if chosen.outage != "fence" and not (self.ledger.metric(LAG) or 0) > 0:
                 raise Broken(f"nothing can be published, and {LAG} does not say so")
         back = time.monotonic()
         self.wait(TAIL_SECONDS)
@@ -450,12 +444,12 @@ def run(options, chosen, folder):
             row("round", "outage", "s", "load", "moment", "decisions", "abandoned", "back in s")
             with busy(BUSY_LOOPS if options.busy else 0):
                 for number, one in enumerate(chosen, start=1):
-                    before, abandoned = reader.count(), rounds.metric(ABANDONED)
+                    before, abandoned = reader.count(), rounds.ledger.metric(ABANDONED)
                     try:
                         took, problem = f"{rounds.round(f'round-{number:03}', one):.1f}", None
                     except Broken as why:
                         took, problem = "FAILED", why
-                    if abandoned is not None and (now := rounds.metric(ABANDONED)) is not None:
+                    if abandoned is not None and (now := rounds.ledger.metric(ABANDONED)) is not None:
                         abandoned = int(now - abandoned)
                     row(number, *one, reader.count() - before, "-" if abandoned is None else abandoned, took)
                     if not problem:

@@ -145,7 +145,7 @@ impl Broker for Simulated {
     }
 }
 
-impl Producer for OfLibrary {
+impl TransactionalProducer for OfLibrary {
     type Output = u32;
 
     fn fence(&mut self, _: Duration) -> Result<(), Trouble> {

@@ -20,7 +20,7 @@ fn serve(world: &World, folder: &std::path::Path) -> Run {
 }
 
 #[track_caller]
-fn refused(run: &Run, code: Code, why: &str) {
+pub(super) fn refused(run: &Run, code: Code, why: &str) {
     let entry = code.entry();
     assert_eq!(run.status, i32::from(entry.exit), "{run:?}");
     let told = [entry.code, entry.remedy, why].iter().all(|it| run.err.contains(it));
