@@ -113,8 +113,14 @@ def another_ledgers_open_transaction(edge):
     edge.ledger.wait_until_ready()
     if edge.end_of_progress("read_committed") >= edge.end_of_progress("read_uncommitted"):
         raise Broken("the other transaction ended before the start: this tests nothing")
+    place = edge.send(edge.intent("progress-3"))
+    deadline = time.monotonic() + ANSWER_SECONDS_MAX
+    while not edge.ledger.metric("writ_kafka_lag_entries"):
+        if time.monotonic() > deadline:
+            raise Broken("nothing is published, and no metric says so")
+        time.sleep(0.1)
     other.abort_transaction(20)
-    edge.decide("progress-3")
+    expect(("decision", "PASS"), edge.answer(place, "progress-3"), "the answer to progress-3")
     twice = {name: times for name, times in topics.decisions(edge.bootstrap).items() if times > 1}
     expect({}, twice, "what was published more than once")
 
