@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 
 use writ::clock::Clock;
 use writ::holds::{Hold, Holds};
+use writ::kafka::INTENTS;
 use writ::kafka::cluster::Cluster;
-use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS};
 use writ::ledger::{self, Opened};
 use writ::sequencer::{Answer, Input, Passed, STUCK_MAX, Submission, Submitted};
 use writ::service::Service;
@@ -27,6 +27,7 @@ use writ_schemas::event::{Event, Partition, RecordRefused, Source};
 use writ_schemas::intent::Intent;
 use writ_schemas::policy::{Breaker, Bundle, Connector};
 
+use crate::kafka::mock_kafka;
 use crate::ledgers::{HOUR, Kept, Who, bundle, create, name, sign};
 use crate::scene::{Served, WRIT, holds, within, writ};
 use crate::shop::{Says, Shop};
@@ -53,13 +54,9 @@ struct Working {
 
 impl World {
     fn new(hold_us: Option<u64>) -> World {
-        let mock = MockCluster::new(1).expect("a mock");
-        for (topic, partitions) in [(INTENTS, 2), (DECISIONS, 1), (RECEIPTS, 1), (REFUSALS, 1), (PROGRESS, 1)] {
-            mock.create_topic(topic, partitions, 1).expect("a topic");
-        }
+        let (mock, kafka) = mock_kafka([2, 1, 1, 1, 1]);
         let (kept, clock) = (Kept::empty(), Clock::manual(Clock::Wall.now()));
         let bootstrap = mock.bootstrap_servers();
-        let kafka = Cluster::at(&bootstrap).expect("a cluster");
         create(&kept.folder, &clock).expect("creates");
         let topic = kafka.ask().and_then(|it| it.describe(INTENTS)).expect("a topic");
         let shop = Shop::new(|call| if call == 0 { Says::Status(429) } else { Says::Body("{}") });

@@ -45,6 +45,16 @@ fn intents(ids: &[&'static str]) -> Vec<Submitted> {
     ids.iter().map(|id| Submitted::Intent(Box::new(ask(id, Who::Agent, "note", 5).intent(&[])))).collect()
 }
 
+/// librdkafka's mock, in this process, with so many partitions of intents, decisions, receipts, refusals and progress.
+pub(crate) fn mock_kafka(partitions: [i32; 5]) -> (MockCluster<'static, DefaultProducerContext>, Cluster) {
+    let mock = MockCluster::new(1).expect("a mock");
+    for (topic, partitions) in [INTENTS, DECISIONS, RECEIPTS, REFUSALS, PROGRESS].into_iter().zip(partitions) {
+        mock.create_topic(topic, partitions, 1).expect("a topic");
+    }
+    let cluster = Cluster::at(&mock.bootstrap_servers()).expect("a cluster");
+    (mock, cluster)
+}
+
 /// A ledger whose partitions are bound to a Kafka, and that has published nothing yet.
 struct World {
     kept: Kept,
@@ -54,11 +64,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let mock = MockCluster::new(1).expect("a mock");
-        for topic in [INTENTS, DECISIONS, RECEIPTS, REFUSALS, PROGRESS] {
-            mock.create_topic(topic, 1, 1).expect("a topic");
-        }
-        let (kept, kafka) = (Kept::empty(), Cluster::at(&mock.bootstrap_servers()).expect("a cluster"));
+        let ((mock, kafka), kept) = (mock_kafka([1; 5]), Kept::empty());
         let genesis = create(&kept.folder, &Clock::manual(NOW)).expect("creates");
         let bind = kafka.ask().and_then(|it| it.describe(INTENTS)).expect("a topic").binding();
         let acts = [Who::Agent.trust(), bind].map(|statement| {

@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use writ::clock::Clock;
 use writ::error::Failure;
 use writ::folder::Folder;
+use writ::kafka::INTENTS;
 use writ::kafka::cluster::Cluster;
-use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS};
 use writ::ledger::{self, Opened};
 use writ::sequencer::{Answer, Passed, Submitted};
 use writ::service::Service;
 use writ_schemas::errors::Code;
 
+use crate::kafka::mock_kafka;
 use crate::scene::{Run, Scene, holds, hours_ahead, note, refund, signed, with, writ_reading};
 
 /// A ledger whose intents topic is bound, and a Kafka for it.
@@ -26,12 +27,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> World {
-        let cluster = MockCluster::new(1).expect("a cluster");
-        for (topic, partitions) in [(INTENTS, 2), (DECISIONS, 2), (RECEIPTS, 1), (REFUSALS, 2), (PROGRESS, 1)] {
-            cluster.create_topic(topic, partitions, 1).expect("a topic");
-        }
+        let (cluster, kafka) = mock_kafka([2, 2, 1, 2, 1]);
         let bootstrap = cluster.bootstrap_servers();
-        let kafka = Cluster::at(&bootstrap).expect("a cluster");
         let scene = Scene::new();
         let key = scene.inside("keys/producer.key").to_string_lossy().into_owned();
         let world = World { cluster, kafka, bootstrap, scene, key };

@@ -1,13 +1,9 @@
 //! Folders that are not what they were: rewound behind what was published, or lengthened by somebody without keys. They
 //! are refused before anything is dispatched.
 
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
-
 use writ::clock::Clock;
 use writ::error::Failure;
 use writ::kafka::cluster::Cluster;
-use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS};
 use writ::ledger::{self, Opened};
 use writ::sequencer::Passed;
 use writ::service::Service;
@@ -18,17 +14,9 @@ use writ_schemas::event::{Event, EventKind};
 use writ_schemas::ids::UnixMicros;
 
 use super::{TIMEOUT_MAX_US, call, called, ends, founded, open, pass, sealed, silent};
+use crate::kafka::mock_kafka;
 use crate::ledgers::{Kept, Who, sign};
 use crate::planted::appended;
-
-/// librdkafka's mock cluster, in this process, with the topics of a ledger.
-fn kafka() -> MockCluster<'static, DefaultProducerContext> {
-    let cluster = MockCluster::new(1).expect("a cluster");
-    for topic in [INTENTS, DECISIONS, RECEIPTS, REFUSALS, PROGRESS] {
-        cluster.create_topic(topic, 1, 1).expect("a topic");
-    }
-    cluster
-}
 
 fn serve(kept: &Kept, kafka: Option<&Cluster>) -> Result<Service, Failure> {
     Service::start(Opened::open(&kept.folder, Clock::Wall)?, kafka, Passed::CarriedOut, |failure| panic!("{failure}"))
@@ -36,7 +24,7 @@ fn serve(kept: &Kept, kafka: Option<&Cluster>) -> Result<Service, Failure> {
 
 #[test]
 fn a_rewound_folder_whose_outputs_were_published_serves_nobody_and_dispatches_nothing() {
-    let (kafka, far) = (kafka(), silent(1));
+    let ((_kafka, cluster), far) = (mock_kafka([1; 5]), silent(1));
     let kept = founded(&far, 1, TIMEOUT_MAX_US);
     let ledger = open(&kept);
     pass(&ledger.handle(), "called");
@@ -47,7 +35,6 @@ fn a_rewound_folder_whose_outputs_were_published_serves_nobody_and_dispatches_no
     far.answer();
     ledger.finish().expect("finishes");
     assert_eq!(far.calls(), 2, "the folder went on: the second was called too");
-    let cluster = Cluster::at(&kafka.bootstrap_servers()).expect("a cluster");
     let published = serve(&kept, Some(&cluster)).expect("serves");
     ends("publishing everything", || published.stop().expect("stops"));
 
