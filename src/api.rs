@@ -36,7 +36,8 @@ use crate::intake;
 use crate::ledger::Handle;
 use crate::query::{self, Library};
 use crate::sequencer::{Answer, Submitted};
-use crate::{telemetry, threads};
+use crate::telemetry::metrics;
+use crate::threads;
 
 pub mod limits;
 pub mod host;
@@ -282,7 +283,7 @@ async fn metrics(State(api): State<Api>) -> Response {
         Some(metrics) => {
             metrics.run_upkeep();
             api.limits.tell();
-            telemetry::queue(api.ledger.queue.len());
+            metrics::queue(api.ledger.queue.len());
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
         }
         None => Failure::new(Code::NotFound, "this process does not count").into_response(),

@@ -25,7 +25,8 @@ use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::signer::Signer;
 use crate::space::{SMALL_BYTES, Space};
-use crate::{telemetry, threads};
+use crate::telemetry::metrics;
+use crate::threads;
 
 /// The file in `checkpoints/` that holds the last one.
 pub const LATEST: &str = "latest";
@@ -164,7 +165,7 @@ impl Sealer {
         self.space.write(SMALL_BYTES, || Ok(replace(&self.folder, LATEST, note.as_bytes())?))?;
         self.signed = checkpoint.size;
         self.notes.put(note);
-        telemetry::checkpoint(checkpoint.size);
+        metrics::checkpoint(checkpoint.size);
         Ok(())
     }
 }

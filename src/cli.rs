@@ -143,7 +143,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Code::Usage.entry().exit } else { 0 });
         }
     };
-    telemetry::start_logging("warn");
+    telemetry::logging::start("warn");
     panics::report();
     let told = |found| match output::refused() {
         // A reader that has enough is no fault; a disk that is full is one, whatever was found.

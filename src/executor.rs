@@ -32,7 +32,8 @@ use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::queue::Queue;
 use crate::sequencer::{Carried, Effect, Input, JOB_BYTES_MAX, Job};
-use crate::{telemetry, threads};
+use crate::telemetry::metrics;
+use crate::threads;
 
 pub mod content;
 pub mod http;
@@ -152,7 +153,7 @@ impl Executor {
             }
             self.wake();
             self.pump();
-            telemetry::executions(self.lanes().iter().map(|lane| lane.under_way.len()).sum());
+            metrics::executions(self.lanes().iter().map(|lane| lane.under_way.len()).sum());
             if self.is_done() {
                 return Ok(());
             }
@@ -325,7 +326,7 @@ impl Attempt {
                 drop(intent); // a call may take long
                 let took = Stopwatch::start();
                 let outcome = call.run();
-                telemetry::stage("connector", took.elapsed());
+                metrics::stage("connector", took.elapsed());
                 outcome
             }
             // Nobody is called: see `Executor::call`.

@@ -45,7 +45,7 @@ use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::signer::Signer;
 use crate::space::Space;
-use crate::telemetry;
+use crate::telemetry::metrics;
 
 mod batch;
 mod message;
@@ -247,7 +247,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                 self.record(&mut batch, Event::StateHashed(hash))?;
             }
         }
-        telemetry::stage("decide", decided.elapsed());
+        metrics::stage("decide", decided.elapsed());
         self.commit(batch)
     }
 
@@ -340,7 +340,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                     if let Source::Kafka { partition, offset } = source {
                         self.partitions.pass(partition, offset);
                     }
-                    telemetry::intent("KNOWN", Code::Ok);
+                    metrics::intent("KNOWN", Code::Ok);
                     Answer::Known(seq)
                 }
                 Identity::Reused => {
@@ -382,7 +382,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let ledger = self.ledger();
         let intent_seq = self.state.next();
         let decision = decide(&self.state, ledger, &intent, signer, intent_seq, batch.now);
-        telemetry::intent(decision.verdict.as_str(), decision.code);
+        metrics::intent(decision.verdict.as_str(), decision.code);
         let decision = execution::document(decision)?;
         self.record(batch, Event::IntentAdmitted(IntentAdmitted { intent: *intent, source, trace }))?;
         if let Some(reply) = reply {
@@ -394,7 +394,7 @@ impl<S: Storage + Clone> Sequencer<S> {
     /// Decides an intent that was waiting, if the event just recorded asks for it.
     fn judge_again(&mut self, batch: &mut Batch) -> Result<()> {
         let Some((intent, decision)) = decide_again(&self.state, self.ledger(), batch.now) else { return Ok(()) };
-        telemetry::intent(decision.verdict.as_str(), decision.code);
+        metrics::intent(decision.verdict.as_str(), decision.code);
         if decision.verdict == Verdict::Pass {
             batch.again.insert(batch.events.len(), Box::new(intent.clone()));
         }
@@ -434,7 +434,7 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     fn conclude(&mut self, ending: Ending, output: Option<Vec<u8>>, batch: &mut Batch) -> Result<()> {
         let receipt = conclude(&self.state, self.ledger(), &ending, output.as_deref(), batch.now)?;
-        telemetry::receipt(receipt.status.as_str(), receipt.code);
+        metrics::receipt(receipt.status.as_str(), receipt.code);
         let receipt = execution::document(receipt)?;
         self.record(batch, Event::ReceiptIssued(ReceiptIssued { receipt, output }))
     }
@@ -464,7 +464,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         if !events.is_empty() {
             let signed = Stopwatch::start();
             let payloads = sign_and_encode(&mut events, &mut self.signer)?;
-            telemetry::stage("sign", signed.elapsed());
+            metrics::stage("sign", signed.elapsed());
             let mut chain = *self.log.chain();
             let entries = chain_up(&mut chain, now, payloads)?;
             let has = |kind: EventKind| events.iter().any(|event| event.kind() == kind);
@@ -481,8 +481,8 @@ impl<S: Storage + Clone> Sequencer<S> {
                 let (log, goes_on) = (&mut self.log, || !self.queue.is_closing());
                 self.space.append(|| Ok(log.append(&entries)?), goes_on)?;
             }
-            telemetry::append(appended.elapsed(), entries.len());
-            telemetry::remembered(&self.state);
+            metrics::append(appended.elapsed(), entries.len());
+            metrics::remembered(&self.state);
             let hashed = events.iter().rposition(|event| matches!(event, Event::StateHashed(_)));
             self.since_hash = match hashed {
                 Some(at) => count(events.len() - 1 - at),

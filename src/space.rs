@@ -26,7 +26,7 @@ use writ_schemas::strict::Refusal;
 
 use crate::error::Result;
 use crate::folder::Folder;
-use crate::telemetry;
+use crate::telemetry::metrics;
 
 /// As much as the longest output of a connector takes.
 pub const RESERVE_BYTES_MIN: u64 = 1 << 20;
@@ -180,13 +180,13 @@ impl Kept {
 
     fn tell(&self) {
         let [is_short, is_out] = [&self.is_short, &self.is_out].map(|it| u64::from(it.load(Ordering::Relaxed)));
-        telemetry::disk_short(is_short + is_out);
+        metrics::disk_short(is_short + is_out);
     }
 
     fn make_whole(&self) -> io::Result<()> {
         let mut held = self.held();
         let (free, missing) = (free_bytes(&self.root), self.reserve_bytes.saturating_sub(*held));
-        telemetry::disk(free, *held);
+        metrics::disk(free, *held);
         if free < missing.saturating_add(self.free_bytes_min()) {
             return Err(io::ErrorKind::StorageFull.into());
         }

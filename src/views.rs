@@ -25,7 +25,8 @@ use crate::error::{Failure, Result};
 use crate::folder::{Folder, remove};
 use crate::progress::Progress;
 use crate::space::Space;
-use crate::{telemetry, threads};
+use crate::telemetry::metrics;
+use crate::threads;
 
 mod aside;
 mod host;
@@ -204,8 +205,8 @@ impl Views {
             let next = self.graph.next().min(self.metering.next());
             let until = progress.wait_beyond(next, Duration::from_millis(500));
             self.settle_doubt()?;
-            telemetry::view_lag(ProofGraph::NAME, until.0.saturating_sub(self.graph.next().0));
-            telemetry::view_lag(Metering::NAME, until.0.saturating_sub(self.metering.next().0));
+            metrics::view_lag(ProofGraph::NAME, until.0.saturating_sub(self.graph.next().0));
+            metrics::view_lag(Metering::NAME, until.0.saturating_sub(self.metering.next().0));
             if next < until {
                 self.catch_up(Some(until))?;
             } else if progress.is_closed() {

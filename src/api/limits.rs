@@ -30,7 +30,7 @@ use writ_schemas::errors::Code;
 
 use super::turns::Turns;
 use crate::error::{Failure, Result};
-use crate::telemetry;
+use crate::telemetry::metrics;
 
 /// The most bytes of bodies that one listener holds: 64 MiB, three of the largest bodies and room for intents beside them. A
 /// body is held about three times while its lines are parsed and answered.
@@ -72,7 +72,7 @@ impl Limits {
     /// Tells how much of them is taken.
     pub(super) fn tell(&self) {
         let connections = CONNECTIONS_MAX - self.connections.available_permits();
-        telemetry::clients(connections, BODIES_BYTES_MAX - self.bytes.available_permits(), self.turns.waiting());
+        metrics::clients(connections, BODIES_BYTES_MAX - self.bytes.available_permits(), self.turns.waiting());
     }
 
     /// The headers and the whole body of a request. Its bytes count until the share is dropped, which is when they were answered.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::clock::Stopwatch;
 use crate::config;
 use crate::query;
-use crate::telemetry::StandardError;
+use crate::telemetry::logging::StandardError;
 use crate::visible;
 
 /// Why standard output took no more.

@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     let kafka = Kafka::chosen(config.kafka, args.kafka.as_deref());
     let cluster = kafka.as_ref().map(Cluster::of).transpose()?;
     let http = args.http.clone().or(config.http);
-    let metrics = telemetry::start_metrics()?;
+    let metrics = telemetry::metrics::start()?;
     let runtime = threads::runtime()?;
     let open = args.http_open || config.http_open;
     let names = [args.http_host.as_slice(), config.http_hosts.as_slice()].concat();

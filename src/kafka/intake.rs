@@ -31,7 +31,7 @@ use crate::kafka::topic_description::Right;
 use crate::queue::Queue;
 use crate::sequencer::{Input, Submission};
 use crate::space::Space;
-use crate::telemetry;
+use crate::telemetry::metrics;
 
 /// The most records that are parsed together: enough to keep every core busy, few enough to stay in the cache.
 const RECORDS_MAX: usize = 256;
@@ -265,18 +265,18 @@ impl Intake {
     /// Parses on every core and queues in order. Waiting for room here is what pauses Kafka: nothing more is polled.
     fn hand_over(&self, records: Vec<Vec<u8>>, sources: Vec<(Source, Option<String>)>) -> bool {
         let _span = debug_span!("intake", records = records.len()).entered();
-        telemetry::kafka_read(records.len());
+        metrics::kafka_read(records.len());
         let parsed = Stopwatch::start();
         let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
         let submitted = intake::read_records(records);
-        telemetry::stage("intake", parsed.elapsed());
+        metrics::stage("intake", parsed.elapsed());
         for (((what, raw), (source, trace)), bytes) in submitted.into_iter().zip(sources).zip(sizes) {
             let submission = Submission { what, raw, source, trace, reply: None };
             if self.queue.put(Input::Submit(submission), bytes).is_err() {
                 return false;
             }
         }
-        telemetry::queue(self.queue.len());
+        metrics::queue(self.queue.len());
         true
     }
 

@@ -24,7 +24,7 @@ use crate::kafka::topic_description::Right;
 use crate::kafka::transactions::{Ended, Published, Transactions};
 use crate::kafka::{DECISIONS, PROGRESS, RECEIPTS, REFUSALS};
 use crate::progress::Progress;
-use crate::telemetry;
+use crate::telemetry::metrics;
 
 /// The most outputs of one transaction.
 const OUTPUTS_MAX: usize = 2000;
@@ -84,7 +84,7 @@ impl Publisher {
     /// read, or Kafka refuses for good. A broker that is away is waited for.
     pub fn run(&mut self, log: &Reader, progress: &Progress, stop: &AtomicBool) -> Result<()> {
         let waits = || !stop.load(Ordering::Relaxed);
-        let lag = |at: Published| telemetry::kafka_lag(progress.next().0.saturating_sub(at.next.0));
+        let lag = |at: Published| metrics::kafka_lag(progress.next().0.saturating_sub(at.next.0));
         // Until that is known, it is at most what was begun.
         let known = self.transactions.published(&|| {
             lag(self.furthest);
@@ -115,8 +115,8 @@ impl Publisher {
                 match self.transactions.publish(&batch.outputs, batch.at, &waits)? {
                     Ended::NotNow => return Ok(()),
                     Ended::Committed => {
-                        telemetry::kafka_published(batch.outputs.len());
-                        telemetry::stage("publish", took.elapsed());
+                        metrics::kafka_published(batch.outputs.len());
+                        metrics::stage("publish", took.elapsed());
                     }
                 }
             }

@@ -17,7 +17,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::ids::Seq;
 
 use crate::error::{Failure, Result};
-use crate::telemetry;
+use crate::telemetry::metrics;
 
 /// How long a transaction may take: less than the 30 s after which the broker ends it.
 const BOUND: Duration = Duration::from_secs(20);
@@ -235,7 +235,7 @@ impl<B: Broker> Transactions<B> {
                 Err(Trouble::Final(failure)) => return Err(failure),
                 Err(Trouble::Ending) => return Ok(Ended::NotNow),
                 Err(Trouble::Later(why) | Trouble::Lost(why)) => {
-                    telemetry::kafka_abandoned();
+                    metrics::kafka_abandoned();
                     warn!(%why, "a transaction is given up with its producer; a new one finds out what became of it");
                     self.drop_producer();
                     if !waits() {

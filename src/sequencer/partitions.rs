@@ -17,7 +17,7 @@ use super::{Sequencer, Submission};
 use crate::clock::Stopwatch;
 use crate::error::Result;
 use crate::holds::{Hold, Holds};
-use crate::telemetry;
+use crate::telemetry::metrics;
 
 /// How often what added no entry is recorded, as `SourceAdvanced` or `RecordsOverQuota`: once a second, however much it is.
 const PASSED_EVERY: Duration = Duration::from_secs(1);
@@ -198,7 +198,7 @@ impl Partitions {
     fn tell(&self) {
         let all = self.waiting().count();
         let disk = self.waiting().filter(|(_, _, full)| **full == Full::Disk).count();
-        telemetry::kafka_held(disk, all - disk);
+        metrics::kafka_held(disk, all - disk);
     }
 }
 

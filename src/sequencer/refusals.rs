@@ -8,7 +8,7 @@ use writ_schemas::strict::Refusal;
 
 use super::{Answer, Batch, Sequencer};
 use crate::error::Result;
-use crate::telemetry;
+use crate::telemetry::metrics;
 
 impl<S: Storage + Clone> Sequencer<S> {
     /// A refused record is recorded where its producer cannot be told otherwise; elsewhere it costs the ledger nothing.
@@ -21,10 +21,10 @@ impl<S: Storage + Clone> Sequencer<S> {
         batch: &mut Batch,
     ) -> Result<Answer> {
         self.make_way(&source, batch)?;
-        telemetry::intent("REFUSED", refusal.code);
+        metrics::intent("REFUSED", refusal.code);
         if matches!(source, Source::Kafka { .. }) {
             if refusal.code == Code::Overloaded {
-                telemetry::kafka_hold_refused();
+                metrics::kafka_hold_refused();
             }
             self.record(batch, Event::RecordRefused(RecordRefused::new(source, refusal.clone(), bytes, claims)))?;
         }
@@ -43,7 +43,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             && !self.partitions.quotas.admits(partition, *offset, batch.now)
         {
             self.partitions.count();
-            telemetry::intent("REFUSED", Code::OverQuota);
+            metrics::intent("REFUSED", Code::OverQuota);
             return Ok(Answer::Refused(refusal));
         }
         self.refuse(source, refusal, bytes, None, batch)

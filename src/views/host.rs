@@ -16,7 +16,8 @@ use crate::error::{Failure, Result};
 use crate::folder::{Folder, remove};
 use crate::progress::Progress;
 use crate::space::Space;
-use crate::{telemetry, threads};
+use crate::telemetry::metrics;
+use crate::threads;
 
 /// How long views that have ended stay away; twice as long each time, up to the largest.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
@@ -132,7 +133,7 @@ pub fn host(views: Views, shelf: &Shelf, folder: &Folder, progress: &Progress, s
         let ended = let_go(views.take());
         let Err(failure) = hosted.and(ended) else { return };
         error!(%failure, "the views have ended; the ledger goes on, and they are begun anew from the log");
-        telemetry::views_lost();
+        metrics::views_lost();
         let why = format!("they are begun anew from the log, after: {failure}");
         shelf.put(On::Ended(Failure::new(Code::ViewDamaged, why)));
         if since.elapsed() > REBUILD_PAUSE_MAX {
