@@ -151,7 +151,7 @@ fn spent((state, first): &(State, Signed<Intent>), principals: usize) -> (State,
         let trust = sign(Act { ledger: LEDGER, nonce, expires_at: NOW.plus(HOUR), statement: trust });
         state.apply(state.next(), NOW, &Event::KeyTrusted(trust)).expect("it follows");
         let intent = intent(&principal, &first.value().evidence, &key);
-        let decision = decide(&state, LEDGER, &intent, key.id(), state.next(), NOW);
+        let decision = decide(&state, LEDGER, &intent, key.id(), state.next(), NOW, &mut ());
         assert_eq!(decision.verdict, Verdict::Pass, "{}", decision.because);
         let admitted = Event::IntentAdmitted(IntentAdmitted { intent, source: Source::Local, trace: None });
         state.apply(state.next(), NOW, &admitted).expect("it follows");
@@ -188,7 +188,7 @@ fn main() {
     let sizes = [10, 1000, 3000];
     let scenes: Vec<_> = sizes.iter().map(|rules| scene(bundle(*rules))).collect();
     let decided =
-        |(state, intent): &(State, Signed<Intent>)| decide(state, LEDGER, intent, key_id(), state.next(), NOW);
+        |(state, intent): &(State, Signed<Intent>)| decide(state, LEDGER, intent, key_id(), state.next(), NOW, &mut ());
     for scene in &scenes {
         let decision = decided(scene);
         assert_eq!((decision.verdict, decision.execution.is_some()), (Verdict::Pass, true), "{}", decision.because);
@@ -197,7 +197,7 @@ fn main() {
     table("rules", "decide, ns", &sizes, &measure(decide_all.collect()));
 
     let Some(few @ (state, intent)) = scenes.first() else { return };
-    let facts = decide(state, LEDGER, intent, key_id(), state.next(), NOW).facts;
+    let facts = decide(state, LEDGER, intent, key_id(), state.next(), NOW, &mut ()).facts;
     let expression = Expression::compile(EXPRESSION).expect("an expression");
     let effect = intent.value().effect_digest().expect("JSON");
     let found = Found { facts: &facts, intent: intent.value(), effect, signer: key_id(), now: NOW };

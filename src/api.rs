@@ -10,6 +10,7 @@
 //! - `questions`: what happened, from the views and the log
 //! - `turns`: who answers questions, one after the other
 //! - `request`: where a request goes, and how its body is read
+//! - `requested`: what traces tell of one that brings intents
 
 use std::time::Duration;
 
@@ -31,11 +32,13 @@ use writ_schemas::event::{Event, Source};
 use writ_schemas::evidence::Evidence;
 use writ_schemas::strict::Refusal;
 
+use crate::clock::Stopwatch;
 use crate::error::Failure;
 use crate::intake;
 use crate::ledger::Handle;
 use crate::query::{self, Library};
 use crate::sequencer::{Answer, Submitted};
+use crate::telemetry::facts::Arrival;
 use crate::telemetry::metrics;
 use crate::threads;
 
@@ -43,11 +46,13 @@ pub mod limits;
 pub mod host;
 mod questions;
 mod request;
+mod requested;
 mod turns;
 
 use host::Hosts;
 use limits::{Limits, Share};
 use request::Content;
+use requested::Requested;
 
 /// The largest body of many intents, a line each: 20 MiB.
 const LINES_BYTES_MAX: usize = 20 << 20;
@@ -154,19 +159,25 @@ type Answered = Result<Json<Value>, Failure>;
 
 /// One envelope; or, as `application/x-ndjson`, one a line, answered a line each in order.
 async fn intents(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
+    let requested = Requested::with(request.headers(), &api.ledger.tracer);
+    let answer = submitted(&api, request, &requested).await;
+    requested.answered(&answer);
+    answer
+}
+
+async fn submitted(api: &Api, request: Request, requested: &Requested) -> Result<Response, Failure> {
     let content = Content::of(&request)?;
     let bytes_max = match content {
         Content::One => ENVELOPE_BYTES_MAX + 1,
         Content::Lines => LINES_BYTES_MAX,
     };
-    let (headers, body, _share) = api.limits.receive(request, bytes_max).await?;
-    let trace =
-        headers.get("traceparent").and_then(|value| value.to_str().ok()).filter(|it| it.len() <= 64).map(str::to_owned);
+    let (_, body, _share) = api.limits.receive(request, bytes_max).await?;
+    let read = Stopwatch::start();
     if content == Content::One {
         let bytes = body.len();
         let what = read_off_thread(vec![body]).await?.pop();
         let what = what.ok_or_else(|| Failure::new(Code::RecordEmpty, "no bytes"))?;
-        let answer = api.ledger.submit(what, api.source.clone(), trace, bytes).await?;
+        let answer = api.ledger.submit(what, api.source.clone(), requested.arrival(read), bytes).await?;
         return match answer {
             Answer::Refused(refusal) => Err(refusal.into()),
             answer => Ok(Json(api.told(answer).await?).into_response()),
@@ -179,7 +190,7 @@ async fn intents(State(api): State<Api>, request: Request) -> Result<Response, F
     }
     let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
     let all: Vec<(Submitted, usize)> = read_off_thread(records).await?.into_iter().zip(sizes).collect();
-    let answers = api.ledger.offer_all(all, &api.source, trace.as_ref()).await?;
+    let answers = api.ledger.offer_all(all, &api.source, || requested.arrival(read)).await?;
     let reader = api.library.reader.clone();
     let out = blocking(move || {
         let mut out = String::new();
@@ -272,7 +283,7 @@ async fn evidence(State(api): State<Api>, request: Request) -> Answered {
 }
 
 async fn recorded(api: &Api, what: Submitted, bytes: usize) -> Answered {
-    match api.ledger.submit(what, api.source.clone(), None, bytes).await? {
+    match api.ledger.submit(what, api.source.clone(), Arrival::now(), bytes).await? {
         Answer::Refused(refusal) => Err(refusal.into()),
         answer => Ok(Json(api.told(answer).await?)),
     }

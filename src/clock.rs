@@ -101,4 +101,32 @@ impl Stopwatch {
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+
+    /// The time from its start to that of a later one.
+    #[must_use]
+    pub fn until(&self, later: &Stopwatch) -> Duration {
+        later.0.saturating_duration_since(self.0)
+    }
+}
+
+/// What the wall clock showed at moments of this process, by what it shows now.
+#[derive(Clone, Copy, Debug)]
+pub struct Anchor {
+    wall: SystemTime,
+    at: Instant,
+}
+
+impl Anchor {
+    /// By the clocks now.
+    #[must_use]
+    pub fn now() -> Anchor {
+        Anchor { wall: SystemTime::now(), at: Instant::now() }
+    }
+
+    /// What the wall clock showed then.
+    #[must_use]
+    pub fn wall_at(&self, moment: Stopwatch) -> SystemTime {
+        let before = self.at.checked_duration_since(moment.0).and_then(|since| self.wall.checked_sub(since));
+        before.unwrap_or_else(|| self.wall + moment.0.saturating_duration_since(self.at))
+    }
 }

@@ -184,7 +184,7 @@ impl Derivation {
                     }
                     Identity::Stranger(refusal) => return Err(one("intent", "admitted", refusal.to_string())),
                 }
-                let decision = decide(&self.state, ledger, intent, signer, seq, at);
+                let decision = decide(&self.state, ledger, intent, signer, seq, at, &mut ());
                 self.expected = Some(document(decision)?);
                 Ok(())
             }
@@ -192,7 +192,7 @@ impl Derivation {
                 self.decided += 1;
                 let expected = match self.expected.take() {
                     Some(expected) => expected,
-                    None => match decide_again(&self.state, ledger, at) {
+                    None => match decide_again(&self.state, ledger, at, &mut ()) {
                         Some((_, decision)) => document(decision)?,
                         None => return Err(one("decision", "made", "nothing before it asks for one")),
                     },

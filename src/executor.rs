@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tracing::{debug_span, warn};
+use tracing::warn;
 
 use writ_kernel::execution::Ending;
 use writ_kernel::policy::Policy;
@@ -22,7 +22,7 @@ use writ_kernel::state::Open;
 use writ_log::Reader;
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, INLINE_OUTPUT_MAX};
+use writ_schemas::event::{Event, INLINE_OUTPUT_MAX, TraceParent};
 use writ_schemas::ids::{Digest, Name, Seq};
 use writ_schemas::intent::Intent;
 use writ_schemas::policy::ConnectorKind;
@@ -33,14 +33,17 @@ use crate::error::{Failure, Result};
 use crate::queue::Queue;
 use crate::sequencer::{Carried, Effect, Input, JOB_BYTES_MAX, Job};
 use crate::telemetry::metrics;
+use crate::telemetry::tracer::Tracer;
 use crate::threads;
 
 pub mod content;
 pub mod http;
+mod observed;
 pub mod output;
 pub mod stage;
 
 use content::ContentStore;
+use observed::Observed;
 use stage::{Stage, reached};
 
 /// How many `echo` executions are under way at once: a batch and the next.
@@ -82,6 +85,7 @@ pub struct Executor {
     ending: Option<(Effect, Duration)>,
     /// Why a call could not read its intent.
     failed: Arc<OnceLock<Failure>>,
+    tracer: Tracer,
 }
 
 /// The jobs of one kind of connector.
@@ -108,14 +112,20 @@ impl Executor {
     pub fn new(queue: Arc<Queue<Input>>, log: Reader, content: ContentStore, policy: Option<Arc<Policy>>) -> Executor {
         let (echo, http, external) = (Lane::new(ECHO_MAX), Lane::new(1), Lane::new(ECHO_MAX));
         let (later, since) = (BTreeMap::new(), Stopwatch::start());
-        let failed = Arc::default();
-        Executor { queue, log, content, policy, since, echo, http, external, later, ending: None, failed }
+        let (failed, tracer) = (Arc::default(), Tracer::default());
+        Executor { queue, log, content, policy, since, echo, http, external, later, ending: None, failed, tracer }
     }
 
     /// The same with so many calls over HTTP under way at once.
     #[must_use]
     pub fn calling(self, http_calls_max: usize) -> Executor {
         Executor { http: Lane::new(http_calls_max), ..self }
+    }
+
+    /// The same, and its calls are traced.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Executor {
+        Executor { tracer, ..self }
     }
 
     /// Works until it is told to end, and nothing is under way; or until the writer has ended.
@@ -232,12 +242,12 @@ impl Executor {
 
     /// The stages after dispatch. Each ends with a registered code, and every ending becomes a receipt.
     fn call(&mut self, decision: Seq) -> Result<()> {
-        let _span = debug_span!("call", decision = decision.0).entered();
         let Some(job) = self.lanes_mut().into_iter().find_map(|lane| lane.under_way.get_mut(&decision)) else {
             warn!(%decision, "a dispatch without its job; it becomes uncertain at the next opening");
             return Ok(());
         };
         reached(Stage::Dispatched);
+        metrics::stage("dispatch", job.since.elapsed());
         let (carried, open) = (job.carried.take(), job.open.clone());
         if matches!(self.kind(&open.connector), Some(ConnectorKind::External { .. })) {
             // Whoever carries it out reports what became of it, to the writer.
@@ -245,12 +255,12 @@ impl Executor {
             return Ok(());
         }
         let intent = match carried {
-            Some(Carried { intent, .. }) => Held::Carried(intent),
+            Some(Carried { intent, trace, .. }) => Held::Carried(intent, trace),
             None => Held::Logged(self.log.clone(), open.intent_seq),
         };
         let far = matches!(self.kind(&open.connector), Some(ConnectorKind::Http { .. }));
-        let (policy, content) = (self.policy.clone(), self.content.clone());
-        let attempt = Attempt { decision, intent, open, policy, content };
+        let (policy, content, tracer) = (self.policy.clone(), self.content.clone(), self.tracer.clone());
+        let attempt = Attempt { decision, intent, open, policy, content, tracer };
         if !far {
             self.queue.report(attempt.run()?);
             return Ok(());
@@ -275,17 +285,17 @@ impl Executor {
 
 /// An intent, or where it is.
 enum Held {
-    Carried(Box<Signed<Intent>>),
+    Carried(Box<Signed<Intent>>, TraceParent),
     Logged(Reader, Seq),
 }
 
 impl Held {
-    /// The intent, which is durable.
-    fn read(self) -> Result<Box<Signed<Intent>>> {
+    /// The intent, which is durable, and its span.
+    fn read(self) -> Result<(Box<Signed<Intent>>, TraceParent)> {
         match self {
-            Held::Carried(intent) => Ok(intent),
+            Held::Carried(intent, trace) => Ok((intent, trace)),
             Held::Logged(log, seq) => match log.get(seq)?.map(|located| located.entry.event()) {
-                Some(Ok(Event::IntentAdmitted(admitted))) => Ok(Box::new(admitted.intent)),
+                Some(Ok(Event::IntentAdmitted(admitted))) => Ok((Box::new(admitted.intent), admitted.trace)),
                 _ => Err(Failure::new(Code::LogDamaged, format!("entry {seq} is no intent"))),
             },
         }
@@ -299,6 +309,7 @@ struct Attempt {
     open: Open,
     policy: Option<Arc<Policy>>,
     content: ContentStore,
+    tracer: Tracer,
 }
 
 impl Attempt {
@@ -307,9 +318,9 @@ impl Attempt {
     /// # Errors
     /// The log does not give the intent. Nothing was called.
     fn run(self) -> Result<Input> {
-        let Attempt { decision, intent, open, policy, content } = self;
+        let Attempt { decision, intent, open, policy, content, tracer } = self;
         let failed = |code| Ok(Input::Ended(ending(decision, Status::Failed, code), None));
-        let intent = intent.read()?;
+        let (intent, trace) = intent.read()?;
         let Some(effect) = intent.value().effect().ok().filter(|effect| Digest::of(effect) == open.effect) else {
             return failed(Code::EffectDigest);
         };
@@ -317,22 +328,27 @@ impl Attempt {
         let found = policy.as_ref().and_then(|policy| policy.connector(name).zip(policy.shapes(name)));
         let Some((connector, shapes)) = found else { return failed(Code::ConnectorUnknown) };
         reached(Stage::Checked);
+        let mut http = None;
+        let observed = Observed::of(trace, &tracer, intent.value(), name);
         let outcome = match &connector.kind {
             ConnectorKind::Echo => {
                 Outcome::Done(writ_schemas::canonical::bytes(&intent.value().args).unwrap_or_default())
             }
             ConnectorKind::Http { url, timeout_us } => {
-                let call = http::Call { url: url.clone(), timeout_us: *timeout_us, effect, key: open.idempotency_key };
+                let (url, timeout_us, trace) = (url.clone(), *timeout_us, observed.own());
                 drop(intent); // a call may take long
-                let took = Stopwatch::start();
-                let outcome = call.run();
-                metrics::stage("connector", took.elapsed());
+                let call = http::Call { url, timeout_us, effect, key: open.idempotency_key, trace };
+                let (outcome, status) = observed.within(|| call.run());
+                http = call.place().map(|place| (place, status));
                 outcome
             }
             // Nobody is called: see `Executor::call`.
             ConnectorKind::External { .. } => return failed(Code::ConnectorUnknown),
         };
-        Ok(conclude(decision, outcome, &shapes.output, &content))
+        let answered = observed.answered(&outcome, http);
+        let concluded = conclude(decision, outcome, &shapes.output, &content);
+        answered.judged(decision, &concluded);
+        Ok(concluded)
     }
 }
 

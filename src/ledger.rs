@@ -26,7 +26,7 @@ use writ_schemas::keys::SecretKey;
 use writ_schemas::receipt::Status;
 
 use crate::checkpoint::{self, Checkpointer, HEADERS_MAX, Head, LATEST, NoteSlot, Sealer};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::derivation::{Derivation, Divergence};
 use crate::error::{Failure, Result};
 use crate::executor::Executor;
@@ -38,6 +38,7 @@ use crate::queue::Queue;
 use crate::sequencer::{Carried, Effect, Input, Job, Partitions, Passed, Sequencer, Timekeeper, chain_up};
 use crate::signer::Signer;
 use crate::space::{LOOK_EVERY, Space};
+use crate::telemetry::tracer::Tracer;
 use crate::threads::{guarded, panicked, spawn};
 use crate::verify::{DecisionKey, check_event};
 
@@ -77,6 +78,7 @@ pub struct Opened {
     waiting: Waiting,
     space: Arc<Space>,
     holds: Arc<Holds>,
+    tracer: Tracer,
 }
 
 impl Opened {
@@ -159,6 +161,7 @@ impl Opened {
             waiting,
             space: Arc::default(),
             holds: Arc::default(),
+            tracer: Tracer::default(),
         })
     }
 
@@ -169,6 +172,18 @@ impl Opened {
     pub fn keeping_space(mut self) -> Result<Opened> {
         self.space = Arc::new(Space::kept(&self.folder, self.folder.config()?.log.segment_bytes));
         Ok(self)
+    }
+
+    /// The same, and what it does is traced.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Opened {
+        Opened { tracer, ..self }
+    }
+
+    /// Who traces.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Its room on the disk.
@@ -230,7 +245,7 @@ impl Opened {
     pub fn start_with(self, passed: Passed, on_fatal: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Ledger> {
         let Opened { folder, lock, log, state, head, signed, since_hash, genesis, clock, time, queue, space, .. } =
             self;
-        let (mut waiting, partitions) = (self.waiting, Partitions::of(self.holds));
+        let (mut waiting, partitions, tracer) = (self.waiting, Partitions::of(self.holds), self.tracer);
         if passed == Passed::CarriedOut {
             time.check(&state)?;
         }
@@ -260,7 +275,7 @@ impl Opened {
                 queue.report(Input::Ended(ending, None));
             } else if passed == Passed::CarriedOut {
                 let carried = Some(Carried::of(waiting.take(*decision)?, &job_bytes));
-                let job = Job { decision: *decision, open: open.clone(), carried };
+                let job = Job { decision: *decision, open: open.clone(), since: Stopwatch::start(), carried };
                 let _ = effects.send(Effect::Ready(Box::new(job)));
             }
         }
@@ -268,7 +283,7 @@ impl Opened {
         let content = ContentStore::at(folder.content()).drawing_on(Arc::clone(&space));
         let policy = state.policy().map(Arc::clone);
         let executor = Executor::new(Arc::clone(&queue), log.reader(), content, policy);
-        let executor = executor.calling(config.connector_calls_max);
+        let executor = executor.calling(config.connector_calls_max).traced(tracer.clone());
         let sealer = Sealer {
             origin: genesis.origin.clone(),
             signer: checkpoint_signer,
@@ -298,6 +313,7 @@ impl Opened {
             passed,
             space: Arc::clone(&space),
             partitions,
+            tracer: tracer.clone(),
         };
         let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone(), _writes: writes };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {
@@ -323,6 +339,7 @@ impl Opened {
             others,
             executor,
             space,
+            tracer,
             _lock: lock,
         })
     }
@@ -357,6 +374,7 @@ pub struct Ledger {
     others: Vec<JoinHandle<()>>,
     executor: Option<JoinHandle<Result<()>>>,
     space: Arc<Space>,
+    tracer: Tracer,
     _lock: Lock,
 }
 
@@ -371,6 +389,7 @@ impl Ledger {
             queue: Arc::clone(&self.queue),
             progress: Arc::clone(&self.progress),
             space: Arc::clone(&self.space),
+            tracer: self.tracer.clone(),
         }
     }
 

@@ -9,14 +9,14 @@
 //! **Invariant:** a failed append, sync or signature ends the writer with the state it ran ahead with. There is no rollback. Only a disk
 //! without room is waited out, where the ledger keeps some of its own: the batch stays as it is, and nothing is told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::{debug_span, info};
+use tracing::info;
 
 use writ_kernel::admission;
 use writ_kernel::decide::{Identity, decide, decide_again, identify};
@@ -30,7 +30,7 @@ use writ_schemas::decision::Verdict;
 use writ_schemas::dsse::Signed;
 use writ_schemas::entry::Header;
 use writ_schemas::errors::Code;
-use writ_schemas::event::{Event, EventKind, IntentAdmitted, ReceiptIssued, Source, TraceParent};
+use writ_schemas::event::{Event, EventKind, IntentAdmitted, ReceiptIssued, Source};
 use writ_schemas::ids::{KeyId, LedgerId, Seq};
 use writ_schemas::intent::Intent;
 use writ_schemas::receipt::Status;
@@ -45,10 +45,13 @@ use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::signer::Signer;
 use crate::space::Space;
+use crate::telemetry::facts::Gates;
 use crate::telemetry::metrics;
+use crate::telemetry::tracer::Tracer;
 
 mod batch;
 mod message;
+mod observed;
 mod outside;
 mod partitions;
 mod quota;
@@ -60,6 +63,7 @@ pub use batch::chain_up;
 use batch::{Batch, Reply, approximate_len, sign_and_encode};
 use message::is_timeless;
 pub use message::{Answer, Carried, Effect, Input, Job, Passed, Submission, Submitted};
+use observed::{Observed, Stages};
 pub use partitions::Partitions;
 pub use quota::{REFUSALS_MAX, REFUSALS_PER_SECOND};
 pub use timekeeper::{CLOCK_OFF_MAX, Timekeeper};
@@ -127,6 +131,8 @@ pub struct Sequencer<S> {
     pub space: Arc<Space>,
     /// Where intake stands, and what of it waits.
     pub partitions: Partitions,
+    /// Who traces.
+    pub tracer: Tracer,
 }
 
 impl<S: Storage + Clone> Sequencer<S> {
@@ -225,9 +231,7 @@ impl<S: Storage + Clone> Sequencer<S> {
     }
 
     fn batch(&mut self, backlog: &mut VecDeque<Input>) -> Result<()> {
-        let _span = debug_span!("batch", inputs = backlog.len()).entered();
         let mut batch = self.begin()?;
-        let decided = Stopwatch::start();
         // What waited comes before what came after it.
         self.go_on(self.ready(batch.now), &mut batch)?;
         while !batch.is_full() && batch.next_signer.is_none() {
@@ -247,7 +251,6 @@ impl<S: Storage + Clone> Sequencer<S> {
                 self.record(&mut batch, Event::StateHashed(hash))?;
             }
         }
-        metrics::stage("decide", decided.elapsed());
         self.commit(batch)
     }
 
@@ -323,7 +326,10 @@ impl<S: Storage + Clone> Sequencer<S> {
             self.hold(submission, full);
             return Ok(());
         }
-        let Submission { what, raw, source, trace, reply } = submission;
+        let Submission { what, raw, source, arrival, reply } = submission;
+        let from = Stopwatch::start();
+        let is_intent = matches!(what, Submitted::Intent(_) | Submitted::Unreadable(..));
+        let observed = Observed { arrival, source: source.clone(), from };
         let answer = match what {
             Submitted::Intent(intent) => match identify(&self.state, &intent, batch.now) {
                 Identity::Stranger(refusal) => self.turn_away(source, refusal, &raw, batch)?,
@@ -333,7 +339,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                         let signer =
                             intent.signer().ok_or_else(|| Failure::new(Code::SignatureInvalid, "not one signature"))?;
                         self.make_way(&source, batch)?;
-                        return self.judge(intent, signer, source, trace, reply, batch);
+                        return self.judge(intent, signer, observed, reply, batch);
                     }
                 },
                 Identity::Known(seq) => {
@@ -364,6 +370,9 @@ impl<S: Storage + Clone> Sequencer<S> {
                 self.admit(admitted, batch)?
             }
         };
+        if is_intent {
+            batch.intents.push(observed.undecided(&answer, self.state.next()));
+        }
         if let Some(reply) = reply {
             batch.replies.push((reply, Reply::Known(answer)));
         }
@@ -374,15 +383,16 @@ impl<S: Storage + Clone> Sequencer<S> {
         &mut self,
         intent: Box<Signed<Intent>>,
         signer: KeyId,
-        source: Source,
-        trace: TraceParent,
+        observed: Observed,
         reply: Option<oneshot::Sender<Answer>>,
         batch: &mut Batch,
     ) -> Result<()> {
-        let ledger = self.ledger();
         let intent_seq = self.state.next();
-        let decision = decide(&self.state, ledger, &intent, signer, intent_seq, batch.now);
+        let mut gates = Gates::new();
+        let decision = decide(&self.state, self.ledger(), &intent, signer, intent_seq, batch.now, &mut gates);
         metrics::intent(decision.verdict.as_str(), decision.code);
+        let (source, trace) = (observed.source.clone(), observed.arrival.own.map(|own| own.to_string()));
+        batch.intents.push(observed.decided(&decision, intent.value(), gates, &self.tracer));
         let decision = execution::document(decision)?;
         self.record(batch, Event::IntentAdmitted(IntentAdmitted { intent: *intent, source, trace }))?;
         if let Some(reply) = reply {
@@ -393,11 +403,18 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     /// Decides an intent that was waiting, if the event just recorded asks for it.
     fn judge_again(&mut self, batch: &mut Batch) -> Result<()> {
-        let Some((intent, decision)) = decide_again(&self.state, self.ledger(), batch.now) else { return Ok(()) };
+        let (from, mut gates) = (Stopwatch::start(), Gates::new());
+        let again = decide_again(&self.state, self.ledger(), batch.now, &mut gates);
+        let Some((intent, decision)) = again else { return Ok(()) };
         metrics::intent(decision.verdict.as_str(), decision.code);
-        if decision.verdict == Verdict::Pass {
-            batch.again.insert(batch.events.len(), Box::new(intent.clone()));
-        }
+        batch.intents.push(observed::decided_again(
+            from,
+            &decision,
+            intent.value(),
+            gates,
+            &self.tracer,
+            self.state.next(),
+        ));
         let decision = execution::document(decision)?;
         self.record(batch, Event::DecisionMade(decision))
     }
@@ -459,12 +476,13 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     /// Signs and encodes the batch, writes it once, and only then hands out what follows from it.
     fn commit(&mut self, batch: Batch) -> Result<()> {
-        let Batch { now, mut events, replies, again, later, policies, next_signer, .. } = batch;
+        let Batch { now, began, mut events, replies, intents, later, policies, next_signer, .. } = batch;
         let first = self.log.chain().next;
+        let mut stages = Stages::of(began);
         if !events.is_empty() {
             let signed = Stopwatch::start();
             let payloads = sign_and_encode(&mut events, &mut self.signer)?;
-            metrics::stage("sign", signed.elapsed());
+            stages.signed(signed);
             let mut chain = *self.log.chain();
             let entries = chain_up(&mut chain, now, payloads)?;
             let has = |kind: EventKind| events.iter().any(|event| event.kind() == kind);
@@ -476,12 +494,9 @@ impl<S: Storage + Clone> Sequencer<S> {
             passes(EventKind::DispatchStarted, Stage::DispatchDecided);
             passes(EventKind::ReceiptIssued, Stage::ReceiptSigned);
             let appended = Stopwatch::start();
-            {
-                let _span = debug_span!("append", entries = entries.len()).entered();
-                let (log, goes_on) = (&mut self.log, || !self.queue.is_closing());
-                self.space.append(|| Ok(log.append(&entries)?), goes_on)?;
-            }
-            metrics::append(appended.elapsed(), entries.len());
+            let (log, goes_on) = (&mut self.log, || !self.queue.is_closing());
+            self.space.append(|| Ok(log.append(&entries)?), goes_on)?;
+            stages.appended(appended, entries.len());
             metrics::remembered(&self.state);
             let hashed = events.iter().rposition(|event| matches!(event, Event::StateHashed(_)));
             self.since_hash = match hashed {
@@ -494,6 +509,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             passes(EventKind::ReceiptIssued, Stage::ReceiptDurable);
             let _ = self.headers.send(entries.iter().map(|entry| entry.header).collect());
         }
+        stages.tell(first, &events, intents, &self.tracer);
         if let Some(signer) = next_signer {
             self.signer = signer;
         }
@@ -501,7 +517,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         for (decision, wait) in later {
             let _ = self.effects.send(Effect::Later(decision, wait)); // the executor may have ended before
         }
-        self.tell(first, events, replies, again, policies);
+        self.tell(first, events, replies, policies);
         Ok(())
     }
 
@@ -511,7 +527,6 @@ impl<S: Storage + Clone> Sequencer<S> {
         first: Seq,
         events: Vec<Event>,
         replies: Vec<(oneshot::Sender<Answer>, Reply)>,
-        mut again: BTreeMap<usize, Box<Signed<Intent>>>,
         mut policies: VecDeque<Arc<Policy>>,
     ) {
         let place = |at: usize| Seq(first.0 + count(at));
@@ -529,7 +544,6 @@ impl<S: Storage + Clone> Sequencer<S> {
             .collect();
         let mut intent = None;
         for (at, event) in events.into_iter().enumerate() {
-            intent = again.remove(&at).or(intent);
             if let Some(effect) = self.effect(place(at), event, &mut intent, &mut policies)
                 && self.effects.send(effect).is_err()
             {
@@ -546,19 +560,19 @@ impl<S: Storage + Clone> Sequencer<S> {
         &self,
         seq: Seq,
         event: Event,
-        intent: &mut Option<Box<Signed<Intent>>>,
+        intent: &mut Option<IntentAdmitted>,
         policies: &mut VecDeque<Arc<Policy>>,
     ) -> Option<Effect> {
         match event {
             Event::IntentAdmitted(admitted) => {
-                *intent = Some(Box::new(admitted.intent));
+                *intent = Some(admitted);
                 None
             }
-            Event::DecisionMade(decision) if decision.value().verdict == Verdict::Pass => {
-                let open = self.state.open().get(&seq)?.clone();
-                let intent = intent.take()?;
-                let carried = Some(Carried::of(intent, &self.job_bytes));
-                Some(Effect::Ready(Box::new(Job { decision: seq, open, carried })))
+            Event::DecisionMade(decision) => {
+                // One that was decided again is not carried: the log has it.
+                let carried = intent.take().map(|intent| Carried::of(intent, &self.job_bytes));
+                let open = self.state.open().get(&seq).filter(|_| decision.value().verdict == Verdict::Pass)?.clone();
+                Some(Effect::Ready(Box::new(Job { decision: seq, open, since: Stopwatch::start(), carried })))
             }
             Event::DispatchStarted(decision) => Some(Effect::Call(decision)),
             Event::ReceiptIssued(issued) => Some(Effect::Closed(issued.receipt.value().decision_seq)),

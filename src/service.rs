@@ -13,7 +13,7 @@ use writ_schemas::ids::Seq;
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::kafka::cluster::Cluster;
-use crate::kafka::intake::Intake;
+use crate::kafka::intake::{Feed, Intake};
 use crate::kafka::publisher::Publisher;
 use crate::kafka::transactions::Published;
 use crate::ledger::{Handle, Ledger, Opened};
@@ -68,8 +68,13 @@ impl Service {
         for (topic, binding) in &bindings {
             let Some(cluster) = kafka else { break };
             let connect = || {
-                let (queue, space, holds) = (opened.queue().clone(), opened.space().clone(), opened.holds().clone());
-                Intake::connect(cluster, topic, binding, &positions, queue, space, holds)
+                let feed = Feed {
+                    queue: Arc::clone(opened.queue()),
+                    space: Arc::clone(opened.space()),
+                    holds: Arc::clone(opened.holds()),
+                    tracer: opened.tracer().clone(),
+                };
+                Intake::connect(cluster, topic, binding, &positions, feed)
             };
             intakes.push(cluster.patiently(connect)?);
         }
@@ -78,15 +83,15 @@ impl Service {
         let handle = ledger.handle();
         let shelf = Shelf::empty();
         let library = Library::of(&folder, reader, shelf.clone());
-        let (hosted, progress, space) = (folder.clone(), Arc::clone(&handle.progress), Arc::clone(&handle.space));
-        let views = spawn("views", move || host(views, &shelf, &hosted, &progress, &space))?;
+        let (hosted, followed) = (folder.clone(), handle.clone());
+        let views = spawn("views", move || host(views, &shelf, &hosted, &followed))?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         if let Some(mut publisher) = publisher {
-            let (log, progress, stopped) = (library.reader.clone(), Arc::clone(&handle.progress), Arc::clone(&stop));
+            let (log, followed, stopped) = (library.reader.clone(), handle, Arc::clone(&stop));
             let on_fatal = Arc::new(on_fatal);
-            let publish = move || publisher.run(&log, &progress, &stopped);
+            let publish = move || publisher.run(&log, &followed.progress, &stopped, &followed.tracer);
             threads.push(guarded("publisher", Arc::clone(&on_fatal), publish)?);
             for mut intake in intakes {
                 let stop = Arc::clone(&stop);

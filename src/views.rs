@@ -21,11 +21,14 @@ use writ_projections::store::StoreError;
 use writ_schemas::errors::Code;
 use writ_schemas::ids::{Digest, Seq};
 
+use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, remove};
 use crate::progress::Progress;
 use crate::space::Space;
+use crate::telemetry::facts::{Fact, Interval};
 use crate::telemetry::metrics;
+use crate::telemetry::tracer::Tracer;
 use crate::threads;
 
 mod aside;
@@ -200,7 +203,7 @@ impl Views {
     ///
     /// # Errors
     /// As [`Views::catch_up`]. The ledger itself goes on: views are derived.
-    pub fn follow(&mut self, progress: &Progress) -> Result<()> {
+    pub fn follow(&mut self, progress: &Progress, tracer: &Tracer) -> Result<()> {
         loop {
             let next = self.graph.next().min(self.metering.next());
             let until = progress.wait_beyond(next, Duration::from_millis(500));
@@ -208,7 +211,13 @@ impl Views {
             metrics::view_lag(ProofGraph::NAME, until.0.saturating_sub(self.graph.next().0));
             metrics::view_lag(Metering::NAME, until.0.saturating_sub(self.metering.next().0));
             if next < until {
+                let from = Stopwatch::start();
                 self.catch_up(Some(until))?;
+                let took = Interval::since(from);
+                metrics::stage("view", took.length());
+                for (view, until) in [(ProofGraph::NAME, self.graph.next()), (Metering::NAME, self.metering.next())] {
+                    tracer.tell(|| Fact::Applied { view, until, took });
+                }
             } else if progress.is_closed() {
                 return self.sled.flush().map_err(|e| Failure::new(e.code(), e));
             }

@@ -15,6 +15,7 @@ use writ::folder::Folder;
 use writ::ledger::Ledger;
 use writ::replay::{Replayed, replay};
 use writ::sequencer::{Input, Submission};
+use writ::telemetry::facts::Arrival;
 use writ::verify::{Pins, Report, verify};
 use writ::views::Views;
 use writ_log::{DirStorage, Reader, Storage, frame};
@@ -193,7 +194,7 @@ pub(crate) fn follow(ledger: &Ledger, following: Following) -> Result<Follower> 
     let handle = ledger.handle();
     let mut views = Views::open(&handle.folder, Reader::open(handle.folder.log())?)?;
     let thread = std::thread::Builder::new().name("views".to_owned()).spawn(move || {
-        views.follow(&handle.progress)?;
+        views.follow(&handle.progress, &handle.tracer)?;
         Ok(views)
     });
     Ok(Follower(Some(thread.map_err(|e| Failure::new(Code::Io, e))?)))
@@ -219,8 +220,13 @@ fn submit(ledger: &Ledger, envelopes: Vec<Vec<u8>>) -> Result<()> {
         }
         for (what, bytes) in workload::read(records) {
             let (reply, answer) = oneshot::channel();
-            let submission =
-                Submission { what, raw: Vec::new(), source: Source::Local, trace: None, reply: Some(reply) };
+            let submission = Submission {
+                what,
+                raw: Vec::new(),
+                source: Source::Local,
+                arrival: Arrival::now(),
+                reply: Some(reply),
+            };
             handle.queue.put(Input::Submit(submission), bytes).map_err(|_| wrong("the ledger closed its queue"))?;
             answers.push(answer);
         }

@@ -146,6 +146,50 @@ pub enum Answer {
     Exempt(String),
 }
 
+impl Answer {
+    /// Its name, without a reason.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Answer::Passed => "passed",
+            Answer::Refused => "refused",
+            Answer::Asks => "asks",
+            Answer::NotReached => "not_reached",
+            Answer::Disabled(_) => "disabled",
+            Answer::Exempt(_) => "exempt",
+        }
+    }
+}
+
+impl Gate {
+    /// Every gate, in the order in which they are asked.
+    pub const ALL: [Gate; 8] = [
+        Gate::Freeze,
+        Gate::Trust,
+        Gate::Envelope,
+        Gate::Policy,
+        Gate::Temporal,
+        Gate::Proof,
+        Gate::Budget,
+        Gate::Escalation,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Gate::Freeze => "freeze",
+            Gate::Trust => "trust",
+            Gate::Envelope => "envelope",
+            Gate::Policy => "policy",
+            Gate::Temporal => "temporal",
+            Gate::Proof => "proof",
+            Gate::Budget => "budget",
+            Gate::Escalation => "escalation",
+        }
+    }
+}
+
 /// What the gates looked at, taken from the state before this decision. Replay recomputes all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

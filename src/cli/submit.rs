@@ -310,7 +310,7 @@ impl DryRun {
         let now = Clock::Wall.now().max(self.state.last_at().plus(1));
         Ok(match identify(&self.state, &intent, now) {
             Identity::New => {
-                let decision = decide(&self.state, genesis.ledger, &intent, signer, self.state.next(), now);
+                let decision = decide(&self.state, genesis.ledger, &intent, signer, self.state.next(), now, &mut ());
                 let decision = writ_kernel::execution::document(decision)?;
                 let effect = intent.value().effect_digest().ok();
                 json!({ "answer": "dry_run", "decision": query::document(&decision), "effect": effect })

@@ -9,14 +9,15 @@ use std::io::Read;
 use std::time::Duration;
 
 use tracing::debug;
-use ureq::http::HeaderMap;
 use ureq::http::header::{DATE, RETRY_AFTER};
+use ureq::http::{HeaderMap, Uri};
 
 use writ_schemas::dsse::DOCUMENT_BYTES_MAX;
 use writ_schemas::ids::{Digest, UnixMicros};
 
 use super::Outcome;
 use crate::clock::{Clock, http_date};
+use crate::telemetry::context::TraceContext;
 
 /// One call.
 pub struct Call {
@@ -28,12 +29,31 @@ pub struct Call {
     pub effect: Vec<u8>,
     /// Tells one run from another.
     pub key: Digest,
+    /// The call's span, which the server is told (`traceparent`).
+    pub trace: Option<TraceContext>,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The host.
+    pub host: String,
+    /// The port.
+    pub port: u16,
 }
 
 impl Call {
-    /// Makes the call.
+    /// Where it goes; nothing if its URL names no host.
     #[must_use]
-    pub fn run(&self) -> Outcome {
+    pub fn place(&self) -> Option<Place> {
+        let uri: Uri = self.url.parse().ok()?;
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        Some(Place { host: uri.host()?.to_owned(), port })
+    }
+
+    /// Makes the call: what came of it, and the status if there was an answer.
+    #[must_use]
+    pub fn run(&self) -> (Outcome, Option<u16>) {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_micros(self.timeout_us)))
             .proxy(None)
@@ -41,24 +61,28 @@ impl Call {
             .http_status_as_error(false)
             .build()
             .into();
-        let sent = agent
+        let mut request = agent
             .post(&self.url)
             .header("Content-Type", "application/json")
-            .header("Idempotency-Key", writ_schemas::ids::hex(&self.key.0))
-            .send(self.effect.as_slice());
+            .header("Idempotency-Key", writ_schemas::ids::hex(&self.key.0));
+        if let Some(trace) = &self.trace {
+            request = request.header("traceparent", trace.to_string());
+        }
+        let sent = request.send(self.effect.as_slice());
         let mut response = match sent {
             Ok(response) => response,
             Err(error) => {
                 debug!(%error, "no answer");
                 let why = format!("no answer: {error}");
-                return if nothing_was_sent(&error) { Outcome::Unavailable(why, 0) } else { Outcome::Unknown(why) };
+                let sent = if nothing_was_sent(&error) { Outcome::Unavailable(why, 0) } else { Outcome::Unknown(why) };
+                return (sent, None);
             }
         };
         let status = response.status().as_u16();
         let answered = format!("answered {status}");
         let asked = asked_us(response.headers(), Clock::Wall.now());
         let asks = |us: u64| format!("{answered}, to be asked again in {} s", us.div_ceil(1_000_000));
-        match (status, asked) {
+        let outcome = match (status, asked) {
             (200..=299, _) => {
                 let mut body = Vec::new();
                 let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX) + 1;
@@ -74,7 +98,8 @@ impl Call {
             (429, None) => Outcome::Unavailable(answered, 0),
             (400..=499, _) => Outcome::Refused(answered),
             _ => Outcome::Unknown(answered),
-        }
+        };
+        (outcome, Some(status))
     }
 }
 

@@ -13,7 +13,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::{debug_span, error, warn};
+use tracing::{error, warn};
 
 use writ_kernel::state::Binding;
 use writ_schemas::errors::Code;
@@ -31,16 +31,16 @@ use crate::kafka::topic_description::Right;
 use crate::queue::Queue;
 use crate::sequencer::{Input, Submission};
 use crate::space::Space;
+use crate::telemetry::context::TraceContext;
+use crate::telemetry::facts::{Arrival, Fact, Interval, Poll};
 use crate::telemetry::metrics;
+use crate::telemetry::tracer::Tracer;
 
 /// The most records that are parsed together: enough to keep every core busy, few enough to stay in the cache.
 const RECORDS_MAX: usize = 256;
 
 /// How often it looks whether the disk has room again.
 const SHORT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest `traceparent` kept (W3C Trace Context: 55 bytes in version 00).
-const TRACEPARENT_LEN_MAX: usize = 64;
 
 /// How long nothing may come before the client is asked whether it still knows the cluster.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -60,11 +60,22 @@ pub struct Intake {
     next: BTreeMap<u32, u64>,
     /// Since when nothing has shown that the client reaches the cluster.
     silent: Stopwatch,
-    topic: String,
+    topic: Arc<str>,
     binding: Binding,
-    queue: Arc<Queue<Input>>,
-    space: Arc<Space>,
-    holds: Arc<Holds>,
+    feed: Feed,
+}
+
+/// What a reader hands records to, and what it heeds.
+#[derive(Clone)]
+pub struct Feed {
+    /// The queue of the writer.
+    pub queue: Arc<Queue<Input>>,
+    /// The ledger's room on the disk.
+    pub space: Arc<Space>,
+    /// Which partitions the writer holds.
+    pub holds: Arc<Holds>,
+    /// Who traces.
+    pub tracer: Tracer,
 }
 
 impl Intake {
@@ -78,9 +89,7 @@ impl Intake {
         topic: &str,
         binding: &Binding,
         positions: &BTreeMap<Partition, u64>,
-        queue: Arc<Queue<Input>>,
-        space: Arc<Space>,
-        holds: Arc<Holds>,
+        feed: Feed,
     ) -> Result<Intake> {
         let described = cluster.ask()?.describe_for(topic, Right::Read)?;
         if described.topic_id != binding.topic_id || described.cluster != binding.cluster {
@@ -104,11 +113,9 @@ impl Intake {
             consumer,
             next: BTreeMap::new(),
             silent: Stopwatch::start(),
-            topic: topic.to_owned(),
+            topic: Arc::from(topic),
             binding: binding.clone(),
-            queue,
-            space,
-            holds,
+            feed,
         };
         let mut gaps = Vec::new();
         for number in 0..binding.partitions {
@@ -118,7 +125,7 @@ impl Intake {
         }
         intake.assign_all(&BTreeSet::new())?;
         // Only then: what fails before is tried again, and would find them again.
-        gaps.into_iter().for_each(|gap| intake.queue.report(Input::Gap(gap)));
+        gaps.into_iter().for_each(|gap| intake.feed.queue.report(Input::Gap(gap)));
         Ok(intake)
     }
 
@@ -127,7 +134,7 @@ impl Intake {
         let read = self.next.iter().filter(|(number, _)| !left.contains(number));
         let place = |(number, next): (&u32, &u64)| {
             let offset = Offset::Offset(i64::try_from(*next).unwrap_or(i64::MAX));
-            (self.topic.as_str(), i32::try_from(*number).unwrap_or(i32::MAX), offset)
+            (&*self.topic, i32::try_from(*number).unwrap_or(i32::MAX), offset)
         };
         assign(&self.consumer, &read.map(place).collect::<Vec<_>>())
     }
@@ -190,13 +197,14 @@ impl Intake {
     pub fn run(&mut self, stop: &AtomicBool) -> Result<()> {
         let mut left = BTreeSet::new();
         while !stop.load(Ordering::Relaxed) {
-            if self.space.is_short() {
+            if self.feed.space.is_short() {
                 std::thread::sleep(SHORT_PAUSE);
                 continue;
             }
             if !self.heed(&mut left)? {
                 return Ok(());
             }
+            let polled = Stopwatch::start();
             let mut records = Vec::new();
             let mut sources = Vec::new();
             let mut patience = Duration::from_millis(100);
@@ -208,7 +216,7 @@ impl Intake {
                         if let Source::Kafka { partition, offset } = &source {
                             self.next.insert(partition.number, offset.saturating_add(1));
                         }
-                        sources.push((source, traceparent(&message)));
+                        sources.push((source, caller(&message)));
                         records.push(message.payload().unwrap_or_default().to_vec());
                     }
                     Some(Err(error)) => self.survive(&error)?,
@@ -220,7 +228,7 @@ impl Intake {
             } else {
                 self.silent = Stopwatch::start();
             }
-            if !records.is_empty() && !self.hand_over(records, sources) {
+            if !records.is_empty() && !self.hand_over(polled, records, sources) {
                 return Ok(());
             }
         }
@@ -232,7 +240,7 @@ impl Intake {
     ///
     /// A partition that is left is not assigned any more, so that nothing of it is fetched either, and what was is dropped.
     fn heed(&mut self, left: &mut BTreeSet<u32>) -> Result<bool> {
-        for (partition, hold) in self.holds.of(&self.binding.topic_id) {
+        for (partition, hold) in self.feed.holds.of(&self.binding.topic_id) {
             if left.insert(partition.number) {
                 let gone = self.one(partition.number, Offset::Invalid)?;
                 self.consumer.incremental_unassign(&gone).map_err(|e| failure(Asked::Cluster, &e))?;
@@ -243,9 +251,9 @@ impl Intake {
                 let again = self.one(partition.number, offset)?;
                 self.consumer.incremental_assign(&again).map_err(|e| failure(Asked::Cluster, &e))?;
                 left.remove(&partition.number);
-                self.holds.heeded(&partition);
+                self.feed.holds.heeded(&partition);
                 // Whatever was read of it before is in the queue by now.
-                if self.queue.put(Input::Resumed(partition), 0).is_err() {
+                if self.feed.queue.put(Input::Resumed(partition), 0).is_err() {
                     return Ok(false);
                 }
             }
@@ -263,20 +271,35 @@ impl Intake {
     }
 
     /// Parses on every core and queues in order. Waiting for room here is what pauses Kafka: nothing more is polled.
-    fn hand_over(&self, records: Vec<Vec<u8>>, sources: Vec<(Source, Option<String>)>) -> bool {
-        let _span = debug_span!("intake", records = records.len()).entered();
+    fn hand_over(
+        &self,
+        polled: Stopwatch,
+        records: Vec<Vec<u8>>,
+        sources: Vec<(Source, Option<TraceContext>)>,
+    ) -> bool {
+        let took = Interval::since(polled);
         metrics::kafka_read(records.len());
-        let parsed = Stopwatch::start();
+        let tracer = &self.feed.tracer;
+        let own = if tracer.is_on() { tracer.root() } else { None };
+        let poll = Arc::new(Poll { topic: Arc::clone(&self.topic), own });
+        let (count, mut callers) = (records.len(), Vec::new());
         let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
         let submitted = intake::read_records(records);
-        metrics::stage("intake", parsed.elapsed());
-        for (((what, raw), (source, trace)), bytes) in submitted.into_iter().zip(sources).zip(sizes) {
-            let submission = Submission { what, raw, source, trace, reply: None };
-            if self.queue.put(Input::Submit(submission), bytes).is_err() {
+        let parsed = Stopwatch::start();
+        metrics::stage("parse", took.until.until(&parsed));
+        for (((what, raw), (source, caller)), bytes) in submitted.into_iter().zip(sources).zip(sizes) {
+            let own = tracer.begin(caller);
+            callers.extend(caller.filter(|_| own.is_some_and(|own| own.sampled)));
+            let arrival = Arrival { read: took.until, parsed, own, caller, poll: Some(Arc::clone(&poll)) };
+            let submission = Submission { what, raw, source, arrival, reply: None };
+            if self.feed.queue.put(Input::Submit(submission), bytes).is_err() {
                 return false;
             }
         }
-        metrics::queue(self.queue.len());
+        if !callers.is_empty() {
+            tracer.tell(|| Fact::Polled { poll, took, records: count, callers });
+        }
+        metrics::queue(self.feed.queue.len());
         true
     }
 
@@ -315,9 +338,8 @@ fn client(cluster: &Cluster) -> Result<Consumer> {
     cluster.consumer("writ", &defaults, &[("auto.offset.reset", "error")])
 }
 
-fn traceparent(message: &BorrowedMessage<'_>) -> Option<String> {
-    let headers = message.headers()?;
-    let value = headers.iter().find(|header| header.key == "traceparent")?.value?;
-    let text = std::str::from_utf8(value).ok()?;
-    (text.len() <= TRACEPARENT_LEN_MAX && text.bytes().all(|c| c.is_ascii_graphic())).then(|| text.to_owned())
+/// The span that a record came from.
+fn caller(message: &BorrowedMessage<'_>) -> Option<TraceContext> {
+    let value = message.headers()?.iter().find(|header| header.key == "traceparent")?.value?;
+    std::str::from_utf8(value).ok()?.parse().ok()
 }

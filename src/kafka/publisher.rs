@@ -24,7 +24,9 @@ use crate::kafka::topic_description::Right;
 use crate::kafka::transactions::{Ended, Published, Transactions};
 use crate::kafka::{DECISIONS, PROGRESS, RECEIPTS, REFUSALS};
 use crate::progress::Progress;
+use crate::telemetry::facts::{Fact, Interval};
 use crate::telemetry::metrics;
+use crate::telemetry::tracer::Tracer;
 
 /// The most outputs of one transaction.
 const OUTPUTS_MAX: usize = 2000;
@@ -82,7 +84,7 @@ impl Publisher {
     /// # Errors
     /// `ERR_KAFKA_FENCED`: another process publishes for this ledger, and this one must end at once. Or the log could not be
     /// read, or Kafka refuses for good. A broker that is away is waited for.
-    pub fn run(&mut self, log: &Reader, progress: &Progress, stop: &AtomicBool) -> Result<()> {
+    pub fn run(&mut self, log: &Reader, progress: &Progress, stop: &AtomicBool, tracer: &Tracer) -> Result<()> {
         let waits = || !stop.load(Ordering::Relaxed);
         let lag = |at: Published| metrics::kafka_lag(progress.next().0.saturating_sub(at.next.0));
         // Until that is known, it is at most what was begun.
@@ -111,12 +113,15 @@ impl Publisher {
                     lag(at);
                     waits()
                 };
-                let took = Stopwatch::start();
+                let from = Stopwatch::start();
                 match self.transactions.publish(&batch.outputs, batch.at, &waits)? {
                     Ended::NotNow => return Ok(()),
                     Ended::Committed => {
                         metrics::kafka_published(batch.outputs.len());
-                        metrics::stage("publish", took.elapsed());
+                        let took = Interval::since(from);
+                        metrics::stage("publish", took.length());
+                        let (from, until, records) = (at.next, batch.at.next, batch.outputs.len());
+                        tracer.tell(|| Fact::Published { from, until, took, records });
                     }
                 }
             }

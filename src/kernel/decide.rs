@@ -94,6 +94,22 @@ impl State {
     }
 }
 
+/// Hears of each gate that is asked. It is told, and tells nothing: a decision is the same whoever listens.
+pub trait Observer {
+    /// The gate is about to be asked.
+    fn asks(&mut self, gate: Gate);
+
+    /// It has answered; why, where it refuses or asks people.
+    fn answered(&mut self, gate: Gate, answer: &Answer, refusal: Option<&Refusal>);
+}
+
+/// Nobody listens.
+impl Observer for () {
+    fn asks(&mut self, _: Gate) {}
+
+    fn answered(&mut self, _: Gate, _: &Answer, _: Option<&Refusal>) {}
+}
+
 /// Decides an intent that is [`Identity::New`]. Pure: replay calls it with the same arguments and must get the same bytes.
 ///
 /// `intent_seq` is the entry that holds the intent; `signer` the key whose signature intake has checked as mathematics.
@@ -105,18 +121,24 @@ pub fn decide(
     signer: KeyId,
     intent_seq: Seq,
     now: UnixMicros,
+    observer: &mut dyn Observer,
 ) -> Decision {
-    decide_round(state, ledger, intent, (signer, intent_seq, 0), now)
+    decide_round(state, ledger, intent, (signer, intent_seq, 0), now, observer)
 }
 
 /// Decides again an intent that was waiting, when the entry before says that it must be; and the intent itself. All gates are
 /// asked under the policy now in force, but for the rate.
 #[must_use]
-pub fn decide_again(state: &State, ledger: LedgerId, now: UnixMicros) -> Option<(&Signed<Intent>, Decision)> {
+pub fn decide_again<'a>(
+    state: &'a State,
+    ledger: LedgerId,
+    now: UnixMicros,
+    observer: &mut dyn Observer,
+) -> Option<(&'a Signed<Intent>, Decision)> {
     let awaited = state.admitted.as_ref().filter(|admitted| admitted.round > 0)?;
     let escalated = state.escalated.get(&(awaited.tenant.clone(), awaited.intent))?;
     let who = (awaited.signer, awaited.seq, awaited.round);
-    Some((&escalated.intent, decide_round(state, ledger, &escalated.intent, who, now)))
+    Some((&escalated.intent, decide_round(state, ledger, &escalated.intent, who, now, observer)))
 }
 
 fn decide_round(
@@ -125,13 +147,14 @@ fn decide_round(
     intent: &Signed<Intent>,
     (signer, intent_seq, round): (KeyId, Seq, u32),
     now: UnixMicros,
+    observer: &mut dyn Observer,
 ) -> Decision {
     let policy = state.policy.as_deref();
     let case = Case { intent_len: intent.payload().len(), ..Case::of(policy, intent.value(), signer, round, now) };
     let intent_digest = intent.digest();
     let facts = case.look_up(state, intent_digest);
     let Case { effect, rule, .. } = case;
-    let Judged { gates, verdict, code, because } = case.judge(&facts);
+    let Judged { gates, verdict, code, because } = case.judge(&facts, observer);
     let execution = match (verdict, rule, effect) {
         (Verdict::Pass, Some(rule), Some(effect)) => Some(case.execution(ledger, rule, effect, &facts)),
         _ => None,
@@ -176,7 +199,7 @@ pub struct Judged {
 /// first, unless people have been asked.
 #[must_use]
 pub fn judge(policy: Option<&Policy>, intent: &Intent, signer: KeyId, facts: &Facts, now: UnixMicros) -> Judged {
-    Case::of(policy, intent, signer, u32::from(facts.approval.is_some()), now).judge(facts)
+    Case::of(policy, intent, signer, u32::from(facts.approval.is_some()), now).judge(facts, &mut ())
 }
 
 /// Whether a decision's intent claimed its id: it got past trust and envelope. Earlier refusals are keyed by their source,
@@ -309,18 +332,20 @@ impl<'a> Case<'a> {
         Case { intent, effect, effect_len, intent_len: effect_len, signer, round, now, policy, rule }
     }
 
-    fn judge(&self, facts: &Facts) -> Judged {
+    fn judge(&self, facts: &Facts, observer: &mut dyn Observer) -> Judged {
         let mut gates = Vec::with_capacity(GATES.len());
         let mut refused: Option<Refusal> = None;
         for (gate, ask) in GATES {
-            let answer = match refused {
-                Some(_) => Answer::NotReached,
-                None => ask(self, facts).unwrap_or_else(|refusal| {
+            let mut answer = Answer::NotReached;
+            if refused.is_none() {
+                observer.asks(*gate);
+                answer = ask(self, facts).unwrap_or_else(|refusal| {
                     let asks = refusal.code == Code::ApprovalNeeded;
                     refused = Some(refusal);
                     if asks { Answer::Asks } else { Answer::Refused }
-                }),
-            };
+                });
+                observer.answered(*gate, &answer, refused.as_ref());
+            }
             gates.push(GateAnswer { gate: *gate, answer });
         }
         let (verdict, code, because) = match (refused, self.rule.zip(self.effect)) {

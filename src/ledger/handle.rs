@@ -18,6 +18,8 @@ use crate::progress::Progress;
 use crate::queue::{NotTaken, Queue};
 use crate::sequencer::{Answer, Input, Submission, Submitted};
 use crate::space::{LOOK_EVERY, Space};
+use crate::telemetry::facts::Arrival;
+use crate::telemetry::tracer::Tracer;
 
 /// What of a ledger the edges use: they submit, and they follow.
 #[derive(Clone)]
@@ -34,6 +36,8 @@ pub struct Handle {
     pub progress: Arc<Progress>,
     /// The ledger's room on the disk.
     pub space: Arc<Space>,
+    /// Who traces.
+    pub tracer: Tracer,
 }
 
 impl Handle {
@@ -42,13 +46,13 @@ impl Handle {
     /// # Errors
     /// `ERR_OVERLOADED` if the queue is full, `ERR_DISK_FULL` while the writer stands still for want of room, `ERR_STOPPING` if the
     /// ledger ends first: asking again gives the same answer.
-    pub async fn submit(&self, what: Submitted, source: Source, trace: Option<String>, bytes: usize) -> Result<Answer> {
+    pub async fn submit(&self, what: Submitted, source: Source, arrival: Arrival, bytes: usize) -> Result<Answer> {
         self.moves()?;
         let (reply, answer) = oneshot::channel();
         // What stops the ledger goes first; what approvers and reporters say ends what producers wait for.
         let act = if let Submitted::Act(act) = &what { Some(&act.value().statement) } else { None };
         let is_answer = act.map(|it| matches!(it, Statement::Approve { .. } | Statement::Report { .. }));
-        let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
+        let input = Input::Submit(Submission { what, raw: Vec::new(), source, arrival, reply: Some(reply) });
         let taken = match is_answer {
             Some(false) => self.queue.urge(input),
             Some(true) => self.queue.answer(input, bytes),
@@ -67,7 +71,8 @@ impl Handle {
     /// `ERR_STOPPING` if the ledger ends first.
     pub fn submit_all(&self, all: Vec<(Submitted, usize)>) -> Result<Vec<Answer>> {
         let put = |input, bytes| self.queue.put(input, bytes).map_err(NotTaken::reason);
-        let waiting = queue_each(all, &Source::Local, None, put)?;
+        let arrival = || Arrival { own: self.tracer.begin(None), ..Arrival::now() };
+        let waiting = queue_each(all, &Source::Local, arrival, put)?;
         waiting
             .into_iter()
             .map(|answer| answer.map_or_else(overloaded, |it| it.blocking_recv().map_err(stopping)))
@@ -83,12 +88,12 @@ impl Handle {
         &self,
         all: Vec<(Submitted, usize)>,
         source: &Source,
-        trace: Option<&String>,
+        arrival: impl Fn() -> Arrival,
     ) -> Result<Vec<Answer>> {
         self.moves()?;
         let offer = |input, bytes| self.queue.offer(input, bytes).map_err(NotTaken::reason);
         let mut answers = Vec::with_capacity(all.len());
-        for answer in queue_each(all, source, trace, offer)? {
+        for answer in queue_each(all, source, arrival, offer)? {
             answers.push(match answer {
                 Some(answer) => self.heard(answer).await?,
                 None => overloaded()?,
@@ -121,14 +126,14 @@ impl Handle {
 fn queue_each(
     all: Vec<(Submitted, usize)>,
     source: &Source,
-    trace: Option<&String>,
+    arrival: impl Fn() -> Arrival,
     queue: impl Fn(Input, usize) -> std::result::Result<(), NotTaken<()>>,
 ) -> Result<Vec<Option<oneshot::Receiver<Answer>>>> {
     all.into_iter()
         .map(|(what, bytes)| {
             let (reply, answer) = oneshot::channel();
-            let (source, trace) = (source.clone(), trace.cloned());
-            let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace, reply: Some(reply) });
+            let (source, arrival) = (source.clone(), arrival());
+            let input = Input::Submit(Submission { what, raw: Vec::new(), source, arrival, reply: Some(reply) });
             match queue(input, bytes) {
                 Ok(()) => Ok(Some(answer)),
                 Err(NotTaken::Full(_)) => Ok(None),

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use writ_schemas::decision::{Decision, Verdict};
-use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
-use writ_schemas::event::Event;
+use writ_schemas::event::{Event, IntentAdmitted};
 use writ_schemas::ids::{Digest, Seq};
-use writ_schemas::intent::Intent;
 
 use crate::error::{Failure, Result};
 
@@ -15,16 +13,16 @@ use crate::error::{Failure, Result};
 /// walk the log once for each.
 #[derive(Default)]
 pub(super) struct Waiting {
-    admitted: Option<Signed<Intent>>,
+    admitted: Option<IntentAdmitted>,
     /// By the digest of the intent.
-    escalated: BTreeMap<Digest, Signed<Intent>>,
-    passed: BTreeMap<Seq, Signed<Intent>>,
+    escalated: BTreeMap<Digest, IntentAdmitted>,
+    passed: BTreeMap<Seq, IntentAdmitted>,
 }
 
 impl Waiting {
     pub(super) fn follow(&mut self, seq: Seq, event: Event) {
         match event {
-            Event::IntentAdmitted(admitted) => self.admitted = Some(admitted.intent),
+            Event::IntentAdmitted(admitted) => self.admitted = Some(admitted),
             Event::DecisionMade(decision) => {
                 let Decision { verdict, intent_digest, .. } = decision.value();
                 let intent = self.admitted.take().or_else(|| self.escalated.remove(intent_digest));
@@ -40,9 +38,9 @@ impl Waiting {
     }
 
     /// The intent of a decision, its signature checked again before anything is done with it.
-    pub(super) fn take(&mut self, decision: Seq) -> Result<Box<Signed<Intent>>> {
-        let intent = self.passed.remove(&decision).filter(Signed::verify);
-        intent.map(Box::new).ok_or_else(|| {
+    pub(super) fn take(&mut self, decision: Seq) -> Result<IntentAdmitted> {
+        let admitted = self.passed.remove(&decision).filter(|admitted| admitted.intent.verify());
+        admitted.ok_or_else(|| {
             Failure::new(Code::SignatureInvalid, format!("the intent of decision {decision} is not signed"))
         })
     }

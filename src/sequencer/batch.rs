@@ -1,6 +1,6 @@
 //! A batch on its way to the log.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,27 +8,28 @@ use rayon::prelude::*;
 use tokio::sync::oneshot;
 
 use writ_kernel::policy::Policy;
-use writ_schemas::dsse::{Signature, Signed, ToSign};
+use writ_schemas::dsse::{Signature, ToSign};
 use writ_schemas::entry::{Chain, Entry, SALT_LEN};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, EventKind};
 use writ_schemas::ids::{Seq, UnixMicros};
-use writ_schemas::intent::Intent;
 
 use super::{Answer, BATCH_BYTES};
+use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder;
 use crate::signer::Signer;
+use crate::telemetry::facts;
 
 /// What a batch is made of, until it is durable.
-#[derive(Default)]
 pub(super) struct Batch {
     pub(super) now: UnixMicros,
+    pub(super) began: Stopwatch,
     pub(super) events: Vec<Event>,
     pub(super) bytes: usize,
     pub(super) replies: Vec<(oneshot::Sender<Answer>, Reply)>,
-    /// The intents that were decided again, by the place of their decision.
-    pub(super) again: BTreeMap<usize, Box<Signed<Intent>>>,
+    /// The intents that are answered by it, for those who observe.
+    pub(super) intents: Vec<facts::Intent>,
     /// Dispatches that come again later, and how long they wait.
     pub(super) later: Vec<(Seq, Duration)>,
     /// The policies that came in force, in their order: later ones do not speak for what was dispatched before them.
@@ -40,7 +41,17 @@ pub(super) struct Batch {
 impl Batch {
     /// An empty one.
     pub(super) fn at(now: UnixMicros) -> Batch {
-        Batch { now, ..Batch::default() }
+        Batch {
+            now,
+            began: Stopwatch::start(),
+            events: Vec::new(),
+            bytes: 0,
+            replies: Vec::new(),
+            intents: Vec::new(),
+            later: Vec::new(),
+            policies: VecDeque::new(),
+            next_signer: None,
+        }
     }
 
     /// Whether nothing more should be put into it.

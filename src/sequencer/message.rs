@@ -12,11 +12,14 @@ use writ_kernel::state::Open;
 use writ_schemas::act::{Act, Statement};
 use writ_schemas::decision::Decision;
 use writ_schemas::dsse::Signed;
-use writ_schemas::event::{Partition, Source, SourceGap, TraceParent};
+use writ_schemas::event::{IntentAdmitted, Partition, Source, SourceGap, TraceParent};
 use writ_schemas::evidence::Evidence;
 use writ_schemas::ids::Seq;
 use writ_schemas::intent::Intent;
 use writ_schemas::strict::Refusal;
+
+use crate::clock::Stopwatch;
+use crate::telemetry::facts::Arrival;
 
 /// Something for the writer.
 #[derive(Debug)]
@@ -48,8 +51,8 @@ pub struct Submission {
     pub raw: Vec<u8>,
     /// Where it came from.
     pub source: Source,
-    /// The producer's trace.
-    pub trace: TraceParent,
+    /// How it came here.
+    pub arrival: Arrival,
     /// Who waits for the answer.
     pub reply: Option<oneshot::Sender<Answer>>,
 }
@@ -135,6 +138,8 @@ pub struct Job {
     pub decision: Seq,
     /// What was authorised.
     pub open: Open,
+    /// Since when that is durable, as far as this process knows.
+    pub since: Stopwatch,
     /// The intent, while it is carried along; the log has it, too.
     pub carried: Option<Carried>,
 }
@@ -144,6 +149,8 @@ pub struct Job {
 pub struct Carried {
     /// The intent.
     pub intent: Box<Signed<Intent>>,
+    /// Its span, as its entry says.
+    pub trace: TraceParent,
     /// What it weighs, until it is dropped.
     pub weight: Weight,
 }
@@ -151,9 +158,10 @@ pub struct Carried {
 impl Carried {
     /// An intent that weighs among all the others.
     #[must_use]
-    pub fn of(intent: Box<Signed<Intent>>, all: &Arc<AtomicUsize>) -> Carried {
+    pub fn of(admitted: IntentAdmitted, all: &Arc<AtomicUsize>) -> Carried {
+        let IntentAdmitted { intent, trace, .. } = admitted;
         let weight = Weight::of(&intent, all);
-        Carried { intent, weight }
+        Carried { intent: Box::new(intent), trace, weight }
     }
 }
 

@@ -11,8 +11,12 @@ use writ_kernel::state::State;
 use writ_projections::metering::Metering;
 use writ_projections::projection::Projection;
 use writ_projections::proofgraph::ProofGraph;
+use writ_schemas::decision::{Answer, Gate};
 use writ_schemas::errors::{Code, Domain};
+use writ_schemas::event::Source;
+use writ_schemas::ids::Name;
 
+use super::sampler::Why;
 use crate::error::{Failure, Result};
 
 const INTENTS: &str = "writ_intents_total";
@@ -97,7 +101,8 @@ fn describe() {
 }
 
 /// The stages of the pipeline.
-const STAGES: [&str; 6] = ["intake", "decide", "sign", "append", "connector", "publish"];
+const STAGES: [&str; 11] =
+    ["parse", "queue", "decide", "sign", "append", "dispatch", "connector", "judge", "receipt", "publish", "view"];
 
 /// The views.
 const VIEWS: [&str; 2] = [ProofGraph::NAME, Metering::NAME];
@@ -190,6 +195,23 @@ pub fn receipt(status: &'static str, code: Code) {
 pub fn stage(stage: &'static str, took: Duration) {
     histogram!(STAGE, "stage" => stage).record(took.as_secs_f64());
 }
+
+/// A gate answered.
+pub fn gate(_gate: Gate, _answer: &Answer, _code: Option<Code>, _took: Duration) {}
+
+/// An intent was decided, and its decision is durable.
+pub fn decision(_source: &Source, _took: Duration) {}
+
+/// A connector was called.
+pub fn connector(_connector: &Name, _result: &'static str, took: Duration) {
+    stage("connector", took);
+}
+
+/// A trace began, or was kept at its end.
+pub fn trace(_why: Why) {}
+
+/// Something for the collector was dropped.
+pub fn telemetry_dropped(_signal: &'static str, _reason: &'static str, _count: usize) {}
 
 /// A batch became durable.
 pub fn append(took: Duration, entries: usize) {

@@ -14,6 +14,7 @@ use super::{Queries, Views};
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::{Folder, remove};
+use crate::ledger::Handle;
 use crate::progress::Progress;
 use crate::space::Space;
 use crate::telemetry::metrics;
@@ -115,7 +116,8 @@ impl Shelf {
 /// Lets views follow a ledger until it closes; questions find them once they have come to where the log was at first. Those that
 /// fail or panic before it closes are begun anew: all of it is derived, so the ledger goes on. While its disk is short of room, they
 /// are begun anew beside it.
-pub fn host(views: Views, shelf: &Shelf, folder: &Folder, progress: &Progress, space: &Space) {
+pub fn host(views: Views, shelf: &Shelf, folder: &Folder, ledger: &Handle) {
+    let Handle { progress, space, tracer, .. } = ledger;
     let reader = views.reader.clone();
     let (mut views, mut pause) = (Some(views), REBUILD_PAUSE);
     while !progress.is_closed() || views.is_some() {
@@ -128,7 +130,7 @@ pub fn host(views: Views, shelf: &Shelf, folder: &Folder, progress: &Progress, s
             views.catch_up(Some(progress.next()))?;
             shelf.put(On::Views(views.queries()));
             threads::panic_if_asked("views");
-            views.follow(progress)
+            views.follow(progress, tracer)
         });
         let ended = let_go(views.take());
         let Err(failure) = hosted.and(ended) else { return };

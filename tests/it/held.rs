@@ -20,6 +20,7 @@ use writ::kafka::cluster::Cluster;
 use writ::ledger::{self, Opened};
 use writ::sequencer::{Answer, Input, Passed, STUCK_MAX, Submission, Submitted};
 use writ::service::Service;
+use writ::telemetry::facts::Arrival;
 use writ_schemas::act::Statement;
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
@@ -311,7 +312,8 @@ fn room_belongs_to_the_record_that_waits_for_it() {
     let partition = Partition { topic_id: world.topic_id.clone(), number: 0 };
     let submit = |what, source| {
         let (reply, answer) = oneshot::channel();
-        let input = Input::Submit(Submission { what, raw: Vec::new(), source, trace: None, reply: Some(reply) });
+        let input =
+            Input::Submit(Submission { what, raw: Vec::new(), source, arrival: Arrival::now(), reply: Some(reply) });
         opened.queue().put(input, 1).expect("there is room in the queue");
         answer
     };

@@ -20,6 +20,7 @@ use writ::kafka::{DECISIONS, INTENTS, PROGRESS, RECEIPTS, REFUSALS, producer};
 use writ::ledger::{self, Opened};
 use writ::sequencer::{Answer, Input, Passed, Submission, Submitted};
 use writ::service::Service;
+use writ::telemetry::facts::Arrival;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, Partition, Source};
 use writ_schemas::ids::Digest;
@@ -184,7 +185,7 @@ fn what_was_read_when_room_ran_out_is_held_in_its_order() {
     let hand_over = |at: usize| {
         let what = Submitted::Intent(Box::new(ask(ids[at], Who::Agent, "note", 5).intent(&[])));
         let source = Source::Kafka { partition: partition.clone(), offset: at as u64 };
-        let submission = Submission { what, raw: Vec::new(), source, trace: None, reply: None };
+        let submission = Submission { what, raw: Vec::new(), source, arrival: Arrival::now(), reply: None };
         queue.put(Input::Submit(submission), 1).expect("there is room in the queue");
     };
     // Those who are answered come after them in the queue, so they have been taken.

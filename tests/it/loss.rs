@@ -20,6 +20,8 @@ use writ::progress::Progress;
 use writ::queue::Queue;
 use writ::sequencer::{Answer, Effect, Input, Partitions, Passed, Sequencer, Submission, Submitted, Timekeeper};
 use writ::signer::Signer;
+use writ::telemetry::facts::Arrival;
+use writ::telemetry::tracer::Tracer;
 use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
 use writ_log::storage::Fault;
@@ -153,7 +155,8 @@ impl World {
     fn submit(&mut self, what: Submitted) {
         let (reply, answer) = oneshot::channel();
         self.waiting.push(answer);
-        let submission = Submission { what, raw: Vec::new(), source: Source::Local, trace: None, reply: Some(reply) };
+        let submission =
+            Submission { what, raw: Vec::new(), source: Source::Local, arrival: Arrival::now(), reply: Some(reply) };
         assert!(self.queue.offer(Input::Submit(submission), 1).is_ok(), "the queue is open and has room");
     }
 
@@ -313,6 +316,7 @@ fn write<S: Storage + Clone>(
             passed: Passed::CarriedOut,
             space: Arc::default(),
             partitions: Partitions::default(),
+            tracer: Tracer::default(),
         };
         sequencer.run()
     });

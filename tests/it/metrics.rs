@@ -40,7 +40,7 @@ fn every_series_is_there_from_the_start_and_no_other_comes() {
     let served = Served::new(&desk.0);
     let (before, body) = series(&served);
     // Whatever the source declares is there; what counts events begins at 0, and opening wrote an entry at most.
-    let source = include_str!("../../src/telemetry.rs");
+    let source = include_str!("../../src/telemetry/metrics.rs");
     let declared = source.lines().filter_map(|line| line.strip_prefix("const ")?.split_once("\"writ_").map(|it| it.1));
     let declared: Vec<String> =
         declared.map(|rest| format!("writ_{}", rest.split('"').next().unwrap_or_default())).collect();

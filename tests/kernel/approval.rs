@@ -73,7 +73,7 @@ fn it_passes_when_the_quorum_has_granted_it() {
     desk.later(7);
     desk.does(approve(of, true), &[CYD]);
     assert!(desk.state.awaits_decision());
-    let (again, decision) = decide_again(&desk.state, LEDGER, desk.now).expect("it must be decided");
+    let (again, decision) = decide_again(&desk.state, LEDGER, desk.now, &mut ()).expect("it must be decided");
     assert_eq!((again.digest(), decision.round, decision.intent_seq), (of, 1, first.decision.intent_seq));
     let votes: Vec<_> = decision.facts.approval.expect("they have answered").votes;
     let votes: Vec<_> = votes.into_iter().map(|vote| (vote.signer, vote.granted, vote.principal)).collect();
@@ -94,12 +94,12 @@ fn it_passes_when_the_quorum_has_granted_it() {
 fn what_has_just_come_in_is_not_decided_again() {
     let mut desk = Desk::furnished();
     desk.submit(ask("i-1"), ANN);
-    assert!(decide_again(&desk.state, LEDGER, desk.now).is_none(), "nobody has answered");
+    assert!(decide_again(&desk.state, LEDGER, desk.now, &mut ()).is_none(), "nobody has answered");
     // The same once more, as no host lets it in while it is known.
     assert_eq!(desk.judge(&signed(ask("i-1"), &[ANN])).facts.approval, None, "nobody was asked of this one");
     desk.admit(signed(ask("i-1"), &[ANN]));
     assert!(desk.state.awaits_decision());
-    assert!(decide_again(&desk.state, LEDGER, desk.now).is_none(), "it is the first round of another entry");
+    assert!(decide_again(&desk.state, LEDGER, desk.now, &mut ()).is_none(), "it is the first round of another entry");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn the_deadline_comes_at_its_time_and_refuses() {
     desk.now = START.plus(HOUR);
     assert_eq!(desk.state.due(desk.now), Some(of));
     desk.record(Event::DeadlinePassed(of));
-    let (_, decision) = decide_again(&desk.state, LEDGER, desk.now).expect("it must be decided");
+    let (_, decision) = decide_again(&desk.state, LEDGER, desk.now, &mut ()).expect("it must be decided");
     let fact = decision.facts.approval.expect("they were asked");
     assert_eq!((fact.passed, fact.deadline, fact.votes.len()), (true, START.plus(HOUR), 1));
     assert_eq!(desk.again().map(|again| again.decision.code), Some(Code::IntentExpired), "the gates before ask first");

@@ -304,7 +304,7 @@ impl Desk {
     /// How an intent would be decided now.
     pub(crate) fn judge(&self, intent: &Signed<Intent>) -> Decision {
         let signer = intent.signer().expect("one signer");
-        decide(&self.state, LEDGER, intent, signer, self.state.next(), self.now)
+        decide(&self.state, LEDGER, intent, signer, self.state.next(), self.now, &mut ())
     }
 
     /// How an intent of `ann` would be answered now.
@@ -336,7 +336,7 @@ impl Desk {
 
     /// What waited is decided again, if it must be now.
     pub(crate) fn again(&mut self) -> Option<Decided> {
-        let (_, decision) = decide_again(&self.state, LEDGER, self.now)?;
+        let (_, decision) = decide_again(&self.state, LEDGER, self.now, &mut ())?;
         Some(self.decide(decision))
     }
 

@@ -209,7 +209,7 @@ fn every_run_has_an_idempotency_key_of_its_own() {
     let of = |intent| key(desk.judge(&signed(intent, &[ANN])));
     let of_beta = key(desk.judge(&signed(intent_of_beta("i-1", "note"), &[EVE])));
     let elsewhere = LedgerId([8; 16]);
-    let elsewhere = decide(&desk.state, elsewhere, &signed(note(), &[ANN]), ANN, desk.state.next(), desk.now);
+    let elsewhere = decide(&desk.state, elsewhere, &signed(note(), &[ANN]), ANN, desk.state.next(), desk.now, &mut ());
     let other = Intent { args: args(json!({"a": 1})), ..note() };
     let keys = [of(note()), of(intent("i-2", "note")), of(intent("i-1", "call")), of(other), of_beta, key(elsewhere)];
     for (at, one) in keys.iter().enumerate() {

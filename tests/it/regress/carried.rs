@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use writ::clock::Clock;
+use writ::clock::{Clock, Stopwatch};
 use writ::executor::Executor;
 use writ::executor::content::ContentStore;
 use writ::queue::Queue;
@@ -14,6 +14,7 @@ use writ::sequencer::{Carried, Effect, Input, JOB_BYTES_MAX, Job};
 use writ_kernel::policy::Policy;
 use writ_kernel::state::Open;
 use writ_schemas::errors::Code;
+use writ_schemas::event::{IntentAdmitted, Source};
 use writ_schemas::ids::{Digest, Seq, UnixMicros};
 
 use super::call;
@@ -44,7 +45,9 @@ fn job(seq: u64, connector: &str, all: &Arc<AtomicUsize>) -> Effect {
         attempts: 0,
         due: UnixMicros(0),
     };
-    Effect::Ready(Box::new(Job { decision: Seq(seq), open, carried: Some(Carried::of(Box::new(intent), all)) }))
+    let admitted = IntentAdmitted { intent, source: Source::Local, trace: None };
+    let carried = Some(Carried::of(admitted, all));
+    Effect::Ready(Box::new(Job { decision: Seq(seq), open, since: Stopwatch::start(), carried }))
 }
 
 #[test]

@@ -8,6 +8,7 @@ use writ::clock::Clock;
 use writ::ledger::{self, Ledger};
 use writ::queue::Queue;
 use writ::sequencer::{Answer, BATCH_INPUTS_MAX, Input, OPEN_MAX, Submission, Submitted};
+use writ::telemetry::facts::Arrival;
 use writ_schemas::act::Statement;
 use writ_schemas::dsse::Signed;
 use writ_schemas::errors::Code;
@@ -44,8 +45,13 @@ struct Pressed {
 fn put(queue: &Queue<Input>, intent: Signed<Intent>) -> oneshot::Receiver<Answer> {
     let (reply, answer) = oneshot::channel();
     let what = Submitted::Intent(Box::new(intent));
-    let input =
-        Input::Submit(Submission { what, raw: Vec::new(), source: Source::Local, trace: None, reply: Some(reply) });
+    let input = Input::Submit(Submission {
+        what,
+        raw: Vec::new(),
+        source: Source::Local,
+        arrival: Arrival::now(),
+        reply: Some(reply),
+    });
     queue.put(input, 1).expect("it takes it");
     answer
 }
@@ -107,8 +113,8 @@ fn a_freeze_is_heard_while_the_queue_is_held_back_and_counts_before_what_waits()
         let answer = runtime.block_on(async {
             tokio::select! {
                 biased;
-                answers = handle.offer_all(line, &Source::Http, None) => panic!("{answers:?} is what waits behind the load"),
-                answer = handle.submit(Submitted::Act(Box::new(act)), Source::Local, None, 1) => answer,
+                answers = handle.offer_all(line, &Source::Http, Arrival::now) => panic!("{answers:?} is what waits behind the load"),
+                answer = handle.submit(Submitted::Act(Box::new(act)), Source::Local, Arrival::now(), 1) => answer,
             }
         });
         let Ok(Answer::Recorded(frozen)) = answer else { panic!("{answer:?}") };

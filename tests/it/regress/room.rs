@@ -109,7 +109,7 @@ fn a_tenant_whose_executor_sleeps_fills_its_own_places_only() {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let report = Submitted::Act(Box::new(report(decision.digest())));
-        let answer = runtime.block_on(handle.submit(report, Source::Http, None, 1));
+        let answer = runtime.block_on(handle.submit(report, Source::Http, writ::telemetry::facts::Arrival::now(), 1));
         assert!(matches!(answer, Ok(Answer::Recorded(_))), "{answer:?}");
         ledger.stop().expect("stops");
     });

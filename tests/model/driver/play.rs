@@ -144,7 +144,7 @@ impl Play {
             (kernel, model) => return Err(format!("identity: the kernel says {kernel:?}, the model {model:?}")),
         };
         let (seq, now) = (self.world.state.next(), UnixMicros(self.now));
-        let decision = decide(&self.world.state, LEDGER, &document, key(of.key), seq, now);
+        let decision = decide(&self.world.state, LEDGER, &document, key(of.key), seq, now, &mut ());
         self.compare(&decision, &expected)?;
         if decision.verdict == Verdict::Fail && decision.execution.is_some() {
             return Err("a FAIL that authorises something".to_owned());
@@ -197,7 +197,7 @@ impl Play {
 
     /// What waited is decided again, if both say so.
     fn decided_again(&mut self, expected: Option<(u32, plain::Decision)>) -> Result<()> {
-        let again = decide_again(&self.world.state, LEDGER, UnixMicros(self.now));
+        let again = decide_again(&self.world.state, LEDGER, UnixMicros(self.now), &mut ());
         let again = again.map(|(intent, decision)| (intent.digest(), decision));
         match (again, expected) {
             (None, None) => {}

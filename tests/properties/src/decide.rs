@@ -433,7 +433,7 @@ impl House {
         let Some(signer) = intent.signer() else { return };
         let seq = self.live.next();
         let decided = |state: &State| -> Signed<Decision> {
-            let decision = decide(state, LEDGER, &intent, signer, seq, self.now);
+            let decision = decide(state, LEDGER, &intent, signer, seq, self.now, &mut ());
             execution::document(decision).expect("a decision can be written")
         };
         let decision = decided(&self.live);

@@ -139,7 +139,7 @@ fn check_intent(state: &State, action: &Name, args: Map<String, Value>) {
     let signature = Signature { key: KEY, bytes: [1; 64] };
     let intent = Signed::from_parts(unsigned.payload().to_vec(), vec![signature]).expect("can be read");
     let decided = || {
-        let decision = decide(state, LEDGER, &intent, KEY, state.next(), NOW);
+        let decision = decide(state, LEDGER, &intent, KEY, state.next(), NOW, &mut ());
         assert_eq!(decision.verdict == Verdict::Pass, decision.execution.is_some());
         document(decision).expect("a decision can be written").payload().to_vec()
     };
@@ -149,7 +149,7 @@ fn check_intent(state: &State, action: &Name, args: Map<String, Value>) {
 
 /// What the kernel decides it can fold in; who is asked and says nothing is refused when the deadline passes.
 fn follow(mut state: State, intent: Signed<Intent>) {
-    let decision = decide(&state, LEDGER, &intent, KEY, state.next(), NOW);
+    let decision = decide(&state, LEDGER, &intent, KEY, state.next(), NOW, &mut ());
     let asks = decision.verdict == Verdict::Escalate;
     let admitted = IntentAdmitted { intent, source: Source::Local, trace: None };
     state.apply(state.next(), NOW, &Event::IntentAdmitted(admitted)).expect("an intent follows anything");
@@ -158,7 +158,7 @@ fn follow(mut state: State, intent: Signed<Intent>) {
     assert_eq!(state.due(later).is_some(), asks, "it waits until it expires, at most");
     let Some(due) = state.due(later) else { return };
     state.apply(state.next(), later, &Event::DeadlinePassed(due)).expect("it is due");
-    let (_, again) = decide_again(&state, LEDGER, later).expect("it must be decided again");
+    let (_, again) = decide_again(&state, LEDGER, later, &mut ()).expect("it must be decided again");
     assert_eq!((again.round, again.verdict), (1, Verdict::Fail));
     state.apply(state.next(), later, &Event::DecisionMade(signed(again))).expect("the decision of this round");
     assert_eq!((state.due(later), state.escalated().count()), (None, 0));

@@ -1,0 +1,87 @@
+//! What is told of one call of a connector, to those who observe it.
+
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt;
+
+use writ_schemas::errors::Code;
+use writ_schemas::event::TraceParent;
+use writ_schemas::ids::{Name, Seq};
+use writ_schemas::intent::Intent;
+
+use super::Outcome;
+use super::http::Place;
+use crate::clock::Stopwatch;
+use crate::sequencer::Input;
+use crate::telemetry::context::TraceContext;
+use crate::telemetry::facts::{Call, Fact, Http, Interval, Passed};
+use crate::telemetry::metrics;
+use crate::telemetry::tracer::Tracer;
+
+/// A call that is about to be made.
+pub(super) struct Observed {
+    tracer: Tracer,
+    /// The intent's span, and the call's.
+    spans: Option<(TraceContext, TraceContext)>,
+    passed: Passed,
+    from: Stopwatch,
+}
+
+/// A call that was answered.
+pub(super) struct Answered {
+    call: Observed,
+    took: Interval,
+    http: Option<Http>,
+    failed: Option<Code>,
+}
+
+impl Observed {
+    /// Of an intent whose entry names this span.
+    pub(super) fn of(trace: TraceParent, tracer: &Tracer, intent: &Intent, connector: &Name) -> Observed {
+        let intent_span: Option<TraceContext> = trace.and_then(|text| text.parse().ok());
+        let spans = intent_span.zip(tracer.child(intent_span));
+        let passed = Passed { action: intent.action.clone(), connector: connector.clone() };
+        Observed { tracer: tracer.clone(), spans, passed, from: Stopwatch::start() }
+    }
+
+    /// The call's own span, which the connector is told.
+    pub(super) fn own(&self) -> Option<TraceContext> {
+        self.spans.map(|(_, own)| own)
+    }
+
+    /// Runs it so that log lines know their span.
+    pub(super) fn within<T>(&self, run: impl FnOnce() -> T) -> T {
+        let context = self.own().map(|own| Context::new().with_remote_span_context(own.to_otel(false)));
+        let _attached = context.map(Context::attach);
+        run()
+    }
+
+    /// It was answered, over HTTP by whom and with which status.
+    pub(super) fn answered(self, outcome: &Outcome, http: Option<(Place, Option<u16>)>) -> Answered {
+        let took = Interval::since(self.from);
+        let (result, failed) = match outcome {
+            Outcome::Done(_) => ("done", None),
+            Outcome::Refused(_) => ("refused", Some(Code::ConnectorRefused)),
+            Outcome::Unavailable(..) => ("unavailable", Some(Code::ConnectorUnavailable)),
+            Outcome::Unknown(_) => ("unknown", Some(Code::ConnectorUncertain)),
+        };
+        metrics::connector(&self.passed.connector, result, took.length());
+        let http = http.map(|(Place { host, port }, status)| Http { host, port, status });
+        Answered { call: self, took, http, failed }
+    }
+}
+
+impl Answered {
+    /// Its answer was judged.
+    pub(super) fn judged(self, decision: Seq, ended: &Input) {
+        let judged = Interval::since(self.took.until);
+        metrics::stage("judge", judged.length());
+        let Answered { call: Observed { tracer, spans, passed, .. }, took, http, failed } = self;
+        let Some((intent, own)) = spans else { return };
+        let code = match ended {
+            Input::Ended(ending, _) => ending.code,
+            _ => Code::ConnectorUnavailable,
+        };
+        tracer
+            .tell(|| Fact::Called(Box::new(Call { decision, own, intent, passed, took, judged, http, failed, code })));
+    }
+}
