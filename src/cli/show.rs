@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::session::{self, encode};
 use super::{Data, Found, name, output};
 use crate::error::Result;
+use crate::telemetry::context::TraceContext;
 
 /// Arguments of `writ show`.
 #[derive(clap::Args)]
@@ -55,6 +56,9 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     for gate in payload["gates"].as_array().into_iter().flatten() {
         let answer = output::compact(&gate["answer"]);
         output::line(format!("  {:<11} {}", output::text(gate, "/gate"), answer.trim_matches('"')));
+    }
+    if let Ok(trace) = output::text(intent, "/event/trace").parse::<TraceContext>() {
+        output::line(format!("  {:<11} {}", "trace", trace.trace));
     }
     Ok(Found::Yes)
 }

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** reads the log only up to what the sequencer has committed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -41,15 +42,19 @@ const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
 pub struct Publisher {
     transactions: Transactions<Publishing>,
     furthest: Published,
-    topics: Topics,
+    topics: Arc<Topics>,
     ledger: LedgerId,
 }
 
 /// The full names of the topics.
-struct Topics {
-    decisions: String,
-    receipts: String,
-    refusals: String,
+#[derive(Debug)]
+pub struct Topics {
+    /// Of decisions.
+    pub decisions: String,
+    /// Of receipts.
+    pub receipts: String,
+    /// Of refusals.
+    pub refusals: String,
 }
 
 /// What is published together.
@@ -69,7 +74,8 @@ impl Publisher {
         let transactions = Transactions::fence(Publishing::of(cluster, ledger), random()?)?;
         let furthest = transactions.broker().progress().furthest()?;
         let [decisions, receipts, refusals] = [DECISIONS, RECEIPTS, REFUSALS].map(|name| cluster.topic(name));
-        Ok(Publisher { transactions, furthest, topics: Topics { decisions, receipts, refusals }, ledger })
+        let topics = Arc::new(Topics { decisions, receipts, refusals });
+        Ok(Publisher { transactions, furthest, topics, ledger })
     }
 
     /// The furthest that this ledger has published, or began to: its log has all of that.
@@ -121,7 +127,8 @@ impl Publisher {
                         let took = Interval::since(from);
                         metrics::stage("publish", took.length());
                         let (from, until, records) = (at.next, batch.at.next, batch.outputs.len());
-                        tracer.tell(|| Fact::Published { from, until, took, records });
+                        let topics = Arc::clone(&self.topics);
+                        tracer.tell(|| Fact::Published { topics, from, until, took, records });
                     }
                 }
             }
@@ -153,7 +160,7 @@ impl Publisher {
         if !wanted.contains(&entry.header.kind) {
             return Ok(None);
         }
-        let Topics { decisions, receipts, refusals } = &self.topics;
+        let Topics { decisions, receipts, refusals } = &*self.topics;
         let output = |topic: &str, kind, content_type, key: String, value| Output {
             topic: topic.to_owned(),
             key,

@@ -15,6 +15,7 @@ use writ_schemas::strict::Refusal;
 use super::context::TraceContext;
 use super::metrics;
 use crate::clock::Stopwatch;
+use crate::kafka::publisher::Topics;
 
 /// How something came here.
 #[derive(Clone, Debug)]
@@ -80,6 +81,8 @@ pub enum Fact {
     Called(Box<Call>),
     /// Entries were published to Kafka, or needed no publication.
     Published {
+        /// Where to.
+        topics: Arc<Topics>,
         /// The first.
         from: Seq,
         /// The one after the last.

@@ -22,12 +22,13 @@ use super::metrics;
 use super::sampler::{Allowance, Why};
 use super::span::Span;
 use crate::clock::{Anchor, Stopwatch};
+use crate::kafka::publisher::Topics;
 
 mod execution;
 mod followed;
 
 use execution::Execution;
-use followed::{Followed, Output};
+use followed::{Followed, Output, Parent};
 
 /// The most executions, waiting intents and entries that it remembers, each: twice as many executions as may be open within this process.
 pub const REMEMBERED_MAX: usize = 16_384;
@@ -122,7 +123,10 @@ impl<F: FnMut(SpanData)> Spans<F> {
                 self.open.entry(call.decision).or_insert_with(|| Execution::resumed(&call)).called(*call);
                 bound(&mut self.open);
             }
-            Fact::Published { from, until, took, records } => self.published(from, until, took, records),
+            Fact::Published { topics, from, until, took, records } => {
+                let outputs = self.followed.published(from, until);
+                self.published(&topics, outputs, took, records);
+            }
             Fact::Applied { view, until, took } => {
                 for parent in self.followed.applied(view, until) {
                     let took = Interval { from: parent.since, until: took.until };
@@ -261,14 +265,13 @@ impl<F: FnMut(SpanData)> Spans<F> {
         }
     }
 
-    fn published(&mut self, from: Seq, until: Seq, took: Interval, records: usize) {
-        let outputs = self.followed.published(from, until);
+    fn published(&mut self, topics: &Topics, outputs: Vec<(Output, Parent)>, took: Interval, records: usize) {
         if outputs.is_empty() {
             return;
         }
         let transaction = self.out.root();
         for (output, of) in outputs {
-            let topic = output.topic();
+            let topic = output.topic(topics);
             let span = self.out.child(of.of, format!("send {topic}"), Interval { from: of.since, until: took.until });
             let span = messaging(span, "send", "send", topic).kind(SpanKind::Producer);
             self.out.span(span.linked([transaction], false));

@@ -49,6 +49,7 @@ mod held;
 mod ended;
 mod process;
 mod metrics;
+mod traces;
 mod foreign;
 mod faults;
 mod disk;

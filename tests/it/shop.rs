@@ -26,6 +26,8 @@ pub(crate) enum Says {
 pub(crate) struct Call {
     pub(crate) key: String,
     pub(crate) body: String,
+    /// The span that it was asked from (`traceparent`).
+    pub(crate) trace: String,
 }
 
 /// The service. It ends with the test.
@@ -70,7 +72,7 @@ impl Shop {
 
 fn read(stream: TcpStream) -> Option<(TcpStream, Call)> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let (mut key, mut length) = (String::new(), 0);
+    let (mut key, mut trace, mut length) = (String::new(), String::new(), 0);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
@@ -82,13 +84,14 @@ fn read(stream: TcpStream) -> Option<(TcpStream, Call)> {
         let (name, value) = line.split_once(':').unwrap_or((&line, ""));
         match name.to_ascii_lowercase().as_str() {
             "idempotency-key" => key = value.trim().to_owned(),
+            "traceparent" => trace = value.trim().to_owned(),
             "content-length" => length = value.trim().parse().ok()?,
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((stream, Call { key, body: String::from_utf8(body).ok()? }))
+    Some((stream, Call { key, body: String::from_utf8(body).ok()?, trace }))
 }
 
 fn answer(mut stream: TcpStream, says: Says) {

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use writ_kernel::admission;
 use writ_kernel::apply::Fault;
-use writ_kernel::decide::{decide, decide_again};
+use writ_kernel::decide::{Observer, decide, decide_again};
 use writ_kernel::execution::{self, Dispatch, Ending, conclude};
 use writ_kernel::state::State;
 use writ_schemas::act::{Act, Statement};
-use writ_schemas::decision::{Decision, Verdict};
+use writ_schemas::decision::{Answer, Decision, Gate, GateAnswer, Verdict};
 use writ_schemas::dsse::{Document, Signature, Signed};
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, IntentAdmitted, ReceiptIssued, Source};
@@ -211,6 +211,26 @@ pub(crate) struct Desk {
     pub(crate) now: UnixMicros,
 }
 
+/// What an observer of the gates hears.
+#[derive(Default)]
+struct Heard {
+    asked: Option<Gate>,
+    gates: Vec<GateAnswer>,
+    refusal: Option<Refusal>,
+}
+
+impl Observer for Heard {
+    fn asks(&mut self, gate: Gate) {
+        assert_eq!(self.asked.replace(gate), None, "one after the other");
+    }
+
+    fn answered(&mut self, gate: Gate, answer: &Answer, refusal: Option<&Refusal>) {
+        assert_eq!(self.asked.take(), Some(gate));
+        self.gates.push(GateAnswer { answer: answer.clone(), gate });
+        self.refusal = refusal.cloned();
+    }
+}
+
 impl Desk {
     /// With its entry 0 and nothing else.
     pub(crate) fn opened() -> Desk {
@@ -301,10 +321,18 @@ impl Desk {
         evidence.digest()
     }
 
-    /// How an intent would be decided now.
+    /// How an intent would be decided now. Whoever observes the gates hears what the decision says, and changes nothing.
     pub(crate) fn judge(&self, intent: &Signed<Intent>) -> Decision {
         let signer = intent.signer().expect("one signer");
-        decide(&self.state, LEDGER, intent, signer, self.state.next(), self.now, &mut ())
+        let (seq, now, mut heard) = (self.state.next(), self.now, Heard::default());
+        let observed = decide(&self.state, LEDGER, intent, signer, seq, now, &mut heard);
+        let decision = decide(&self.state, LEDGER, intent, signer, seq, now, &mut ());
+        assert_eq!(observed, decision);
+        let reached = decision.gates.iter().filter(|it| it.answer != Answer::NotReached);
+        assert_eq!(heard.gates, reached.cloned().collect::<Vec<_>>());
+        let code = heard.refusal.map_or(Code::Ok, |refusal| refusal.code);
+        assert_eq!(code, decision.code);
+        decision
     }
 
     /// How an intent of `ann` would be answered now.

@@ -9,7 +9,7 @@ use writ_schemas::ids::Seq;
 
 use super::bound;
 use crate::clock::Stopwatch;
-use crate::kafka;
+use crate::kafka::publisher::Topics;
 use crate::telemetry::context::TraceContext;
 
 /// What an entry is to those who hear of it.
@@ -22,11 +22,11 @@ pub(super) enum Output {
 
 impl Output {
     /// Where it is published.
-    pub(super) fn topic(self) -> &'static str {
+    pub(super) fn topic(self, topics: &Topics) -> &str {
         match self {
-            Output::Decision => kafka::DECISIONS,
-            Output::Receipt => kafka::RECEIPTS,
-            Output::Refusal => kafka::REFUSALS,
+            Output::Decision => &topics.decisions,
+            Output::Receipt => &topics.receipts,
+            Output::Refusal => &topics.refusals,
         }
     }
 }
