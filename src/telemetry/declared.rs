@@ -83,6 +83,12 @@ macro_rules! series {
             pub(super) fn begun() -> Handles {
                 Handles { $($field: <$family>::begun($name, $begins)),+ }
             }
+
+            /// Counts something in every series that has begun.
+            #[cfg(test)]
+            pub(super) fn exercise(&self) {
+                $(self.$field.exercise();)+
+            }
         }
     };
 }

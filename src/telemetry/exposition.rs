@@ -1,4 +1,4 @@
-//! The way out of metrics: two recorders behind one facade, and what `/metrics` says.
+//! What `/metrics` says.
 //!
 //! **Invariant:** however many ask, one rendering is made at a time, at most [`RENDERINGS_PER_SECOND`]; who asks while one is made shares
 //! the next.
@@ -9,18 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use metrics::{KeyName, Recorder, set_global_recorder};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use metrics_opentelemetry::{OpenTelemetryMetrics, OpenTelemetryRecorder};
-use metrics_util::layers::FanoutBuilder;
-use opentelemetry::metrics::Meter;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Mutex;
 
-use writ_schemas::errors::Code;
-
-use super::declared::{ALL, BUCKETS, Kind, Series, Unit};
+use super::declared::{ALL, Kind, Series, Unit};
 use crate::clock::Stopwatch;
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use crate::threads;
 
 /// Enough for several scrapers, and little enough that whoever asks without end costs the ledger nothing.
@@ -82,49 +76,10 @@ impl Form {
     }
 }
 
-/// Says what each metric is. Recorders ask for it before they make a series.
-fn describe(recorder: &dyn Recorder) {
-    for series in ALL {
-        let (name, help) = (KeyName::from_const_str(series.name), series.help.into());
-        let unit = Some(match series.unit {
-            Unit::Count | Unit::Ratio => metrics::Unit::Count,
-            Unit::Seconds => metrics::Unit::Seconds,
-            Unit::Bytes => metrics::Unit::Bytes,
-        });
-        match series.kind {
-            Kind::Counter => recorder.describe_counter(name, unit, help),
-            Kind::Gauge => recorder.describe_gauge(name, unit, help),
-            Kind::Histogram => recorder.describe_histogram(name, unit, help),
-        }
-    }
-}
-
-/// A recorder for both ways out, or for `/metrics` alone.
-fn recorder(meter: Option<Meter>) -> Result<(impl Recorder + Sync, PrometheusHandle)> {
-    let prometheus = PrometheusBuilder::new().set_buckets(&BUCKETS).map_err(|e| refused(&e))?.build_recorder();
-    let recorded = prometheus.handle();
-    let mut fanout = FanoutBuilder::default().add_recorder(prometheus);
-    if let Some(meter) = meter {
-        let mut collected = OpenTelemetryRecorder::new(OpenTelemetryMetrics::new(meter));
-        let histograms = ALL.iter().filter(|series| series.kind == Kind::Histogram);
-        collected.set_histogram_bounds_mut(histograms.map(|series| KeyName::from_const_str(series.name)), &BUCKETS);
-        fanout = fanout.add_recorder(collected);
-    }
-    let fanout = fanout.build();
-    describe(&fanout);
-    Ok((fanout, recorded))
-}
-
-fn refused(why: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Code::Config, format!("metrics: {why}"))
-}
-
 impl Exposition {
-    /// Lets this process record.
-    pub(super) fn install(meter: Option<Meter>) -> Result<Exposition> {
-        let (recorder, recorded) = recorder(meter)?;
-        set_global_recorder(recorder).map_err(|e| refused(&e))?;
-        Ok(Exposition { recorded, asked: Arc::default(), rendered: Arc::default() })
+    /// Of what was recorded there.
+    pub(super) fn of(recorded: PrometheusHandle) -> Exposition {
+        Exposition { recorded, asked: Arc::default(), rendered: Arc::default() }
     }
 
     /// Folds what histograms recorded since the last time: they hold it until then.

@@ -23,6 +23,10 @@ pub(super) trait Handle: Clone {
     const KIND: Kind;
 
     fn register(key: &Key) -> Self;
+
+    /// Counts something, another thing at another place.
+    #[cfg(test)]
+    fn exercise(&self, place: u32);
 }
 
 impl Handle for Counter {
@@ -30,6 +34,12 @@ impl Handle for Counter {
 
     fn register(key: &Key) -> Counter {
         with_recorder(|recorder| recorder.register_counter(key, &METADATA))
+    }
+
+    #[cfg(test)]
+    fn exercise(&self, place: u32) {
+        self.increment(1);
+        self.increment(place.into());
     }
 }
 
@@ -39,6 +49,12 @@ impl Handle for Gauge {
     fn register(key: &Key) -> Gauge {
         with_recorder(|recorder| recorder.register_gauge(key, &METADATA))
     }
+
+    #[cfg(test)]
+    fn exercise(&self, place: u32) {
+        self.set(place);
+        self.increment(0.25);
+    }
 }
 
 impl Handle for Histogram {
@@ -46,6 +62,11 @@ impl Handle for Histogram {
 
     fn register(key: &Key) -> Histogram {
         with_recorder(|recorder| recorder.register_histogram(key, &METADATA))
+    }
+
+    #[cfg(test)]
+    fn exercise(&self, place: u32) {
+        super::declared::BUCKETS.iter().for_each(|bound| self.record(bound * f64::from(1 + place % 3)));
     }
 }
 
@@ -85,6 +106,13 @@ impl<H: Handle, L: Labels> Family<H, L> {
     pub(super) fn with(&self, labels: L, then: impl FnOnce(&H)) {
         if let Some(handle) = self.handles.get(labels.place()) {
             then(handle.get_or_init(|| H::register(&self.key(labels))));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn exercise(&self) {
+        for (place, handle) in (0..).zip(self.handles.iter()) {
+            handle.get().into_iter().for_each(|handle| handle.exercise(place));
         }
     }
 
@@ -134,6 +162,12 @@ impl<H: Handle, N: NameLabel, L: Labels> Named<H, N, L> {
     pub(super) fn with(&self, name: &str, labels: L, then: impl FnOnce(&H)) {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
         named.get(name).unwrap_or(&self.other).with(labels, then);
+    }
+
+    #[cfg(test)]
+    pub(super) fn exercise(&self) {
+        self.name(["shop", "bank"].into_iter());
+        self.named.read().unwrap_or_else(PoisonError::into_inner).values().for_each(Family::exercise);
     }
 
     /// Every series with these labels, and the name that it stands for.

@@ -18,6 +18,7 @@ use writ_schemas::receipt::Status;
 use super::declared::Handles;
 use super::exposition::Exposition;
 use super::labels::Label;
+use super::recorder::{recorder, refused};
 use super::sampler::Why;
 use crate::error::Result;
 use crate::progress::Lag;
@@ -36,13 +37,14 @@ static HANDLES: OnceLock<Handles> = OnceLock::new();
 /// # Errors
 /// `ERR_CONFIG` if this process counts already.
 pub fn install(meter: Option<Meter>) -> Result<Exposition> {
-    let exposition = Exposition::install(meter)?;
+    let (recorder, recorded) = recorder(meter)?;
+    ::metrics::set_global_recorder(recorder).map_err(|e| refused(&e))?;
     let handles = HANDLES.get_or_init(Handles::begun);
     handles.build.with(Version::Running, |it| it.set(1));
     for check in Check::ALL {
         handles.audit_age.with(*check, |it| it.set(-1));
     }
-    Ok(exposition)
+    Ok(Exposition::of(recorded))
 }
 
 fn count(then: impl FnOnce(&Handles)) {
