@@ -15,12 +15,11 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 
 use writ_kernel::outcome::REPORT_BYTES_MAX;
@@ -38,8 +37,8 @@ use crate::intake;
 use crate::ledger::Handle;
 use crate::query::{self, Library};
 use crate::sequencer::{Answer, Submitted};
+use crate::telemetry::exposition::{Exposition, Form};
 use crate::telemetry::facts::Arrival;
-use crate::telemetry::metrics;
 use crate::threads;
 
 pub mod limits;
@@ -82,7 +81,7 @@ pub struct Api {
     /// Where intents that come this way came from.
     pub source: Source,
     /// The metrics of this process, if it counts.
-    pub metrics: Option<PrometheusHandle>,
+    pub metrics: Option<Exposition>,
     /// What clients may take.
     pub limits: Limits,
     /// Under which names it answers.
@@ -289,16 +288,13 @@ async fn recorded(api: &Api, what: Submitted, bytes: usize) -> Answered {
     }
 }
 
-async fn metrics(State(api): State<Api>) -> Response {
-    match api.metrics {
-        Some(metrics) => {
-            metrics.run_upkeep();
-            api.limits.tell();
-            metrics::queue(api.ledger.queue.len());
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
-        }
-        None => Failure::new(Code::NotFound, "this process does not count").into_response(),
-    }
+async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Failure> {
+    let Some(exposition) = api.metrics else {
+        return Err(Failure::new(Code::NotFound, "this process does not count"));
+    };
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let form = Form::accepted(accept);
+    Ok(([(header::CONTENT_TYPE, form.content_type())], exposition.render(form).await?).into_response())
 }
 
 async fn ready(State(api): State<Api>) -> Result<Json<Value>, Failure> {

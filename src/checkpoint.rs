@@ -17,15 +17,16 @@ use writ_log::{files, replace};
 use writ_schemas::checkpoint::{Checkpoint, NOTE_BYTES_MAX};
 use writ_schemas::entry::Header;
 use writ_schemas::errors::Code;
-use writ_schemas::ids::KeyId;
+use writ_schemas::ids::{KeyId, Seq};
 use writ_schemas::merkle::{Frontier, leaf};
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
+use crate::progress::Progress;
 use crate::signer::Signer;
 use crate::space::{SMALL_BYTES, Space};
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Follower};
 use crate::threads;
 
 /// The file in `checkpoints/` that holds the last one.
@@ -93,6 +94,8 @@ pub struct Sealer {
     pub signed: u64,
     /// To the sequencer.
     pub notes: Arc<NoteSlot>,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
     /// Of which a little may be used.
     pub space: Arc<Space>,
 }
@@ -145,8 +148,9 @@ enum Last {
 
 impl Sealer {
     fn run(mut self, heads: &Receiver<(Head, Last)>) -> Result<()> {
+        self.told();
         for (head, last) in heads {
-            match self.seal(&head) {
+            match self.seal(&head).inspect_err(|failure| metrics::checkpoint_failed(failure.code)) {
                 Err(failure) if failure.code == Code::DiskFull && self.space.is_kept() && last == Last::No => {
                     warn!(%failure, "no checkpoint: the last one stands, and it is tried again");
                 }
@@ -154,6 +158,12 @@ impl Sealer {
             }
         }
         Ok(())
+    }
+
+    /// Tells what is covered.
+    fn told(&self) {
+        metrics::checkpoint(self.signed);
+        self.progress.done(Follower::Checkpointer, Seq(self.signed));
     }
 
     fn seal(&mut self, head: &Head) -> Result<()> {
@@ -165,7 +175,7 @@ impl Sealer {
         self.space.write(SMALL_BYTES, || Ok(replace(&self.folder, LATEST, note.as_bytes())?))?;
         self.signed = checkpoint.size;
         self.notes.put(note);
-        metrics::checkpoint(checkpoint.size);
+        self.told();
         Ok(())
     }
 }

@@ -247,7 +247,7 @@ impl Executor {
             return Ok(());
         };
         reached(Stage::Dispatched);
-        metrics::stage("dispatch", job.since.elapsed());
+        metrics::stage(metrics::Stage::Dispatch, job.since.elapsed());
         let (carried, open) = (job.carried.take(), job.open.clone());
         if matches!(self.kind(&open.connector), Some(ConnectorKind::External { .. })) {
             // Whoever carries it out reports what became of it, to the writer.

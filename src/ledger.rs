@@ -290,6 +290,7 @@ impl Opened {
             folder: folder.checkpoints(),
             signed,
             notes: Arc::clone(&notes),
+            progress: Arc::clone(&progress),
             space: Arc::clone(&space),
         };
         let interval = Duration::from_millis(config.checkpoint_interval_ms);

@@ -4,9 +4,13 @@
 //! and executors outside answer is bounded alike, but is not held back: it is what ends such executions. What the executor reports
 //! is bounded by the calls under way, and never waits: otherwise the two could wait for each other.
 
-use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+mod lane;
+
+use lane::Lane;
+pub use lane::Waiting;
 
 /// The most inputs from outside that wait: a few batches.
 pub const OUTSIDE_MAX: usize = 8192;
@@ -48,7 +52,7 @@ pub struct Taken<T> {
 struct Lanes<T> {
     outside: Lane<T>,
     answers: Lane<T>,
-    inside: VecDeque<T>,
+    inside: Lane<T>,
     outside_closed: bool,
     closed: bool,
 }
@@ -65,7 +69,7 @@ impl<T> Default for Queue<T> {
         let lanes = Lanes {
             outside: Lane::of(OUTSIDE_MAX),
             answers: Lane::of(ANSWERS_MAX),
-            inside: VecDeque::new(),
+            inside: Lane::of(usize::MAX),
             outside_closed: false,
             closed: false,
         };
@@ -135,7 +139,7 @@ impl<T> Queue<T> {
     pub fn report(&self, input: T) {
         let mut lanes = self.lanes();
         if !lanes.closed {
-            lanes.inside.push_back(input);
+            lanes.inside.push(input, 0);
             self.filled.notify_one();
         }
     }
@@ -153,7 +157,7 @@ impl<T> Queue<T> {
         if lanes.inside.len() >= OUTSIDE_MAX {
             return Err(NotTaken::Full(input));
         }
-        lanes.inside.push_back(input);
+        lanes.inside.push(input, 0);
         self.filled.notify_one();
         Ok(())
     }
@@ -167,9 +171,8 @@ impl<T> Queue<T> {
         if lanes.nothing_for(outside) && !lanes.closed {
             lanes = self.filled.wait_timeout(lanes, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let inside = lanes.inside.len().min(count_max);
-        let mut inputs: Vec<T> = lanes.inside.drain(..inside).collect();
-        let mut bytes = 0;
+        let (mut inputs, mut bytes) = (Vec::new(), 0);
+        lanes.inside.take(&mut inputs, count_max, &mut bytes, bytes_max);
         lanes.answers.take(&mut inputs, count_max, &mut bytes, bytes_max);
         if outside {
             lanes.outside.take(&mut inputs, count_max, &mut bytes, bytes_max);
@@ -205,18 +208,23 @@ impl<T> Queue<T> {
         let mut lanes = self.lanes();
         lanes.outside_closed = true;
         lanes.closed = true;
-        let (outside, answers) = (lanes.outside.clear(), lanes.answers.clear());
-        let waiting = (outside, answers, std::mem::take(&mut lanes.inside));
+        let waiting = (lanes.outside.clear(), lanes.answers.clear(), lanes.inside.clear());
         self.filled.notify_all();
         self.emptied.notify_all();
         drop(lanes);
         drop(waiting); // answers wake others, which may come back here
     }
 
+    /// What waits: from outside, of answers, from inside.
+    pub fn waiting(&self) -> [Waiting; 3] {
+        let lanes = self.lanes();
+        [lanes.outside.waiting(), lanes.answers.waiting(), lanes.inside.waiting()]
+    }
+
     /// How many inputs wait.
     pub fn len(&self) -> usize {
         let lanes = self.lanes();
-        lanes.outside.inputs.len() + lanes.answers.inputs.len() + lanes.inside.len()
+        lanes.outside.len() + lanes.answers.len() + lanes.inside.len()
     }
 
     /// Whether nothing waits.
@@ -227,46 +235,8 @@ impl<T> Queue<T> {
 
 impl<T> Lanes<T> {
     fn nothing_for(&self, outside: bool) -> bool {
-        let held = !outside || self.outside.inputs.is_empty();
-        self.inside.is_empty() && self.answers.inputs.is_empty() && held
-    }
-}
-
-/// Inputs with their bytes, bounded in both.
-struct Lane<T> {
-    inputs: VecDeque<(T, usize)>,
-    bytes: usize,
-    count_max: usize,
-}
-
-impl<T> Lane<T> {
-    fn of(count_max: usize) -> Lane<T> {
-        Lane { inputs: VecDeque::new(), bytes: 0, count_max }
-    }
-
-    /// A single input larger than the limit passes when the lane is empty, so that nothing waits forever.
-    fn is_full(&self, bytes: usize) -> bool {
-        self.inputs.len() >= self.count_max || (!self.inputs.is_empty() && self.bytes + bytes > OUTSIDE_BYTES_MAX)
-    }
-
-    fn push(&mut self, input: T, bytes: usize) {
-        self.bytes += bytes;
-        self.inputs.push_back((input, bytes));
-    }
-
-    /// Moves what fits into a batch that has so many bytes already.
-    fn take(&mut self, batch: &mut Vec<T>, count_max: usize, bytes: &mut usize, bytes_max: usize) {
-        while batch.len() < count_max && *bytes < bytes_max {
-            let Some((input, size)) = self.inputs.pop_front() else { return };
-            self.bytes -= size;
-            *bytes += size;
-            batch.push(input);
-        }
-    }
-
-    fn clear(&mut self) -> VecDeque<(T, usize)> {
-        self.bytes = 0;
-        std::mem::take(&mut self.inputs)
+        let held = !outside || self.outside.is_empty();
+        self.inside.is_empty() && self.answers.is_empty() && held
     }
 }
 
@@ -283,6 +253,25 @@ mod tests {
         queue.report(2);
         assert_eq!(queue.take(10, 10, false, NOW).inputs, [2]);
         assert_eq!(queue.take(10, 10, true, NOW).inputs, [1]);
+    }
+
+    #[test]
+    fn what_waits_is_weighed_and_the_oldest_of_it_ages() {
+        let queue = Queue::default();
+        for (n, bytes) in [(1, 10), (2, 20)] {
+            assert_eq!(queue.offer(n, bytes), Ok(()));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        queue.report(3);
+        let [outside, answers, inside] = queue.waiting();
+        assert_eq!((outside.inputs, outside.bytes), (2, 30));
+        assert_eq!(answers, Waiting::default());
+        assert_eq!((inside.inputs, inside.bytes), (1, 0));
+        assert!(queue.waiting()[0].oldest > outside.oldest && outside.oldest > Duration::from_millis(2));
+        assert_eq!(queue.take(2, 10, true, NOW).inputs, [3, 1]);
+        let [later, ..] = queue.waiting();
+        assert_eq!((later.inputs, later.bytes), (1, 20));
+        assert!(later.oldest > Duration::ZERO);
     }
 
     #[test]

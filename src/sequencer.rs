@@ -346,7 +346,7 @@ impl<S: Storage + Clone> Sequencer<S> {
                     if let Source::Kafka { partition, offset } = source {
                         self.partitions.pass(partition, offset);
                     }
-                    metrics::intent("KNOWN", Code::Ok);
+                    metrics::intent(metrics::Answered::Known, Code::Ok);
                     Answer::Known(seq)
                 }
                 Identity::Reused => {
@@ -390,7 +390,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let intent_seq = self.state.next();
         let mut gates = Gates::new();
         let decision = decide(&self.state, self.ledger(), &intent, signer, intent_seq, batch.now, &mut gates);
-        metrics::intent(decision.verdict.as_str(), decision.code);
+        metrics::intent(decision.verdict, decision.code);
         let (source, trace) = (observed.source.clone(), observed.arrival.own.map(|own| own.to_string()));
         batch.intents.push(observed.decided(&decision, intent.value(), gates, &self.tracer));
         let decision = execution::document(decision)?;
@@ -406,7 +406,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         let (from, mut gates) = (Stopwatch::start(), Gates::new());
         let again = decide_again(&self.state, self.ledger(), batch.now, &mut gates);
         let Some((intent, decision)) = again else { return Ok(()) };
-        metrics::intent(decision.verdict.as_str(), decision.code);
+        metrics::intent(decision.verdict, decision.code);
         batch.intents.push(observed::decided_again(
             from,
             &decision,
@@ -451,7 +451,7 @@ impl<S: Storage + Clone> Sequencer<S> {
 
     fn conclude(&mut self, ending: Ending, output: Option<Vec<u8>>, batch: &mut Batch) -> Result<()> {
         let receipt = conclude(&self.state, self.ledger(), &ending, output.as_deref(), batch.now)?;
-        metrics::receipt(receipt.status.as_str(), receipt.code);
+        metrics::receipt(receipt.status, receipt.code);
         let receipt = execution::document(receipt)?;
         self.record(batch, Event::ReceiptIssued(ReceiptIssued { receipt, output }))
     }

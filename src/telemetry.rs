@@ -1,12 +1,26 @@
 //! What the ledger shows of itself while it works: metrics, log lines and traces. Nothing waits for it, and nothing depends on it.
 //!
-//! - [`metrics`]: what is counted and measured, for `/metrics`
+//! - [`declared`]: every metric there is
+//! - [`labels`]: what their labels may be
+//! - `family`: series of one name
+//! - [`metrics`]: what is counted and measured, a function for each
+//! - `recorder`: one for both ways out: `/metrics`, and a collector
+//! - [`exposition`]: what `/metrics` says
+//! - [`samples`]: looks each second at what changes by itself
+//! - `process`: what the process takes of the machine
 //! - [`logging`]: log lines, on standard error
 //! - [`context`], [`sampler`]: where a span is in its trace, and which traces are recorded
 //! - [`facts`], [`tracer`]: what the pipeline tells for traces, and to whom
 //! - [`spans`], [`conventions`]: facts to spans, on another thread; and the names of what they say
 
+pub mod declared;
+pub mod labels;
+mod family;
 pub mod metrics;
+mod recorder;
+pub mod exposition;
+pub mod samples;
+mod process;
 pub mod logging;
 pub mod context;
 pub mod sampler;

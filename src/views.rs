@@ -205,16 +205,16 @@ impl Views {
     /// As [`Views::catch_up`]. The ledger itself goes on: views are derived.
     pub fn follow(&mut self, progress: &Progress, tracer: &Tracer) -> Result<()> {
         loop {
-            let next = self.graph.next().min(self.metering.next());
+            progress.done(metrics::Follower::ProofGraph, self.graph.next());
+            progress.done(metrics::Follower::Metering, self.metering.next());
+            let next = self.next();
             let until = progress.wait_beyond(next, Duration::from_millis(500));
             self.settle_doubt()?;
-            metrics::view_lag(ProofGraph::NAME, until.0.saturating_sub(self.graph.next().0));
-            metrics::view_lag(Metering::NAME, until.0.saturating_sub(self.metering.next().0));
             if next < until {
                 let from = Stopwatch::start();
                 self.catch_up(Some(until))?;
                 let took = Interval::since(from);
-                metrics::stage("view", took.length());
+                metrics::stage(metrics::Stage::View, took.length());
                 for (view, until) in [(ProofGraph::NAME, self.graph.next()), (Metering::NAME, self.metering.next())] {
                     tracer.tell(|| Fact::Applied { view, until, took });
                 }

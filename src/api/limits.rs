@@ -70,9 +70,14 @@ impl Limits {
     }
 
     /// Tells how much of them is taken.
-    pub(super) fn tell(&self) {
+    pub fn tell(&self, listener: metrics::Listener) {
         let connections = CONNECTIONS_MAX - self.connections.available_permits();
-        metrics::clients(connections, BODIES_BYTES_MAX - self.bytes.available_permits(), self.turns.waiting());
+        metrics::clients(
+            listener,
+            connections,
+            BODIES_BYTES_MAX - self.bytes.available_permits(),
+            self.turns.waiting(),
+        );
     }
 
     /// The headers and the whole body of a request. Its bytes count until the share is dropped, which is when they were answered.

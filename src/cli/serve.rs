@@ -27,7 +27,9 @@ use crate::ledger::Opened;
 use crate::sequencer::Passed;
 use crate::service::Service;
 use crate::space::SMALL_BYTES;
-use crate::{signals, telemetry, threads};
+use crate::telemetry::metrics::{self, Listener};
+use crate::telemetry::samples::Samples;
+use crate::{signals, threads};
 
 /// The longest path that a socket may have (`sun_path` in unix(7), less its end).
 const SOCKET_PATH_MAX: usize = 107;
@@ -67,7 +69,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     let kafka = Kafka::chosen(config.kafka, args.kafka.as_deref());
     let cluster = kafka.as_ref().map(Cluster::of).transpose()?;
     let http = args.http.clone().or(config.http);
-    let metrics = telemetry::metrics::start()?;
+    let metrics = metrics::install(None)?;
     let runtime = threads::runtime()?;
     let open = args.http_open || config.http_open;
     let names = [args.http_host.as_slice(), config.http_hosts.as_slice()].concat();
@@ -94,12 +96,19 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         ledger: service.handle(),
         library: service.library(),
         source: Source::Http,
-        metrics: Some(metrics),
+        metrics: Some(metrics.clone()),
         limits,
         hosts,
     };
+    let (handle, of_socket, of_network) = (service.handle(), own_limits.clone(), api.limits.clone());
+    let samples = Samples::start(metrics, move || {
+        handle.tell();
+        of_socket.tell(Listener::Socket);
+        of_network.tell(Listener::Tcp);
+    })?;
     let served = runtime.block_on(serve(&folder, api, own_limits, listener));
     service.stop()?;
+    drop(samples);
     let _ = std::fs::remove_file(folder.socket());
     runtime.shutdown_background();
     served.map(|()| Found::Yes)

@@ -14,7 +14,7 @@ use crate::clock::Stopwatch;
 use crate::sequencer::Input;
 use crate::telemetry::context::TraceContext;
 use crate::telemetry::facts::{Call, Fact, Http, Interval, Passed};
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, CallResult};
 use crate::telemetry::tracer::Tracer;
 
 /// A call that is about to be made.
@@ -59,10 +59,10 @@ impl Observed {
     pub(super) fn answered(self, outcome: &Outcome, http: Option<(Place, Option<u16>)>) -> Answered {
         let took = Interval::since(self.from);
         let (result, failed) = match outcome {
-            Outcome::Done(_) => ("done", None),
-            Outcome::Refused(_) => ("refused", Some(Code::ConnectorRefused)),
-            Outcome::Unavailable(..) => ("unavailable", Some(Code::ConnectorUnavailable)),
-            Outcome::Unknown(_) => ("unknown", Some(Code::ConnectorUncertain)),
+            Outcome::Done(_) => (CallResult::Done, None),
+            Outcome::Refused(_) => (CallResult::Refused, Some(Code::ConnectorRefused)),
+            Outcome::Unavailable(..) => (CallResult::Unavailable, Some(Code::ConnectorUnavailable)),
+            Outcome::Unknown(_) => (CallResult::Unknown, Some(Code::ConnectorUncertain)),
         };
         metrics::connector(&self.passed.connector, result, took.length());
         let http = http.map(|(Place { host, port }, status)| Http { host, port, status });
@@ -74,7 +74,7 @@ impl Answered {
     /// Its answer was judged.
     pub(super) fn judged(self, decision: Seq, ended: &Input) {
         let judged = Interval::since(self.took.until);
-        metrics::stage("judge", judged.length());
+        metrics::stage(metrics::Stage::Judge, judged.length());
         let Answered { call: Observed { tracer, spans, passed, .. }, took, http, failed } = self;
         let Some((intent, own)) = spans else { return };
         let code = match ended {

@@ -286,7 +286,7 @@ impl Intake {
         let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
         let submitted = intake::read_records(records);
         let parsed = Stopwatch::start();
-        metrics::stage("parse", took.until.until(&parsed));
+        metrics::stage(metrics::Stage::Parse, took.until.until(&parsed));
         for (((what, raw), (source, caller)), bytes) in submitted.into_iter().zip(sources).zip(sizes) {
             let own = tracer.begin(caller);
             callers.extend(caller.filter(|_| own.is_some_and(|own| own.sampled)));
@@ -299,7 +299,6 @@ impl Intake {
         if !callers.is_empty() {
             tracer.tell(|| Fact::Polled { poll, took, records: count, callers });
         }
-        metrics::queue(self.feed.queue.len());
         true
     }
 

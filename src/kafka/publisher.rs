@@ -26,7 +26,7 @@ use crate::kafka::transactions::{Ended, Published, Transactions};
 use crate::kafka::{DECISIONS, PROGRESS, RECEIPTS, REFUSALS};
 use crate::progress::Progress;
 use crate::telemetry::facts::{Fact, Interval};
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Follower};
 use crate::telemetry::tracer::Tracer;
 
 /// The most outputs of one transaction.
@@ -92,16 +92,14 @@ impl Publisher {
     /// read, or Kafka refuses for good. A broker that is away is waited for.
     pub fn run(&mut self, log: &Reader, progress: &Progress, stop: &AtomicBool, tracer: &Tracer) -> Result<()> {
         let waits = || !stop.load(Ordering::Relaxed);
-        let lag = |at: Published| metrics::kafka_lag(progress.next().0.saturating_sub(at.next.0));
+        let done = |at: Published| progress.done(Follower::Publisher, at.next);
         // Until that is known, it is at most what was begun.
-        let known = self.transactions.published(&|| {
-            lag(self.furthest);
-            waits()
-        })?;
+        done(self.furthest);
+        let known = self.transactions.published(&waits)?;
         let Some(mut at) = known else { return Ok(()) };
         loop {
+            done(at);
             let until = progress.wait_beyond(at.next, PATIENCE);
-            lag(at);
             if until == at.next {
                 if progress.is_closed() {
                     return Ok(());
@@ -115,17 +113,13 @@ impl Publisher {
                 // What comes meanwhile goes with it.
                 self.transactions.settle();
                 self.collect(log, progress.next(), &mut batch)?;
-                let waits = || {
-                    lag(at);
-                    waits()
-                };
                 let from = Stopwatch::start();
                 match self.transactions.publish(&batch.outputs, batch.at, &waits)? {
                     Ended::NotNow => return Ok(()),
                     Ended::Committed => {
                         metrics::kafka_published(batch.outputs.len());
                         let took = Interval::since(from);
-                        metrics::stage("publish", took.length());
+                        metrics::stage(metrics::Stage::Publish, took.length());
                         let (from, until, records) = (at.next, batch.at.next, batch.outputs.len());
                         let topics = Arc::clone(&self.topics);
                         tracer.tell(|| Fact::Published { topics, from, until, took, records });
@@ -133,7 +127,6 @@ impl Publisher {
                 }
             }
             at = batch.at;
-            lag(at);
         }
     }
 

@@ -19,6 +19,8 @@ use crate::queue::{NotTaken, Queue};
 use crate::sequencer::{Answer, Input, Submission, Submitted};
 use crate::space::{LOOK_EVERY, Space};
 use crate::telemetry::facts::Arrival;
+use crate::telemetry::labels::Label;
+use crate::telemetry::metrics::{self, Lane};
 use crate::telemetry::tracer::Tracer;
 
 /// What of a ledger the edges use: they submit, and they follow.
@@ -100,6 +102,16 @@ impl Handle {
             });
         }
         Ok(answers)
+    }
+
+    /// Tells what waits for the writer, and who lies behind it.
+    pub fn tell(&self) {
+        for (lane, waiting) in Lane::ALL.iter().zip(self.queue.waiting()) {
+            metrics::queue(*lane, waiting);
+        }
+        for (follower, lag) in self.progress.lags() {
+            metrics::lag(follower, lag);
+        }
     }
 
     /// The answer to what is in the queue; none is waited for while the writer waits itself.

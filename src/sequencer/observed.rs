@@ -75,7 +75,7 @@ fn of(
     seq: Seq,
 ) -> facts::Intent {
     let decided = Interval::since(from);
-    metrics::stage("decide", decided.length());
+    metrics::stage(metrics::Stage::Decide, decided.length());
     let execution = decision.execution.as_ref().filter(|_| tracer.is_on() && decision.verdict == Verdict::Pass);
     let passed = |connector| Passed { action: intent.action.clone(), connector };
     facts::Intent {
@@ -111,7 +111,7 @@ impl Stages {
     /// It is signed.
     pub(super) fn signed(&mut self, from: Stopwatch) {
         self.signed = Interval::since(from);
-        metrics::stage("sign", self.signed.length());
+        metrics::stage(metrics::Stage::Sign, self.signed.length());
     }
 
     /// It is durable.
@@ -127,7 +127,7 @@ impl Stages {
         }
         for intent in &intents {
             let Some(arrival) = &intent.arrival else { continue };
-            metrics::stage("queue", arrival.parsed.until(&intent.decided.from));
+            metrics::stage(metrics::Stage::Queue, arrival.parsed.until(&intent.decided.from));
             if intent.intent.is_some() {
                 metrics::decision(&intent.source, arrival.read.until(&self.appended.until));
             }
@@ -138,7 +138,7 @@ impl Stages {
         for (event, seq) in events.iter().zip(first.0..) {
             match event {
                 Event::ReceiptIssued(issued) => {
-                    metrics::stage("receipt", began.until(&appended.until));
+                    metrics::stage(metrics::Stage::Receipt, began.until(&appended.until));
                     let receipt = issued.receipt.value();
                     let (decision, status, code) = (receipt.decision_seq, receipt.status, receipt.code);
                     receipts.push(Receipt { decision, seq: Seq(seq), status, code });

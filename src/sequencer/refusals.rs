@@ -21,7 +21,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         batch: &mut Batch,
     ) -> Result<Answer> {
         self.make_way(&source, batch)?;
-        metrics::intent("REFUSED", refusal.code);
+        metrics::intent(metrics::Answered::Refused, refusal.code);
         if matches!(source, Source::Kafka { .. }) {
             if refusal.code == Code::Overloaded {
                 metrics::kafka_hold_refused();
@@ -43,7 +43,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             && !self.partitions.quotas.admits(partition, *offset, batch.now)
         {
             self.partitions.count();
-            metrics::intent("REFUSED", Code::OverQuota);
+            metrics::intent(metrics::Answered::Refused, Code::OverQuota);
             return Ok(Answer::Refused(refusal));
         }
         self.refuse(source, refusal, bytes, None, batch)

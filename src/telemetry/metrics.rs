@@ -1,309 +1,348 @@
-//! Metrics. Every metric is declared in `describe`, with its help and unit; labels are bounded: no tenants, no
-//! principals, no ids. So every series can be there from the start, at 0: `begin`.
+//! What is counted and measured, through a function for each. [`super::declared`] says what all of it means.
+//!
+//! **Invariant:** counting waits for nobody, and fails nowhere. A process that did not [`install`] counts nothing.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use opentelemetry::metrics::Meter;
 
-use writ_kernel::execution::endings;
+use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
-use writ_projections::metering::Metering;
-use writ_projections::projection::Projection;
-use writ_projections::proofgraph::ProofGraph;
 use writ_schemas::decision::{Answer, Gate};
-use writ_schemas::errors::{Code, Domain};
+use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
 use writ_schemas::ids::Name;
+use writ_schemas::receipt::Status;
 
+use super::declared::Handles;
+use super::exposition::Exposition;
+use super::labels::Label;
+use super::recorder::{recorder, refused};
 use super::sampler::Why;
-use crate::error::{Failure, Result};
+use crate::error::Result;
+use crate::progress::Lag;
+use crate::queue::Waiting;
 
-const INTENTS: &str = "writ_intents_total";
-const RECEIPTS: &str = "writ_receipts_total";
-const ENTRIES: &str = "writ_entries_total";
-const BATCHES: &str = "writ_batches_total";
-const STAGE: &str = "writ_stage_duration_seconds";
-const CHECKPOINT_SIZE: &str = "writ_checkpoint_entries";
-const EXECUTIONS: &str = "writ_executions_under_way";
-const QUEUE: &str = "writ_queue_inputs";
-const KAFKA_RECORDS: &str = "writ_kafka_records_total";
-const KAFKA_PUBLISHED: &str = "writ_kafka_published_total";
-const KAFKA_ABANDONED: &str = "writ_kafka_transactions_abandoned_total";
-const KAFKA_HELD: &str = "writ_kafka_partitions_held";
-const KAFKA_HOLD_REFUSED: &str = "writ_kafka_hold_refused_total";
-const KAFKA_LAG: &str = "writ_kafka_lag_entries";
-const VIEW_LAG: &str = "writ_view_lag_entries";
-const VIEWS_LOST: &str = "writ_views_lost_total";
-const DISK_SHORT: &str = "writ_disk_short";
-const DISK_FREE: &str = "writ_disk_free_bytes";
-const DISK_RESERVE: &str = "writ_disk_reserve_bytes";
-const LINES_LOST: &str = "writ_lines_lost_total";
-const CONNECTIONS: &str = "writ_connections";
-const BODY_BYTES: &str = "writ_request_body_bytes";
-const QUESTIONS: &str = "writ_questions_waiting";
-const REMEMBERED: &str = "writ_state_items";
+pub use super::labels::{
+    Answered, CallResult, Check, DropReason, Finding, Follower, HeldFor, HttpStatus, Lane, Listener, Origin, Route,
+    Signal, Stage,
+};
+use super::labels::{GateResult, StateItem, Version};
 
-/// Every metric there is.
-fn describe() {
-    describe_counter!(
-        INTENTS,
-        Unit::Count,
-        "Intents by verdict and reason code; KNOWN are duplicates, REFUSED became no decision"
-    );
-    describe_counter!(RECEIPTS, Unit::Count, "Receipts by status and code");
-    describe_counter!(ENTRIES, Unit::Count, "Entries that are durable");
-    describe_counter!(BATCHES, Unit::Count, "Batches that are durable: one write and one sync each");
-    describe_histogram!(STAGE, Unit::Seconds, "How long each stage of the pipeline took");
-    describe_gauge!(CHECKPOINT_SIZE, Unit::Count, "Entries covered by the last signed checkpoint");
-    describe_gauge!(EXECUTIONS, Unit::Count, "Executions that are dispatched or about to be");
-    describe_gauge!(QUEUE, Unit::Count, "Inputs that wait for the writer");
-    describe_counter!(KAFKA_RECORDS, Unit::Count, "Records read from bound partitions");
-    describe_counter!(KAFKA_PUBLISHED, Unit::Count, "Records published in committed transactions");
-    describe_counter!(
-        KAFKA_ABANDONED,
-        Unit::Count,
-        "Transactions that were given up with their producer; a new one published what was missing"
-    );
-    describe_gauge!(
-        KAFKA_HELD,
-        Unit::Count,
-        "Partitions of which a record waits, and all behind it: for room on the disk, or for a connector without room"
-    );
-    describe_counter!(
-        KAFKA_HOLD_REFUSED,
-        Unit::Count,
-        "Records refused because their connector had no room for longer than the policy holds a partition"
-    );
-    describe_gauge!(
-        KAFKA_LAG,
-        Unit::Count,
-        "Entries that are durable and not published yet; one that stays above zero says that Kafka is away"
-    );
-    describe_gauge!(VIEW_LAG, Unit::Count, "Entries that a view has not applied yet");
-    describe_counter!(VIEWS_LOST, Unit::Count, "How often the views ended before the ledger, and were begun anew");
-    describe_counter!(LINES_LOST, Unit::Count, "Lines that standard error did not take");
-    describe_gauge!(CONNECTIONS, Unit::Count, "Connections of the listener that was asked for this");
-    describe_gauge!(BODY_BYTES, Unit::Bytes, "Bytes that the bodies of its requests hold");
-    describe_gauge!(
-        QUESTIONS,
-        Unit::Count,
-        "Questions of it that wait for the views or for their turn, or are being answered"
-    );
-    describe_gauge!(REMEMBERED, Unit::Count, "How many things of each kind the kernel's state holds");
-    describe_gauge!(
-        DISK_SHORT,
-        Unit::Count,
-        "1 while the disk has no room for new work, which is refused; 2 while it has none for anything, and the writer stands still"
-    );
-    describe_gauge!(DISK_FREE, Unit::Bytes, "Bytes of the ledger's disk that are free");
-    describe_gauge!(DISK_RESERVE, Unit::Bytes, "Bytes that the ledger keeps to finish what is under way");
-}
+static HANDLES: OnceLock<Handles> = OnceLock::new();
 
-/// The stages of the pipeline.
-const STAGES: [&str; 11] =
-    ["parse", "queue", "decide", "sign", "append", "dispatch", "connector", "judge", "receipt", "publish", "view"];
-
-/// The views.
-const VIEWS: [&str; 2] = [ProofGraph::NAME, Metering::NAME];
-
-/// Begins every series at 0: what appears with its first event has no increase to be seen.
-fn begin() {
-    for name in
-        [ENTRIES, BATCHES, KAFKA_RECORDS, KAFKA_HOLD_REFUSED, KAFKA_PUBLISHED, KAFKA_ABANDONED, VIEWS_LOST, LINES_LOST]
-    {
-        counter!(name).absolute(0);
-    }
-    for name in [
-        CHECKPOINT_SIZE,
-        EXECUTIONS,
-        QUEUE,
-        KAFKA_LAG,
-        DISK_SHORT,
-        DISK_FREE,
-        DISK_RESERVE,
-        CONNECTIONS,
-        BODY_BYTES,
-        QUESTIONS,
-    ] {
-        gauge!(name).set(0);
-    }
-    kafka_held(0, 0);
-    remembered(&State::default());
-    for (verdict, code) in answers() {
-        counter!(INTENTS, "verdict" => verdict, "code" => code.as_str()).absolute(0);
-    }
-    for (status, code) in endings() {
-        counter!(RECEIPTS, "status" => status.as_str(), "code" => code.as_str()).absolute(0);
-    }
-    for stage in STAGES {
-        let _ = histogram!(STAGE, "stage" => stage); // it is there without a value
-    }
-    for view in VIEWS {
-        gauge!(VIEW_LAG, "view" => view).set(0);
-    }
-}
-
-/// How an intent may be answered: whatever speaks of the input, of trust or of policy may refuse it, before the gates or at them.
-fn answers() -> impl Iterator<Item = (&'static str, Code)> {
-    let certain = [
-        ("PASS", Code::Ok),
-        ("ESCALATE", Code::ApprovalNeeded),
-        ("KNOWN", Code::Ok),
-        ("REFUSED", Code::Overloaded),
-        ("REFUSED", Code::OverQuota),
-        ("REFUSED", Code::DiskFull),
-    ];
-    let speaks = |code: &Code| matches!(code.entry().domain, Domain::Input | Domain::Trust | Domain::Policy);
-    let codes = Code::ALL.iter().copied().filter(move |code| speaks(code) && *code != Code::Ok);
-    certain.into_iter().chain(codes.flat_map(|code| [("FAIL", code), ("REFUSED", code)]))
-}
-
-/// Starts counting, for `/metrics`.
+/// Starts counting: for `/metrics`, and for a collector where there is a meter. Every series begins here, at 0.
 ///
 /// # Errors
 /// `ERR_CONFIG` if this process counts already.
-pub fn start() -> Result<PrometheusHandle> {
-    let refuse = |e: &dyn std::fmt::Display| Failure::new(Code::Config, format!("metrics: {e}"));
-    let buckets = [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(STAGE.to_owned()), &buckets)
-        .map_err(|e| refuse(&e))?
-        .install_recorder()
-        .map_err(|e| refuse(&e))?;
-    describe();
-    begin();
-    Ok(handle)
+pub fn install(meter: Option<Meter>) -> Result<Exposition> {
+    let (recorder, recorded) = recorder(meter)?;
+    ::metrics::set_global_recorder(recorder).map_err(|e| refused(&e))?;
+    let handles = HANDLES.get_or_init(Handles::begun);
+    handles.build.with(Version::Running, |it| it.set(1));
+    for check in Check::ALL {
+        handles.audit_age.with(*check, |it| it.set(-1));
+    }
+    Ok(Exposition::of(recorded))
 }
 
-/// Standard error did not take a line.
-pub fn line_lost() {
-    counter!(LINES_LOST).increment(1);
+fn count(then: impl FnOnce(&Handles)) {
+    if let Some(handles) = HANDLES.get() {
+        then(handles);
+    }
+}
+
+/// A policy comes into force: its connectors and budgets are counted under their names from now on.
+pub fn policy(policy: &Policy) {
+    let bundle = policy.bundle();
+    count(|it| {
+        let connectors = || bundle.connectors.keys().map(Name::as_str);
+        it.connector_calls.name(connectors());
+        it.connector.name(connectors());
+        it.connector_waiting.name(connectors());
+        it.connector_breaker.name(connectors());
+        it.budget_used.name(bundle.budgets.keys().map(Name::as_str));
+    });
 }
 
 /// An intent was answered.
-pub fn intent(verdict: &'static str, code: Code) {
-    counter!(INTENTS, "verdict" => verdict, "code" => code.as_str()).increment(1);
+pub fn intent(how: impl Into<Answered>, code: Code) {
+    count(|it| it.intents.with((how.into(), code), |it| it.increment(1)));
 }
 
 /// An execution ended.
-pub fn receipt(status: &'static str, code: Code) {
-    counter!(RECEIPTS, "status" => status, "code" => code.as_str()).increment(1);
+pub fn receipt(status: Status, code: Code) {
+    count(|it| it.receipts.with((status, code), |it| it.increment(1)));
+}
+
+/// The decision of an intent is durable, so long after the intent arrived.
+pub fn decision(source: &Source, took: Duration) {
+    count(|it| it.decision.with(source.into(), |it| it.record(took)));
 }
 
 /// A stage of the pipeline ran.
-pub fn stage(stage: &'static str, took: Duration) {
-    histogram!(STAGE, "stage" => stage).record(took.as_secs_f64());
+pub fn stage(stage: Stage, took: Duration) {
+    count(|it| it.stage.with(stage, |it| it.record(took)));
 }
 
-/// A gate answered.
-pub fn gate(_gate: Gate, _answer: &Answer, _code: Option<Code>, _took: Duration) {}
-
-/// An intent was decided, and its decision is durable.
-pub fn decision(_source: &Source, _took: Duration) {}
-
-/// A connector was called.
-pub fn connector(_connector: &Name, _result: &'static str, took: Duration) {
-    stage("connector", took);
+/// A stage of the pipeline met an error.
+pub fn stage_error(stage: Stage, code: Code) {
+    count(|it| it.stage_errors.with((stage, code), |it| it.increment(1)));
 }
 
-/// A trace began, or was kept at its end.
-pub fn trace(_why: Why) {}
-
-/// Something for the collector was dropped.
-pub fn telemetry_dropped(_signal: &'static str, _reason: &'static str, _count: usize) {}
+/// A gate answered, with this code where it refused. One that was not reached does not count.
+pub fn gate(gate: Gate, answer: &Answer, code: Option<Code>, took: Duration) {
+    let Some(result) = GateResult::of(answer) else { return };
+    count(|it| {
+        it.gate.with(gate, |it| it.record(took));
+        it.gate_answers.with((gate, result), |it| it.increment(1));
+        if let Some(code) = code.filter(|_| result == GateResult::Refused) {
+            it.gate_refusals.with((gate, code), |it| it.increment(1));
+        }
+    });
+}
 
 /// A batch became durable.
 pub fn append(took: Duration, entries: usize) {
-    stage("append", took);
-    counter!(BATCHES).increment(1);
-    counter!(ENTRIES).increment(wide(entries));
+    stage(Stage::Append, took);
+    count(|it| {
+        it.batches.with((), |it| it.increment(1));
+        it.entries.with((), |it| it.increment(wide(entries)));
+    });
+}
+
+/// The log was synced.
+pub fn sync(took: Duration) {
+    count(|it| {
+        it.syncs.with((), |it| it.increment(1));
+        it.sync.with((), |it| it.record(took));
+    });
+}
+
+/// The log could not be written or synced.
+pub fn sync_failed() {
+    count(|it| it.sync_errors.with((), |it| it.increment(1)));
+}
+
+/// What waits in a lane of the queue.
+pub fn queue(lane: Lane, waiting: Waiting) {
+    count(|it| {
+        it.queue_inputs.with(lane, |it| it.set(lossy(wide(waiting.inputs))));
+        it.queue_bytes.with(lane, |it| it.set(lossy(wide(waiting.bytes))));
+        it.queue_oldest.with(lane, |it| it.set(waiting.oldest));
+    });
+}
+
+/// A request was answered.
+pub fn http_request(route: Route, status: HttpStatus, took: Duration) {
+    count(|it| {
+        it.http_requests.with((route, status), |it| it.increment(1));
+        it.http.with(route, |it| it.record(took));
+    });
+}
+
+/// What the clients of a listener take.
+pub fn clients(listener: Listener, connections: usize, body_bytes: usize, questions: usize) {
+    count(|it| {
+        it.connections.with(listener, |it| it.set(lossy(wide(connections))));
+        it.body_bytes.with(listener, |it| it.set(lossy(wide(body_bytes))));
+        it.questions.with(listener, |it| it.set(lossy(wide(questions))));
+    });
+}
+
+/// How far a follower lies behind the log.
+pub fn lag(follower: Follower, lag: Lag) {
+    count(|it| {
+        it.lag_entries.with(follower, |it| it.set(lossy(lag.entries)));
+        it.lag_seconds.with(follower, |it| it.set(lag.oldest));
+        if follower == Follower::Checkpointer {
+            it.checkpoint_age.with((), |it| it.set(lag.oldest));
+        }
+    });
 }
 
 /// A checkpoint was signed.
 pub fn checkpoint(size: u64) {
-    gauge!(CHECKPOINT_SIZE).set(lossy(size));
+    count(|it| it.checkpoint_entries.with((), |it| it.set(lossy(size))));
+}
+
+/// A checkpoint could not be signed or stored.
+pub fn checkpoint_failed(code: Code) {
+    stage_error(Stage::Checkpoint, code);
+    count(|it| it.checkpoint_failures.with((), |it| it.increment(1)));
 }
 
 /// How many executions are under way.
-pub fn executions(count: usize) {
-    gauge!(EXECUTIONS).set(lossy(wide(count)));
+pub fn executions(count_now: usize) {
+    count(|it| it.executions.with((), |it| it.set(lossy(wide(count_now)))));
 }
 
-/// What the clients of one listener take.
-pub fn clients(connections: usize, body_bytes: usize, questions: usize) {
-    for (name, count) in [(CONNECTIONS, connections), (BODY_BYTES, body_bytes), (QUESTIONS, questions)] {
-        gauge!(name).set(lossy(wide(count)));
-    }
+/// How many executions are open, and how old the oldest is.
+pub fn executions_open(open: usize, oldest: Duration) {
+    count(|it| {
+        it.executions_open.with((), |it| it.set(lossy(wide(open))));
+        it.executions_oldest.with((), |it| it.set(oldest));
+    });
+}
+
+/// A connector was called.
+pub fn connector(name: &Name, result: CallResult, took: Duration) {
+    stage(Stage::Connector, took);
+    count(|it| {
+        it.connector_calls.with(name.as_str(), result, |it| it.increment(1));
+        it.connector.with(name.as_str(), (), |it| it.record(took));
+    });
+}
+
+/// Of each connector, how many executions wait until it is tried again, and whether it is left alone until then.
+pub fn connectors(state: impl Fn(&str) -> (usize, bool)) {
+    count(|it| {
+        it.connector_waiting.each((), |name, it| it.set(lossy(wide(state(name).0))));
+        it.connector_breaker.each((), |name, it| it.set(flag(state(name).1)));
+    });
+}
+
+/// Of each budget, how much is used.
+pub fn budgets(used: impl Fn(&str) -> f64) {
+    count(|it| it.budget_used.each((), |name, it| it.set(used(name))));
 }
 
 /// What the state holds.
 pub fn remembered(state: &State) {
-    for (kind, count) in state.remembered() {
-        gauge!(REMEMBERED, "kind" => kind).set(lossy(wide(count)));
-    }
-}
-
-/// How many inputs wait.
-pub fn queue(len: usize) {
-    gauge!(QUEUE).set(lossy(wide(len)));
+    count(|it| {
+        for (kind, (_, held)) in StateItem::ALL.iter().zip(state.remembered()) {
+            it.state_items.with(*kind, |it| it.set(lossy(wide(held))));
+        }
+    });
 }
 
 /// Records were read from Kafka.
-pub fn kafka_read(count: usize) {
-    counter!(KAFKA_RECORDS).increment(wide(count));
+pub fn kafka_read(records: usize) {
+    count(|it| it.kafka_records.with((), |it| it.increment(wide(records))));
 }
 
 /// How many partitions are held for want of room on the disk, and at connectors.
 pub fn kafka_held(disk: usize, connector: usize) {
-    for (reason, count) in [("disk", disk), ("connector", connector)] {
-        gauge!(KAFKA_HELD, "reason" => reason).set(lossy(wide(count)));
-    }
+    count(|it| {
+        it.kafka_held.with(HeldFor::Disk, |it| it.set(lossy(wide(disk))));
+        it.kafka_held.with(HeldFor::Connector, |it| it.set(lossy(wide(connector))));
+    });
 }
 
 /// A record waited for its connector as long as the policy lets it, and was refused.
 pub fn kafka_hold_refused() {
-    counter!(KAFKA_HOLD_REFUSED).increment(1);
+    count(|it| it.kafka_hold_refused.with((), |it| it.increment(1)));
+}
+
+/// How many records of bound partitions wait in Kafka.
+pub fn kafka_intake_lag(records: u64) {
+    count(|it| it.kafka_intake_lag.with((), |it| it.set(lossy(records))));
 }
 
 /// Records were published to Kafka.
-pub fn kafka_published(count: usize) {
-    counter!(KAFKA_PUBLISHED).increment(wide(count));
+pub fn kafka_published(records: usize) {
+    count(|it| it.kafka_published.with((), |it| it.increment(wide(records))));
 }
 
 /// A transaction was given up.
 pub fn kafka_abandoned() {
-    counter!(KAFKA_ABANDONED).increment(1);
-}
-
-/// How far what is published lies behind the log.
-pub fn kafka_lag(entries: u64) {
-    gauge!(KAFKA_LAG).set(lossy(entries));
-}
-
-/// How far a view lies behind the log.
-pub fn view_lag(view: &'static str, entries: u64) {
-    gauge!(VIEW_LAG, "view" => view).set(lossy(entries));
+    count(|it| it.kafka_abandoned.with((), |it| it.increment(1)));
 }
 
 /// The views ended.
 pub fn views_lost() {
-    counter!(VIEWS_LOST).increment(1);
+    count(|it| it.views_lost.with((), |it| it.increment(1)));
+}
+
+/// Standard error did not take a line.
+pub fn line_lost() {
+    count(|it| it.lines_lost.with((), |it| it.increment(1)));
 }
 
 /// How short the disk is of room.
 pub fn disk_short(how: u64) {
-    gauge!(DISK_SHORT).set(lossy(how));
+    count(|it| it.disk_short.with((), |it| it.set(lossy(how))));
 }
 
 /// How much of the disk is free, and how much the ledger keeps.
 pub fn disk(free: u64, reserve: u64) {
-    gauge!(DISK_FREE).set(lossy(free));
-    gauge!(DISK_RESERVE).set(lossy(reserve));
+    count(|it| {
+        it.disk_free.with((), |it| it.set(lossy(free)));
+        it.disk_reserve.with((), |it| it.set(lossy(reserve)));
+    });
+}
+
+/// How many segments wait to be written.
+pub fn segments_prepared(segments: usize) {
+    count(|it| it.segments_prepared.with((), |it| it.set(lossy(wide(segments)))));
+}
+
+/// The writer had to make a segment itself.
+pub fn segment_unprepared() {
+    count(|it| it.segments_unprepared.with((), |it| it.increment(1)));
+}
+
+/// How far the wall clock has moved by itself, and whether it is not believed.
+pub fn clock(off_seconds: f64, stopped: bool) {
+    count(|it| {
+        it.clock_off.with((), |it| it.set(off_seconds));
+        it.clock_stopped.with((), |it| it.set(flag(stopped)));
+    });
+}
+
+/// A check of this ledger told what it found.
+pub fn audit(check: Check, finding: Finding) {
+    count(|it| it.audits.with((check, finding), |it| it.increment(1)));
+}
+
+/// How long ago a check last found that everything holds.
+pub fn audit_age(check: Check, age: Duration) {
+    count(|it| it.audit_age.with(check, |it| it.set(age)));
+}
+
+/// The process ends because of this.
+pub fn fatal(code: Code) {
+    count(|it| it.fatal.with(code, |it| it.increment(1)));
+}
+
+/// Telemetry was dropped.
+pub fn telemetry_dropped(signal: Signal, why: DropReason, how_many: usize) {
+    count(|it| it.telemetry_dropped.with((signal, why), |it| it.increment(wide(how_many))));
+}
+
+/// The collector took spans or log lines.
+pub fn telemetry_exported(signal: Signal, how_many: usize) {
+    count(|it| it.telemetry_exported.with(signal, |it| it.increment(wide(how_many))));
+}
+
+/// An export failed.
+pub fn telemetry_export_failed(signal: Signal) {
+    count(|it| it.telemetry_failures.with(signal, |it| it.increment(1)));
+}
+
+/// A trace was kept, or not.
+pub fn trace(why: Why) {
+    count(|it| it.traces.with(why, |it| it.increment(1)));
+}
+
+/// What the process takes of the machine.
+pub(super) fn process(seen: &super::process::Seen) {
+    count(|it| {
+        it.process_cpu.with((), |it| it.absolute(seen.cpu_seconds));
+        it.process_open_fds.with((), |it| it.set(lossy(wide(seen.open_fds))));
+        it.process_max_fds.with((), |it| it.set(lossy(seen.max_fds)));
+        it.process_resident.with((), |it| it.set(lossy(seen.resident_bytes)));
+        it.process_start.with((), |it| it.set(seen.start_seconds));
+    });
 }
 
 fn wide(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn flag(is_so: bool) -> f64 {
+    f64::from(u8::from(is_so))
 }
 
 #[allow(

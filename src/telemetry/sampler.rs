@@ -29,19 +29,6 @@ pub enum Why {
     Unsampled,
 }
 
-impl Why {
-    /// Its name, as metrics have it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Why::Ratio => "ratio",
-            Why::Parent => "parent",
-            Why::End => "end",
-            Why::Unsampled => "unsampled",
-        }
-    }
-}
-
 /// Decides at the beginning of a trace.
 #[derive(Debug)]
 pub struct Sampler {

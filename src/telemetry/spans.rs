@@ -18,7 +18,7 @@ use writ_schemas::ids::Seq;
 use super::context::TraceContext;
 use super::conventions as names;
 use super::facts::{Batch, Fact, Intent, Interval, Poll};
-use super::metrics;
+use super::metrics::{self, DropReason, Signal};
 use super::sampler::{Allowance, Why};
 use super::span::Span;
 use crate::clock::{Anchor, Stopwatch};
@@ -313,6 +313,6 @@ fn number(seq: Seq) -> i64 {
 fn bound<T>(remembered: &mut BTreeMap<Seq, T>) {
     while remembered.len() > REMEMBERED_MAX {
         remembered.pop_first();
-        metrics::telemetry_dropped("facts", "limit", 1);
+        metrics::telemetry_dropped(Signal::Facts, DropReason::Limit, 1);
     }
 }

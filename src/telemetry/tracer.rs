@@ -106,7 +106,7 @@ impl Tracer {
         let count = fact.count();
         if on.waiting.fetch_add(count, Ordering::Relaxed) >= FACTS_MAX || on.facts.send(fact).is_err() {
             on.waiting.fetch_sub(count, Ordering::Relaxed);
-            metrics::telemetry_dropped("facts", "queue", count);
+            metrics::telemetry_dropped(metrics::Signal::Facts, metrics::DropReason::Queue, count);
         }
     }
 }

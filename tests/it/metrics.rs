@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
+use writ::telemetry::declared::ALL;
 
 use crate::desk::Desk;
 use crate::scene::{Served, note, signed, with};
@@ -39,14 +40,12 @@ fn every_series_is_there_from_the_start_and_no_other_comes() {
     let desk = Desk::under(&bundle);
     let served = Served::new(&desk.0);
     let (before, body) = series(&served);
-    // Whatever the source declares is there; what counts events begins at 0, and opening wrote an entry at most.
-    let source = include_str!("../../src/telemetry/metrics.rs");
-    let declared = source.lines().filter_map(|line| line.strip_prefix("const ")?.split_once("\"writ_").map(|it| it.1));
-    let declared: Vec<String> =
-        declared.map(|rest| format!("writ_{}", rest.split('"').next().unwrap_or_default())).collect();
-    assert!(declared.len() >= 14, "{declared:?}");
-    for name in declared {
-        assert!(before.iter().any(|series| series.starts_with(&name)), "{name} is not there: {body}");
+    // Whatever is declared is there; what counts events begins at 0, and opening wrote an entry at most.
+    for series in ALL {
+        let name = series.name;
+        assert!(body.contains(&format!("# HELP {name} {}\n", series.help)), "{name} is not explained: {body}");
+        let is_of = |line: &&String| line.strip_prefix(name).is_some_and(|rest| !rest.starts_with(char::is_alphabetic));
+        assert!(before.iter().any(|line| is_of(&line)), "{name} is not there: {body}");
     }
     for line in
         body.lines().filter(|line| line.starts_with("writ_intents_total") || line.starts_with("writ_receipts_total"))

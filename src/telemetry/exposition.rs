@@ -1,0 +1,178 @@
+//! What `/metrics` says.
+//!
+//! **Invariant:** however many ask, one rendering is made at a time, at most [`RENDERINGS_PER_SECOND`]; who asks while one is made shares
+//! the next.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Mutex;
+
+use super::declared::{ALL, Kind, Series, Unit};
+use crate::clock::Stopwatch;
+use crate::error::Result;
+use crate::threads;
+
+/// Enough for several scrapers, and little enough that whoever asks without end costs the ledger nothing.
+pub const RENDERINGS_PER_SECOND: u32 = 10;
+
+/// What is shown, in the forms that are asked for.
+#[derive(Debug, Default)]
+struct Rendered {
+    /// The last request that this is new enough for.
+    asked: u64,
+    since: Option<Stopwatch>,
+    text: Arc<str>,
+}
+
+/// What `/metrics` says.
+#[derive(Clone, Debug)]
+pub struct Exposition {
+    recorded: PrometheusHandle,
+    asked: Arc<AtomicU64>,
+    rendered: Arc<Mutex<Rendered>>,
+}
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Prometheus' text format.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Form {
+    /// The form that this `Accept` prefers. Who says nothing gets the text.
+    #[must_use]
+    pub fn accepted(accept: &str) -> Form {
+        let mut best = (Form::Text, 0.0);
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let form = match parts.next() {
+                Some(kind) if kind.eq_ignore_ascii_case("application/openmetrics-text") => Form::OpenMetrics,
+                Some(kind) if kind.eq_ignore_ascii_case("text/plain") => Form::Text,
+                _ => continue,
+            };
+            let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse::<f64>().ok());
+            if let Some(weight) = weight.filter(|weight| *weight > best.1) {
+                best = (form, weight);
+            }
+        }
+        best.0
+    }
+
+    /// Its media type.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Form::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Form::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+impl Exposition {
+    /// Of what was recorded there.
+    pub(super) fn of(recorded: PrometheusHandle) -> Exposition {
+        Exposition { recorded, asked: Arc::default(), rendered: Arc::default() }
+    }
+
+    /// Folds what histograms recorded since the last time: they hold it until then.
+    pub fn upkeep(&self) {
+        self.recorded.run_upkeep();
+    }
+
+    /// Every metric in this form, as it was at this moment or later.
+    ///
+    /// # Errors
+    /// `ERR_PANICKED`.
+    pub async fn render(&self, form: Form) -> Result<String> {
+        let ticket = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut rendered = self.rendered.lock().await;
+        if rendered.asked < ticket {
+            let pause = Duration::from_secs(1) / RENDERINGS_PER_SECOND;
+            let since = rendered.since.as_ref().map_or(pause, Stopwatch::elapsed);
+            tokio::time::sleep(pause.saturating_sub(since)).await;
+            rendered.since = Some(Stopwatch::start());
+            let (asked, recorded) = (self.asked.load(Ordering::SeqCst), self.recorded.clone());
+            let text = tokio::task::spawn_blocking(move || recorded.render()).await;
+            rendered.text = text.map_err(|_| threads::panicked("that renders metrics"))?.into();
+            rendered.asked = asked;
+        }
+        let text = Arc::clone(&rendered.text);
+        drop(rendered);
+        Ok(arranged(&text, form))
+    }
+}
+
+/// What the recorder rendered, in the order of the table, and in this form.
+fn arranged(text: &str, form: Form) -> String {
+    let blocks = text.split("\n\n").filter_map(|block| {
+        let samples: Vec<&str> = block.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+        let kind = block.lines().find_map(|line| line.strip_prefix("# TYPE "))?;
+        Some((kind.split(' ').next()?, samples))
+    });
+    let mut blocks: BTreeMap<&str, Vec<&str>> = blocks.collect();
+    let mut out = String::with_capacity(text.len());
+    for series in ALL {
+        let Some(mut samples) = blocks.remove(series.name) else { continue };
+        if series.kind != Kind::Histogram {
+            samples.sort_unstable();
+        }
+        head(&mut out, series, form);
+        for sample in samples {
+            match form {
+                Form::Text => out.push_str(sample),
+                Form::OpenMetrics => out.push_str(&with_decimal(sample)),
+            }
+            out.push('\n');
+        }
+    }
+    if form == Form::OpenMetrics {
+        out.push_str("# EOF\n");
+    }
+    out
+}
+
+fn head(out: &mut String, series: &Series, form: Form) {
+    let Series { name, kind, unit, help, .. } = series;
+    let kind = match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    };
+    // In OpenMetrics the suffix belongs to the sample, not to the metric.
+    let name = match form {
+        Form::Text => name,
+        Form::OpenMetrics => name.strip_suffix("_total").unwrap_or(name),
+    };
+    let unit = match unit {
+        Unit::Count => None,
+        Unit::Seconds => Some("seconds"),
+        Unit::Bytes => Some("bytes"),
+        Unit::Ratio => Some("ratio"),
+    };
+    let _ = writeln!(out, "# HELP {name} {help}"); // a String takes every line
+    let _ = writeln!(out, "# TYPE {name} {kind}");
+    if let Some(unit) = unit.filter(|_| form == Form::OpenMetrics) {
+        let _ = writeln!(out, "# UNIT {name} {unit}");
+    }
+}
+
+/// OpenMetrics writes the bound of a bucket as a decimal number.
+fn with_decimal(sample: &str) -> String {
+    match sample.split_once("le=\"") {
+        Some((before, rest)) => match rest.split_once('"') {
+            Some((bound, after)) if bound.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("{before}le=\"{bound}.0\"{after}")
+            }
+            _ => sample.to_owned(),
+        },
+        None => sample.to_owned(),
+    }
+}
