@@ -8,6 +8,7 @@ use writ_schemas::intent::Intent;
 use writ_schemas::strict::Refusal;
 
 use crate::sequencer::Submitted;
+use crate::telemetry::metrics;
 
 /// The intent of an envelope.
 ///
@@ -34,7 +35,10 @@ pub fn read(bytes: Vec<u8>) -> Submitted {
 fn read_record(bytes: Vec<u8>) -> (Submitted, Vec<u8>) {
     match parse(&bytes) {
         Ok(intent) => (Submitted::Intent(Box::new(intent)), bytes),
-        Err(refusal) => (Submitted::Unreadable(refusal, bytes), Vec::new()),
+        Err(refusal) => {
+            metrics::stage_error(metrics::Stage::Parse, refusal.code);
+            (Submitted::Unreadable(refusal, bytes), Vec::new())
+        }
     }
 }
 

@@ -307,11 +307,11 @@ impl<S: Storage + Clone> Sequencer<S> {
                 batch.wait(decision, until);
                 Ok(())
             }
-            Ok(Dispatch::Expire(code)) => self.conclude(
-                Ending { decision, status: Status::Expired, code, output: None, because: None },
-                None,
-                batch,
-            ),
+            Ok(Dispatch::Expire(code)) => {
+                metrics::stage_error(metrics::Stage::Dispatch, code);
+                let (status, output, because) = (Status::Expired, None, None);
+                self.conclude(Ending { decision, status, code, output, because }, None, batch)
+            }
             Err(refusal) => Err(refusal.into()),
         }
     }
@@ -481,7 +481,8 @@ impl<S: Storage + Clone> Sequencer<S> {
         let mut stages = Stages::of(began);
         if !events.is_empty() {
             let signed = Stopwatch::start();
-            let payloads = sign_and_encode(&mut events, &mut self.signer)?;
+            let failed = |stage| move |failure: &Failure| metrics::stage_error(stage, failure.code);
+            let payloads = sign_and_encode(&mut events, &mut self.signer).inspect_err(failed(metrics::Stage::Sign))?;
             stages.signed(signed);
             let mut chain = *self.log.chain();
             let entries = chain_up(&mut chain, now, payloads)?;
@@ -495,7 +496,8 @@ impl<S: Storage + Clone> Sequencer<S> {
             passes(EventKind::ReceiptIssued, Stage::ReceiptSigned);
             let appended = Stopwatch::start();
             let (log, goes_on) = (&mut self.log, || !self.queue.is_closing());
-            self.space.append(|| Ok(log.append(&entries)?), goes_on)?;
+            let append = || Ok(log.append(&entries)?);
+            self.space.append(append, goes_on).inspect_err(failed(metrics::Stage::Append))?;
             stages.appended(appended, entries.len());
             metrics::remembered(&self.state);
             let hashed = events.iter().rposition(|event| matches!(event, Event::StateHashed(_)));

@@ -65,6 +65,9 @@ impl Observed {
             Outcome::Unknown(_) => (CallResult::Unknown, Some(Code::ConnectorUncertain)),
         };
         metrics::connector(&self.passed.connector, result, took.length());
+        if let Some(code) = failed {
+            metrics::stage_error(metrics::Stage::Connector, code);
+        }
         let http = http.map(|(Place { host, port }, status)| Http { host, port, status });
         Answered { call: self, took, http, failed }
     }
@@ -76,11 +79,14 @@ impl Answered {
         let judged = Interval::since(self.took.until);
         metrics::stage(metrics::Stage::Judge, judged.length());
         let Answered { call: Observed { tracer, spans, passed, .. }, took, http, failed } = self;
-        let Some((intent, own)) = spans else { return };
         let code = match ended {
             Input::Ended(ending, _) => ending.code,
             _ => Code::ConnectorUnavailable,
         };
+        if failed.is_none() && code != Code::Ok {
+            metrics::stage_error(metrics::Stage::Judge, code);
+        }
+        let Some((intent, own)) = spans else { return };
         tracer
             .tell(|| Fact::Called(Box::new(Call { decision, own, intent, passed, took, judged, http, failed, code })));
     }

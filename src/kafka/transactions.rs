@@ -236,6 +236,7 @@ impl<B: Broker> Transactions<B> {
                 Err(Trouble::Ending) => return Ok(Ended::NotNow),
                 Err(Trouble::Later(why) | Trouble::Lost(why)) => {
                     metrics::kafka_abandoned();
+                    metrics::stage_error(metrics::Stage::Publish, Code::KafkaUnavailable);
                     warn!(%why, "a transaction is given up with its producer; a new one finds out what became of it");
                     self.drop_producer();
                     if !waits() {

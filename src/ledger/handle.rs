@@ -61,7 +61,10 @@ impl Handle {
             None => self.queue.offer(input, bytes),
         };
         taken.map_err(|refused| match refused {
-            NotTaken::Full(_) => Failure::new(Code::Overloaded, "the writer's queue"),
+            NotTaken::Full(_) => {
+                metrics::stage_error(metrics::Stage::Queue, Code::Overloaded);
+                Failure::new(Code::Overloaded, "the writer's queue")
+            }
             NotTaken::Closed(_) => Failure::new(Code::Stopping, "submitted too late"),
         })?;
         self.heard(answer).await
@@ -148,7 +151,10 @@ fn queue_each(
             let input = Input::Submit(Submission { what, raw: Vec::new(), source, arrival, reply: Some(reply) });
             match queue(input, bytes) {
                 Ok(()) => Ok(Some(answer)),
-                Err(NotTaken::Full(_)) => Ok(None),
+                Err(NotTaken::Full(_)) => {
+                    metrics::stage_error(metrics::Stage::Queue, Code::Overloaded);
+                    Ok(None)
+                }
                 Err(NotTaken::Closed(_)) => Err(stopping(())),
             }
         })

@@ -76,6 +76,9 @@ fn of(
 ) -> facts::Intent {
     let decided = Interval::since(from);
     metrics::stage(metrics::Stage::Decide, decided.length());
+    if facts::is_error_inside(decision.code) {
+        metrics::stage_error(metrics::Stage::Decide, decision.code);
+    }
     let execution = decision.execution.as_ref().filter(|_| tracer.is_on() && decision.verdict == Verdict::Pass);
     let passed = |connector| Passed { action: intent.action.clone(), connector };
     facts::Intent {

@@ -11,6 +11,7 @@ use writ_schemas::decision::Gate;
 use writ_schemas::errors::{Class, Code, Domain};
 use writ_schemas::receipt::Status;
 
+use super::facts::is_error_inside;
 use super::family::{Family, Named};
 use super::labels::{
     Answered, Budget, CallResult, Check, Connector, DropReason, Finding, Follower, GateResult, HeldFor, HttpStatus,
@@ -245,9 +246,7 @@ fn stage_may_fail((stage, code): (Stage, Code)) -> bool {
         && match stage {
             Stage::Parse => matches!(domain, Domain::Input | Domain::Trust),
             Stage::Queue => matches!(code, Code::Overloaded | Code::Stopping | Code::DiskFull),
-            Stage::Decide => {
-                matches!(code, Code::PolicyInvalid | Code::ProofError | Code::BudgetError | Code::ApprovalError)
-            }
+            Stage::Decide => is_error_inside(code),
             Stage::Sign => code == Code::SignerFailed,
             Stage::Append => matches!(code, Code::LogWrite | Code::DiskFull),
             Stage::Dispatch | Stage::Connector | Stage::Judge | Stage::Receipt => domain == Domain::Execution,

@@ -258,6 +258,12 @@ pub struct Receipt {
     pub code: Code,
 }
 
+/// Whether a decision's code says that a gate could not answer, rather than that it refuses.
+#[must_use]
+pub fn is_error_inside(code: Code) -> bool {
+    matches!(code, Code::PolicyInvalid | Code::ProofError | Code::BudgetError | Code::ApprovalError)
+}
+
 /// Measures the gates.
 #[derive(Debug)]
 pub struct Gates {

@@ -17,7 +17,7 @@ use writ_schemas::ids::Seq;
 
 use super::context::TraceContext;
 use super::conventions as names;
-use super::facts::{Batch, Fact, Intent, Interval, Poll};
+use super::facts::{Batch, Fact, Intent, Interval, Poll, is_error_inside};
 use super::metrics::{self, DropReason, Signal};
 use super::sampler::{Allowance, Why};
 use super::span::Span;
@@ -294,8 +294,7 @@ impl<F: FnMut(SpanData)> Spans<F> {
 /// Whether a trace that ends so is kept though nobody sampled it: an error inside a gate, an execution of which nobody knows what became
 /// of it, or that did not keep its contract.
 fn matters(code: Code) -> bool {
-    let inside = [Code::PolicyInvalid, Code::ProofError, Code::BudgetError, Code::ApprovalError];
-    inside.contains(&code) || matches!(code.entry().class, Class::Indeterminate | Class::Stop)
+    is_error_inside(code) || matches!(code.entry().class, Class::Indeterminate | Class::Stop)
 }
 
 fn messaging(span: Span, name: &'static str, kind: &'static str, topic: &str) -> Span {

@@ -136,6 +136,7 @@ pub fn host(views: Views, shelf: &Shelf, folder: &Folder, ledger: &Handle) {
         let Err(failure) = hosted.and(ended) else { return };
         error!(%failure, "the views have ended; the ledger goes on, and they are begun anew from the log");
         metrics::views_lost();
+        metrics::stage_error(metrics::Stage::View, failure.code);
         let why = format!("they are begun anew from the log, after: {failure}");
         shelf.put(On::Ended(Failure::new(Code::ViewDamaged, why)));
         if since.elapsed() > REBUILD_PAUSE_MAX {
