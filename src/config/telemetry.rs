@@ -20,6 +20,7 @@ mod resource;
 mod variables;
 
 pub use endpoint::Endpoint;
+pub(crate) use headers::is_sendable;
 use variables::Variables;
 
 /// How long spans and log lines are gathered, in milliseconds: an hour's would be told when nobody looks any more.
