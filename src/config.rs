@@ -1,6 +1,7 @@
 //! The only reader of the environment, and the configuration file `writ.toml`.
 #![allow(clippy::disallowed_methods, reason = "this is the module that may")]
 
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -12,8 +13,10 @@ use writ_schemas::errors::Code;
 use crate::error::{Failure, Result};
 
 mod kafka;
+pub mod telemetry;
 
 pub use kafka::{Kafka, Properties, Property, Secret};
+pub use telemetry::Telemetry;
 
 /// The longest `writ.toml`, in bytes.
 const FILE_BYTES_MAX: usize = 64 << 10;
@@ -41,6 +44,9 @@ pub struct Config {
     /// The cluster, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka: Option<Kafka>,
+    /// What is exported about the ledger's work, and where to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
     /// Commands that sign, instead of key files.
     #[serde(skip_serializing_if = "Signers::are_none")]
     pub signer: Signers,
@@ -137,6 +143,7 @@ impl Default for Config {
             passphrase_file: None,
             log: LogLayout::default(),
             kafka: None,
+            telemetry: None,
             signer: Signers::default(),
         }
     }
@@ -172,11 +179,17 @@ impl Config {
         if let Some(Err(why)) = config.kafka.as_ref().map(Kafka::check) {
             return refuse(&why);
         }
+        if let Err(failure) = telemetry::Settings::without_variables(config.telemetry.as_ref()) {
+            return refuse(&failure.detail);
+        }
         let Signers { decision, checkpoint, operator, timeout_ms } = &config.signer;
         if [decision, checkpoint, operator].into_iter().flatten().any(Vec::is_empty) {
             return refuse("a signer is a program and its arguments: [\"program\", \"argument\"]");
         }
-        if !config.signer.are_none() || config.kafka.as_ref().is_some_and(Kafka::names_commands) {
+        if !config.signer.are_none()
+            || config.kafka.as_ref().is_some_and(Kafka::names_commands)
+            || config.telemetry.as_ref().is_some_and(Telemetry::names_commands)
+        {
             for path in [path, folder] {
                 let mode = std::fs::metadata(path).map_err(|e| Failure::io(path, &e))?.mode() & 0o7777;
                 if mode & 0o022 != 0 {
@@ -191,6 +204,7 @@ impl Config {
             return refuse("signer.timeout_ms must be 1 to 600000");
         }
         config.kafka = config.kafka.map(|kafka| kafka.within(folder));
+        config.telemetry = config.telemetry.map(|telemetry| telemetry.within(folder));
         Ok(config)
     }
 
@@ -237,6 +251,13 @@ pub fn passphrase_file() -> Option<PathBuf> {
 #[must_use]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// The variables that are set and whose names begin so.
+#[must_use]
+pub fn variables(prefix: &str) -> Vec<(String, OsString)> {
+    let named = |(name, value): (OsString, OsString)| name.into_string().ok().map(|name| (name, value));
+    std::env::vars_os().filter_map(named).filter(|(name, _)| name.starts_with(prefix)).collect()
 }
 
 /// The stage at which a debug build ends itself, from `WRIT_KILL_AT`: for tests. Read once.

@@ -12,6 +12,7 @@
 //! - [`context`], [`sampler`]: where a span is in its trace, and which traces are recorded
 //! - [`facts`], [`tracer`]: what the pipeline tells for traces, and to whom
 //! - [`spans`], [`conventions`]: facts to spans, on another thread; and the names of what they say
+//! - [`provider`]: the way to the collector
 
 pub mod declared;
 pub mod labels;
@@ -29,3 +30,6 @@ pub mod tracer;
 pub mod spans;
 pub mod conventions;
 mod span;
+pub mod provider;
+
+pub use crate::config::telemetry::Settings;

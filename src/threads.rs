@@ -56,8 +56,17 @@ pub fn start_pool() -> Result<()> {
 /// # Errors
 /// `ERR_THREADS`.
 pub fn runtime() -> Result<Runtime> {
+    runtime_with(|| ())
+}
+
+/// The same, where each of its threads begins with this.
+///
+/// # Errors
+/// `ERR_THREADS`.
+pub fn runtime_with(begin: impl Fn() + Send + Sync + 'static) -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(2).thread_keep_alive(Duration::MAX).enable_all().build();
+    let builder = builder.worker_threads(2).thread_keep_alive(Duration::MAX).on_thread_start(begin);
+    let runtime = builder.enable_all().build();
     let runtime = runtime.map_err(|e| none_left("of the runtime", &e))?;
     drop(runtime.spawn_blocking(|| ()));
     Ok(runtime)

@@ -96,7 +96,7 @@ pub enum Secret {
 }
 
 impl Secret {
-    fn within(&mut self, folder: &Path) {
+    pub(super) fn within(&mut self, folder: &Path) {
         if let Secret::File(path) = self {
             *path = folder.join(&path);
         }

@@ -1,0 +1,125 @@
+//! One request, and what its answer means.
+//!
+//! What may be sent again is as in the OTLP specification ("Failures", "OTLP/gRPC Throttling").
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::connection::{Collector, Connection};
+use super::health::Health;
+use super::stop::Stop;
+use crate::telemetry::metrics::{self, Signal};
+use crate::visible;
+
+/// How long a collector may take to answer: what the specification of exporters has by default.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much is quoted of what went wrong, in characters.
+const WHY_LEN_MAX: usize = 300;
+
+/// How many of those sent the collector did not take, which it is not to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rejected(pub(super) usize);
+
+impl Rejected {
+    /// What the answer says, and why. A collector that rejects a negative number rejects none.
+    pub(super) fn of(partial: Option<(i64, String)>) -> (Rejected, String) {
+        let (count, why) = partial.unwrap_or_default();
+        (Rejected(usize::try_from(count).unwrap_or(0)), why)
+    }
+}
+
+/// Whether the same may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// The collector does not want it.
+    Never,
+    /// It may go better next time.
+    Later,
+    /// The same, and the collector wants to be left alone for so long.
+    After(Duration),
+}
+
+/// Sends requests.
+#[derive(Clone)]
+pub(super) struct Delivery {
+    connection: Arc<Connection>,
+    health: Arc<Health>,
+    /// When it ends.
+    pub(super) stop: Stop,
+}
+
+impl Delivery {
+    pub(super) fn new(connection: Arc<Connection>, health: Arc<Health>, stop: Stop) -> Delivery {
+        Delivery { connection, health, stop }
+    }
+
+    /// Sends one request.
+    pub(super) async fn attempt<F: Future<Output = Result<(Rejected, String), Status>>>(
+        &self,
+        signal: Signal,
+        send: impl FnOnce(Collector) -> F,
+    ) -> Result<Rejected, Again> {
+        let answer = tokio::select! {
+            answer = send(self.connection.collector()) => answer,
+            () = tokio::time::sleep(ANSWER_PATIENCE) => Err(late()),
+            () = self.stop.expired() => Err(late()),
+        };
+        match answer {
+            Ok((rejected, why)) => {
+                self.health.works(signal);
+                self.health.rejects(signal, rejected, &quoted(&why));
+                Ok(rejected)
+            }
+            Err(status) => {
+                metrics::telemetry_export_failed(signal);
+                self.health.fails(signal, &quoted(&why(&status)));
+                Err(again(&status))
+            }
+        }
+    }
+}
+
+fn late() -> Status {
+    Status::deadline_exceeded("no answer")
+}
+
+fn again(status: &Status) -> Again {
+    let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    match (status.code(), asked) {
+        (Code::ResourceExhausted | Code::Unavailable, Some(pause)) => Again::After(pause),
+        (
+            Code::Unavailable
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::DataLoss,
+            _,
+        ) => Again::Later,
+        // Whatever answers with something that is no gRPC, or whose certificate is not to be trusted, may be replaced by a collector.
+        (Code::Unknown | Code::Internal, _) if std::error::Error::source(status).is_some() => Again::Later,
+        _ => Again::Never,
+    }
+}
+
+/// What went wrong. What the collector says is not told: it may quote a header, which is a secret.
+fn why(status: &Status) -> String {
+    let mut why = format!("{:?}", status.code());
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        let words = error.to_string();
+        if !why.ends_with(&words) {
+            why = format!("{why}: {words}");
+        }
+        source = error.source();
+    }
+    why
+}
+
+fn quoted(text: &str) -> String {
+    visible::text(&text.chars().take(WHY_LEN_MAX).collect::<String>())
+}

@@ -1,0 +1,93 @@
+//! What waits for the collector, bounded by what it costs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::lane::Export;
+use crate::telemetry::metrics::{self, DropReason};
+
+/// The most that waits, where a span without links is one: what the SDK's own processors hold. Of a few hundred bytes each, 1 MB.
+pub const QUEUE_MAX: usize = 2048;
+
+/// The most that one request carries; it stays below the 4 MiB that a collector reads by default.
+pub const BATCH_MAX: usize = 512;
+
+/// Takes what is to be sent, and waits for nobody.
+pub(super) struct Queue<E: Export> {
+    items: mpsc::UnboundedSender<E::Item>,
+    shared: Arc<Shared>,
+}
+
+/// How much waits, and who is told when it is a batch.
+#[derive(Default)]
+struct Shared {
+    waiting: AtomicUsize,
+    full: Notify,
+}
+
+/// The other end.
+pub(super) struct Waiting<E: Export> {
+    items: mpsc::UnboundedReceiver<E::Item>,
+    shared: Arc<Shared>,
+}
+
+impl<E: Export> Clone for Queue<E> {
+    fn clone(&self) -> Queue<E> {
+        Queue { items: self.items.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+pub(super) fn pair<E: Export>() -> (Queue<E>, Waiting<E>) {
+    let (sender, items) = mpsc::unbounded_channel();
+    let shared = Arc::<Shared>::default();
+    (Queue { items: sender, shared: Arc::clone(&shared) }, Waiting { items, shared })
+}
+
+impl<E: Export> Queue<E> {
+    /// Takes it, or drops and counts it.
+    pub(super) fn push(&self, item: E::Item) {
+        let cost = E::cost(&item);
+        let room = |waiting: usize| waiting.checked_add(cost).filter(|waiting| *waiting <= QUEUE_MAX);
+        let Ok(before) = self.shared.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) else {
+            metrics::telemetry_dropped(E::SIGNAL, DropReason::Queue, 1);
+            return;
+        };
+        if self.items.send(item).is_err() {
+            self.shared.waiting.fetch_sub(cost, Ordering::AcqRel);
+            metrics::telemetry_dropped(E::SIGNAL, DropReason::Queue, 1);
+        } else if before < BATCH_MAX && before + cost >= BATCH_MAX {
+            self.shared.full.notify_one();
+        }
+    }
+}
+
+impl<E: Export> Waiting<E> {
+    /// Waits until a batch is there.
+    pub(super) async fn full(&self) {
+        self.shared.full.notified().await;
+    }
+
+    /// Whether a whole batch waits.
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.waiting.load(Ordering::Acquire) >= BATCH_MAX
+    }
+
+    /// What waits, up to a batch; nothing once nothing does.
+    pub(super) fn take(&mut self) -> Vec<E::Item> {
+        let (mut batch, mut costs) = (Vec::new(), 0);
+        while costs < BATCH_MAX {
+            let Ok(item) = self.items.try_recv() else { break };
+            costs += E::cost(&item);
+            batch.push(item);
+        }
+        self.shared.waiting.fetch_sub(costs, Ordering::AcqRel);
+        batch
+    }
+
+    /// Takes nothing more: what comes later is dropped and counted by those who push it.
+    pub(super) fn close(&mut self) {
+        self.items.close();
+    }
+}
