@@ -11,6 +11,7 @@ use writ_log::files;
 use writ_schemas::errors::Code;
 
 use crate::error::{Failure, Result};
+use crate::telemetry::context::TraceContext;
 
 mod kafka;
 pub mod telemetry;
@@ -272,6 +273,13 @@ pub fn killed_at() -> Option<&'static str> {
 pub fn panics_in() -> Option<&'static str> {
     static THREAD: OnceLock<Option<String>> = OnceLock::new();
     THREAD.get_or_init(|| std::env::var("WRIT_PANIC_IN").ok()).as_deref()
+}
+
+/// The span that whoever started this process was in, from `TRACEPARENT` (OpenTelemetry: environment variables as context propagation
+/// carriers).
+#[must_use]
+pub fn trace_parent() -> Option<TraceContext> {
+    std::env::var("TRACEPARENT").ok()?.parse().ok()
 }
 
 /// Whether the user asked for no colour (no-color.org).

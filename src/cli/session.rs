@@ -28,7 +28,7 @@ use crate::api::limits::Limits;
 use crate::api::{self, Api};
 use crate::checkpoint;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::ledger::{self, Opened};
@@ -107,13 +107,12 @@ impl Session {
     /// # Errors
     /// What it answered, if that is a problem; `ERR_STOPPING` if it went away.
     pub(super) fn request(&self, method: &Method, path: &str, content_type: &str, body: Vec<u8>) -> Result<Vec<u8>> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("Host", "writ")
-            .header("Content-Type", content_type)
-            .body(Body::from(body))
-            .map_err(|e| Failure::new(Code::Usage, format!("{path}: {e}")))?;
+        let mut request =
+            Request::builder().method(method).uri(path).header("Host", "writ").header("Content-Type", content_type);
+        if let Some(trace) = config::trace_parent() {
+            request = request.header("traceparent", trace.to_string());
+        }
+        let request = request.body(Body::from(body)).map_err(|e| Failure::new(Code::Usage, format!("{path}: {e}")))?;
         self.runtime.block_on(async {
             let (status, body) = match &self.way {
                 Way::Served(socket) => over_socket(socket, request).await?,

@@ -224,7 +224,11 @@ fn post(url: &str, body: &[u8]) -> Result<Vec<u8>> {
         e => Failure::new(Code::Stopping, format!("{url}: {e}; submitting again is safe")),
     };
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let mut response = agent.post(url).header("Content-Type", "application/x-ndjson").send(body).map_err(gone)?;
+    let mut request = agent.post(url).header("Content-Type", "application/x-ndjson");
+    if let Some(trace) = config::trace_parent() {
+        request = request.header("traceparent", trace.to_string());
+    }
+    let mut response = request.send(body).map_err(gone)?;
     let status = response.status();
     let bytes = response.body_mut().with_config().limit(1 << 30).read_to_vec().map_err(gone)?;
     if status.is_success() {
@@ -247,7 +251,7 @@ fn over_kafka(cluster: &Cluster, patience: Duration, lines: &[Line], printer: &m
     }
     let mut open: BTreeSet<u64> = lines.iter().map(|line| line.number).collect();
     let answers = Answers::listen(cluster)?;
-    producer::send(cluster, &records)?;
+    producer::send(cluster, &records, config::trace_parent())?;
     let all = answers.hear(patience, |heard| {
         let numbers = match &heard {
             Heard::Decided(decision) | Heard::Known(decision) => by_intent.remove(&decision.value().intent_digest),

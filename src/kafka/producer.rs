@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
 use writ_schemas::errors::Code;
@@ -12,16 +13,17 @@ use crate::error::{Failure, Result};
 use crate::kafka::cluster::Cluster;
 use crate::kafka::failure::{Asked, failure};
 use crate::kafka::{INTENTS, PATIENCE, context};
+use crate::telemetry::context::TraceContext;
 
 /// How often it looks whether what was sent is stored.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Sends records to the intents topic, keyed by tenant, and returns when the broker has all of them.
+/// Sends records to the intents topic, keyed by tenant and in the trace of this span, and returns when the broker has all of them.
 ///
 /// # Errors
 /// `ERR_KAFKA_UNAVAILABLE`, that the brokers refuse this client, or what they say of a record; some may then have arrived, and sending
 /// all of them again is safe.
-pub fn send(cluster: &Cluster, records: &[(String, Vec<u8>)]) -> Result<()> {
+pub fn send(cluster: &Cluster, records: &[(String, Vec<u8>)], trace: Option<TraceContext>) -> Result<()> {
     let topic = cluster.topic(INTENTS);
     let producer = cluster.producer(&[("delivery.timeout.ms", "15000"), ("linger.ms", "5")], &[])?;
     let since = Stopwatch::start();
@@ -41,8 +43,12 @@ pub fn send(cluster: &Cluster, records: &[(String, Vec<u8>)]) -> Result<()> {
         std::thread::sleep(TICK);
         Ok(left)
     };
+    let trace = trace.map(|trace| trace.to_string());
+    let headers =
+        trace.as_ref().map(|trace| OwnedHeaders::new().insert(Header { key: "traceparent", value: Some(trace) }));
     for (key, value) in records {
         let mut record = BaseRecord::to(&topic).key(key).payload(value);
+        record.headers.clone_from(&headers);
         while let Err((error, back)) = producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(failure(Asked::Write(&topic), &error));

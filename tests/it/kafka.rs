@@ -103,7 +103,7 @@ fn a_refusal_names_the_bytes_that_were_sent() {
     let second = serde_json::to_vec_pretty(&second).expect("JSON");
     let service = open(&kept.folder, Some(&kafka)).expect("starts");
     let records = [envelope(5), second.clone()].map(|it| ("acme".to_owned(), it));
-    producer::send(&kafka, &records).expect("sends");
+    producer::send(&kafka, &records, None).expect("sends");
     let refused = || {
         kept.events().into_iter().find_map(|event| match event {
             Event::RecordRefused(refused) => Some(refused),
@@ -134,7 +134,7 @@ fn records_wait_for_room_on_the_disk() {
     let ids: Vec<&str> = (0..300).map(|at| &*format!("n-{at}").leak()).collect();
     let send = |ids: &[&'static str]| {
         let records = ids.iter().map(|id| ask(id, Who::Agent, "note", 5).intent(&[]).to_envelope());
-        producer::send(&kafka, &records.map(|it| ("acme".to_owned(), it)).collect::<Vec<_>>()).expect("sends");
+        producer::send(&kafka, &records.map(|it| ("acme".to_owned(), it)).collect::<Vec<_>>(), None).expect("sends");
     };
     let decided = || {
         let decided = kept.events().into_iter().filter_map(|event| match event {

@@ -3,6 +3,7 @@
 //! The Kafka is librdkafka's mock, in this process.
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use writ_schemas::event::{Event, IntentAdmitted};
 
 use crate::kafka::mock_kafka;
 use crate::ledgers::{Ask, Kept, NOW, Who, ask, bundle, create};
-use crate::scene::within;
+use crate::scene::{Scene, WRIT, finish, init, note, within, writ};
 use crate::shop::{Says, Shop};
 
 /// Everything that has no caller, and nothing because of its end.
@@ -327,4 +328,23 @@ fn where_nobody_traces_a_callers_context_goes_through_and_what_is_none_does_not(
     assert_eq!(world.recorded(), [None, None, None, Some(CALLER.to_owned())]);
     assert_eq!(world.shop.calls()[0].trace, CALLER);
     assert_eq!(world.kept.replayed().divergence, None);
+}
+
+/// Whoever submits from within a span says so by the environment; one that is no span is no span.
+#[test]
+fn what_is_submitted_goes_on_in_the_trace_of_the_environment() {
+    let scene = Scene::bare();
+    writ(init(scene.data())).ended(0);
+    let submit = |id: &str, trace: &str| {
+        let mut command = Command::new(WRIT);
+        finish(
+            command.args(["submit", "--data", scene.data()]).env("TRACEPARENT", trace),
+            note(id).to_string().as_bytes(),
+        )
+    };
+    submit("in", CALLER).ended(0);
+    submit("out", &CALLER.to_uppercase()).ended(0);
+    let shown = |id: &str| writ(["show", "--data", scene.data(), "acme", id]).ended(0).out;
+    assert!(shown("in").contains("4bf92f3577b34da6a3ce929d0e0e4736"), "{}", shown("in"));
+    assert!(!shown("out").contains("trace"), "{}", shown("out"));
 }

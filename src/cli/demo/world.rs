@@ -152,7 +152,7 @@ impl World {
         }
         let produced = scenarios.iter().filter(|it| !it.record.is_empty());
         let records: Vec<_> = produced.map(|it| (it.key.clone(), it.record.clone())).collect();
-        producer::send(&self.kafka, &records)?;
+        producer::send(&self.kafka, &records, None)?;
         self.ears.listen(scenarios.iter().map(Scenario::answers).sum(), &mut |it| {
             heard(&it);
             all.push(it);

@@ -114,7 +114,7 @@ fn strangers_over_kafka_are_counted_above_their_quota() {
         .collect();
     records.push(honest("honest"));
     records.extend((0..3).map(|_| ("same".to_owned(), stranger.clone())));
-    producer::send(&world.kafka, &records).expect("sent");
+    producer::send(&world.kafka, &records, None).expect("sent");
 
     let service = world.service(Some(&world.kafka));
     within("an end of the topic", || {
@@ -133,7 +133,7 @@ fn strangers_over_kafka_are_counted_above_their_quota() {
     holds(world.scene.data());
 
     // Read again from the log's position, nothing is counted twice.
-    producer::send(&world.kafka, &[honest("honest-2")]).expect("sent");
+    producer::send(&world.kafka, &[honest("honest-2")], None).expect("sent");
     let service = world.service(Some(&world.kafka));
     within("the record behind them", || OfRecords::of(folder).intents.iter().any(|id| id == "honest-2"));
     service.stop().expect("it ends");
