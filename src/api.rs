@@ -7,6 +7,8 @@
 //!
 //! - [`limits`]: what clients may take: memory, time, connections
 //! - [`host`]: under which names it answers, and what it says to browsers
+//! - [`audits`]: what checks of this ledger found
+//! - `counted`: every request, for metrics
 //! - `questions`: what happened, from the views and the log
 //! - `turns`: who answers questions, one after the other
 //! - `request`: where a request goes, and how its body is read
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -43,11 +45,14 @@ use crate::threads;
 
 pub mod limits;
 pub mod host;
+pub mod audits;
+mod counted;
 mod questions;
 mod request;
 mod requested;
 mod turns;
 
+use audits::Audits;
 use host::Hosts;
 use limits::{Limits, Share};
 use request::Content;
@@ -86,6 +91,8 @@ pub struct Api {
     pub limits: Limits,
     /// Under which names it answers.
     pub hosts: Hosts,
+    /// What checks have found.
+    pub audits: Audits,
 }
 
 /// The routes that a network may reach.
@@ -104,7 +111,8 @@ pub fn private(api: Api) -> Router {
         .route("/v1/acts", post(act))
         .route("/v1/approvals", get(questions::approvals).post(act))
         .route("/v1/outcomes", post(outcome))
-        .route("/v1/evidence", post(evidence));
+        .route("/v1/evidence", post(evidence))
+        .route("/v1/audits", post(audits::hear));
     answering(routes, api)
 }
 
@@ -122,6 +130,7 @@ fn answering(routes: Router<Api>, api: Api) -> Router {
         .method_not_allowed_fallback(|| async { Failure::new(Code::Method, "the route has other methods") })
         .layer(from_fn_with_state(api.hosts.clone(), host::guarded))
         .layer(from_fn_with_state(api.limits.clone(), limits::heard))
+        .layer(from_fn(counted::counted))
         .with_state(api)
 }
 

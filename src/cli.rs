@@ -20,6 +20,7 @@ use crate::{signals, telemetry, threads};
 mod input;
 mod output;
 mod panics;
+mod audit;
 mod session;
 mod act;
 mod approvals;

@@ -6,6 +6,7 @@
 //! - [`topics`]: what brokers say of topics
 //! - [`cluster`]: how clients are made, and topics
 //! - [`intake`]: reads bound partitions from where the log says; the log, not the broker, knows how far intake got
+//! - [`intake_lag`]: how much of them waits
 //! - [`transactions`]: outputs in transactions, each thing once, whatever the brokers answer
 //! - [`progress_topic`]: how far a ledger has published, in the same transaction
 //! - [`broker`]: what `transactions` needs, by the client library
@@ -19,6 +20,7 @@ pub mod topic_description;
 pub mod topics;
 pub mod cluster;
 pub mod intake;
+pub mod intake_lag;
 pub mod transactions;
 pub mod progress_topic;
 pub mod broker;

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use writ_kernel::execution::Ending;
 use writ_kernel::state::State;
-use writ_log::{Covered, DirStorage, Lock, Log, Reader, Spares};
+use writ_log::{Covered, DirStorage, Lock, Log, Reader, Spares, Storage};
 use writ_schemas::checkpoint::Checkpoint;
 use writ_schemas::dsse::{Document, Signed};
 use writ_schemas::entry::Entry;
@@ -35,9 +35,10 @@ use crate::folder::{Folder, KeyRole};
 use crate::holds::Holds;
 use crate::progress::Progress;
 use crate::queue::Queue;
-use crate::sequencer::{Carried, Effect, Input, Job, Partitions, Passed, Sequencer, Timekeeper, chain_up};
+use crate::sequencer::{Carried, Effect, Input, Job, Partitions, Passed, Sequencer, Timekeeper, Vitals, chain_up};
 use crate::signer::Signer;
 use crate::space::{LOOK_EVERY, Space};
+use crate::telemetry::metrics;
 use crate::telemetry::tracer::Tracer;
 use crate::threads::{guarded, panicked, spawn};
 use crate::verify::{DecisionKey, check_event};
@@ -45,16 +46,18 @@ use crate::verify::{DecisionKey, check_event};
 mod acts;
 mod founding;
 mod handle;
+mod storage;
 mod waiting;
 
 pub use handle::Handle;
+use storage::Measured;
 use waiting::Waiting;
 
 pub use acts::{act, act_by, draft, rotation};
 pub use founding::{Founding, Operators, create};
 
 /// Appends one event that belongs to no sequencer: what makes the log, or what opening it did to it.
-fn append(log: &mut Log<DirStorage>, now: UnixMicros, event: &Event) -> Result<Vec<Entry>> {
+fn append(log: &mut Log<impl Storage + Clone>, now: UnixMicros, event: &Event) -> Result<Vec<Entry>> {
     let payload = event.to_payload().map_err(|e| Failure::new(Code::LogWrite, e))?;
     let mut chain = *log.chain();
     let entries = chain_up(&mut chain, now, vec![(event.kind(), payload)])?;
@@ -66,7 +69,7 @@ fn append(log: &mut Log<DirStorage>, now: UnixMicros, event: &Event) -> Result<V
 pub struct Opened {
     folder: Folder,
     lock: Lock,
-    log: Log<DirStorage>,
+    log: Log<Measured>,
     state: State,
     head: Head,
     signed: u64,
@@ -126,7 +129,7 @@ impl Opened {
             Ok(())
         };
         let writ_log::Opened { mut log, cut } = Log::open(
-            DirStorage::writing(folder.log()),
+            Measured(DirStorage::writing(folder.log())),
             Some(genesis.ledger),
             Covered { size: covered.size, head: covered.head },
             folder.config()?.log.options(),
@@ -225,7 +228,7 @@ impl Opened {
     /// A reader of its log, which knows its way in it: all readers of a process should come from this one.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        self.log.reader()
+        self.log.reader_over(DirStorage::reading(self.folder.log()))
     }
 
     /// Starts writer, checkpointer and executor, and hands the executor what was left open.
@@ -280,9 +283,15 @@ impl Opened {
             }
         }
 
+        let reader = log.reader_over(DirStorage::reading(folder.log()));
+        let decided = |decision: &Seq| Ok(reader.get(*decision)?.map(|it| (*decision, it.entry.header.recorded_at)));
+        let decided: Result<Vec<_>> = state.open().keys().map(decided).collect();
+        let vitals = Arc::new(Vitals::of(decided?.into_iter().flatten().collect()));
+
         let content = ContentStore::at(folder.content()).drawing_on(Arc::clone(&space));
         let policy = state.policy().map(Arc::clone);
-        let executor = Executor::new(Arc::clone(&queue), log.reader(), content, policy);
+        policy.iter().for_each(|policy| metrics::policy(policy));
+        let executor = Executor::new(Arc::clone(&queue), reader, content, policy);
         let executor = executor.calling(config.connector_calls_max).traced(tracer.clone());
         let sealer = Sealer {
             origin: genesis.origin.clone(),
@@ -295,7 +304,8 @@ impl Opened {
         };
         let interval = Duration::from_millis(config.checkpoint_interval_ms);
         let checkpointer = Checkpointer::start(head, interval, sealer)?;
-        let spares = prepare(log.spares(), DirStorage::writing(folder.log()), Arc::clone(&space))?;
+        let spares = log.spares();
+        let preparing = prepare(spares.clone(), DirStorage::writing(folder.log()), Arc::clone(&space))?;
         let (writes, writer_ends) = mpsc::channel();
         let watch = watch(Arc::clone(&space), writer_ends)?;
         let sequencer = Sequencer {
@@ -315,6 +325,7 @@ impl Opened {
             space: Arc::clone(&space),
             partitions,
             tracer: tracer.clone(),
+            vitals: Arc::clone(&vitals),
         };
         let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone(), _writes: writes };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {
@@ -327,7 +338,7 @@ impl Opened {
             Passed::CarriedOut => Some(guarded("executor", on_fatal, carry_out)?),
             Passed::Waits => None,
         };
-        let others = [spares].into_iter().chain(watch).collect();
+        let others = [preparing].into_iter().chain(watch).collect();
         Ok(Ledger {
             folder,
             genesis,
@@ -341,6 +352,8 @@ impl Opened {
             executor,
             space,
             tracer,
+            vitals,
+            spares,
             _lock: lock,
         })
     }
@@ -376,6 +389,8 @@ pub struct Ledger {
     executor: Option<JoinHandle<Result<()>>>,
     space: Arc<Space>,
     tracer: Tracer,
+    vitals: Arc<Vitals>,
+    spares: Spares,
     _lock: Lock,
 }
 
@@ -391,6 +406,8 @@ impl Ledger {
             progress: Arc::clone(&self.progress),
             space: Arc::clone(&self.space),
             tracer: self.tracer.clone(),
+            vitals: Arc::clone(&self.vitals),
+            spares: self.spares.clone(),
         }
     }
 

@@ -58,6 +58,7 @@ mod quota;
 mod refusals;
 mod room;
 mod timekeeper;
+mod vitals;
 
 pub use batch::chain_up;
 use batch::{Batch, Reply, approximate_len, sign_and_encode};
@@ -67,6 +68,7 @@ use observed::{Observed, Stages};
 pub use partitions::Partitions;
 pub use quota::{REFUSALS_MAX, REFUSALS_PER_SECOND};
 pub use timekeeper::{CLOCK_OFF_MAX, Timekeeper};
+pub use vitals::Vitals;
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
 pub const BATCH_INPUTS_MAX: usize = 1024;
@@ -133,6 +135,8 @@ pub struct Sequencer<S> {
     pub partitions: Partitions,
     /// Who traces.
     pub tracer: Tracer,
+    /// For whoever looks from outside.
+    pub vitals: Arc<Vitals>,
 }
 
 impl<S: Storage + Clone> Sequencer<S> {
@@ -153,6 +157,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             }
             self.look_for_room();
             self.say_holds();
+            self.tell_state();
             if backlog.is_empty() && !self.is_due() {
                 continue;
             }
@@ -461,6 +466,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         self.state.apply(self.state.next(), batch.now, &event)?;
         if matches!(event, Event::PolicyActivated(_)) {
             batch.policies.extend(self.state.policy().map(Arc::clone));
+            self.state.policy().into_iter().for_each(|policy| metrics::policy(policy));
         }
         if let Event::DispatchRetried(retried) = &event {
             batch.wait(retried.decision, retried.due);
@@ -499,7 +505,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             let append = || Ok(log.append(&entries)?);
             self.space.append(append, goes_on).inspect_err(failed(metrics::Stage::Append))?;
             stages.appended(appended, entries.len());
-            metrics::remembered(&self.state);
+            self.vitals.follow(first, now, &events, self.time.last());
             let hashed = events.iter().rposition(|event| matches!(event, Event::StateHashed(_)));
             self.since_hash = match hashed {
                 Some(at) => count(events.len() - 1 - at),

@@ -4,7 +4,7 @@
 //! - [`labels`]: what their labels may be
 //! - `family`: series of one name
 //! - [`metrics`]: what is counted and measured, a function for each
-//! - `recorder`: one for both ways out: `/metrics`, and a collector
+//! - [`recorder`]: one for both ways out: `/metrics`, and a collector
 //! - [`exposition`]: what `/metrics` says
 //! - [`samples`]: looks each second at what changes by itself
 //! - `process`: what the process takes of the machine
@@ -18,7 +18,7 @@ pub mod declared;
 pub mod labels;
 mod family;
 pub mod metrics;
-mod recorder;
+pub mod recorder;
 pub mod exposition;
 pub mod samples;
 mod process;

@@ -5,9 +5,10 @@ use serde_json::json;
 use writ_schemas::ids::Seq;
 
 use super::verify::{self, PinArgs};
-use super::{Data, Found, output};
+use super::{Data, Found, audit, output};
 use crate::error::Result;
 use crate::replay::{Replayed, replay};
+use crate::telemetry::metrics::Check;
 
 /// Arguments of `writ replay`.
 #[derive(clap::Args)]
@@ -27,8 +28,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Found> {
     let progress = output::Progress::of("entries replayed");
-    let replayed =
-        replay(&args.data.folder(), &args.pins.read()?, args.until.map(Seq), &mut |count| progress.at(count))?;
+    let (folder, pins) = (args.data.folder(), args.pins.read()?);
+    let replayed = replay(&folder, &pins, args.until.map(Seq), &mut |count| progress.at(count));
+    if args.until.is_none() {
+        audit::tell(&folder, Check::Replay, replayed.as_ref().map(|it| it.verified.ok));
+    }
+    let replayed = replayed?;
     let elapsed = progress.end();
     if args.json {
         let mut value = json!(replayed);

@@ -15,6 +15,7 @@ use writ_schemas::event::Source;
 
 use super::session::end_process;
 use super::{Data, Found, output};
+use crate::api::audits::Audits;
 use crate::api::host::Hosts;
 use crate::api::limits::{self, Limits};
 use crate::api::{self, Api};
@@ -99,10 +100,13 @@ pub(super) fn run(args: &Args) -> Result<Found> {
         metrics: Some(metrics.clone()),
         limits,
         hosts,
+        audits: Audits::default(),
     };
-    let (handle, of_socket, of_network) = (service.handle(), own_limits.clone(), api.limits.clone());
+    let (handle, audits) = (service.handle(), api.audits.clone());
+    let (of_socket, of_network) = (own_limits.clone(), api.limits.clone());
     let samples = Samples::start(metrics, move || {
         handle.tell();
+        audits.tell();
         of_socket.tell(Listener::Socket);
         of_network.tell(Listener::Tcp);
     })?;

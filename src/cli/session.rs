@@ -23,6 +23,7 @@ use writ_schemas::event::Source;
 use writ_schemas::ids::Seq;
 
 use super::output;
+use crate::api::audits::Audits;
 use crate::api::host::Hosts;
 use crate::api::limits::Limits;
 use crate::api::{self, Api};
@@ -35,6 +36,7 @@ use crate::ledger::{self, Opened};
 use crate::query::Library;
 use crate::sequencer::Passed;
 use crate::service::Service;
+use crate::telemetry::metrics;
 use crate::threads;
 
 /// The largest answer read: as much as may be submitted, twice.
@@ -86,19 +88,30 @@ impl Session {
         Session::by(folder, |_| Passed::Waits)
     }
 
+    /// The way to whoever serves the ledger; nothing where nobody does.
+    ///
+    /// # Errors
+    /// `ERR_THREADS`.
+    pub(super) fn served(folder: &Folder) -> Result<Option<Session>> {
+        let (runtime, socket) = (threads::runtime()?, folder.socket());
+        let answers = runtime.block_on(UnixStream::connect(&socket)).is_ok();
+        Ok(answers.then_some(Session { runtime, way: Way::Served(socket) }))
+    }
+
     fn by(folder: &Folder, passed: impl FnOnce(&Opened) -> Passed) -> Result<Session> {
         folder.require()?;
-        let runtime = threads::runtime()?;
-        if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
-            return Ok(Session { runtime, way: Way::Served(folder.socket()) });
+        if let Some(session) = Session::served(folder)? {
+            return Ok(session);
         }
+        let runtime = threads::runtime()?;
         let limits = Limits::new(Duration::from_millis(Config::default().request_patience_ms))?;
         let opened = Opened::open(folder, Clock::Wall)?;
         let passed = passed(&opened);
         let service = Service::start(opened, None, passed, end_process)?;
         let (ledger, library) = (service.handle(), service.library());
-        let router =
-            api::private(Api { ledger, library, source: Source::Local, metrics: None, limits, hosts: Hosts::any() });
+        let (hosts, audits) = (Hosts::any(), Audits::default());
+        let api = Api { ledger, library, source: Source::Local, metrics: None, limits, hosts, audits };
+        let router = api::private(api);
         Ok(Session { runtime, way: Way::Own(Box::new(Own { service, router })) })
     }
 
@@ -107,28 +120,40 @@ impl Session {
     /// # Errors
     /// What it answered, if that is a problem; `ERR_STOPPING` if it went away.
     pub(super) fn request(&self, method: &Method, path: &str, content_type: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+        self.runtime.block_on(self.exchange(method, path, content_type, body))
+    }
+
+    /// Tells the ledger something that it may miss: nobody waits longer for it than this.
+    ///
+    /// # Errors
+    /// As [`Session::request`]; `ERR_STOPPING` if it did not answer in time.
+    pub(super) fn tell(&self, path: &str, body: Vec<u8>, patience: Duration) -> Result<Vec<u8>> {
+        let exchange = self.exchange(&Method::POST, path, "application/json", body);
+        let told = self.runtime.block_on(async { tokio::time::timeout(patience, exchange).await });
+        told.map_err(|_| Failure::new(Code::Stopping, format!("{path}: no answer in time")))?
+    }
+
+    async fn exchange(&self, method: &Method, path: &str, content_type: &str, body: Vec<u8>) -> Result<Vec<u8>> {
         let mut request =
             Request::builder().method(method).uri(path).header("Host", "writ").header("Content-Type", content_type);
         if let Some(trace) = config::trace_parent() {
             request = request.header("traceparent", trace.to_string());
         }
         let request = request.body(Body::from(body)).map_err(|e| Failure::new(Code::Usage, format!("{path}: {e}")))?;
-        self.runtime.block_on(async {
-            let (status, body) = match &self.way {
-                Way::Served(socket) => over_socket(socket, request).await?,
-                Way::Own(own) => {
-                    let response = own.router.clone().oneshot(request).await;
-                    let response = response.map_err(|e| Failure::new(Code::Io, e))?;
-                    (response.status(), response.into_body())
-                }
-            };
-            let bytes = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|e| Failure::new(Code::Stopping, e))?;
-            if status.is_success() {
-                return Ok(bytes.to_vec());
+        let (status, body) = match &self.way {
+            Way::Served(socket) => over_socket(socket, request).await?,
+            Way::Own(own) => {
+                let response = own.router.clone().oneshot(request).await;
+                let response = response.map_err(|e| Failure::new(Code::Io, e))?;
+                (response.status(), response.into_body())
             }
-            let problem: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            Err(api::failure_of_problem(&problem))
-        })
+        };
+        let bytes = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|e| Failure::new(Code::Stopping, e))?;
+        if status.is_success() {
+            return Ok(bytes.to_vec());
+        }
+        let problem: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Err(api::failure_of_problem(&problem))
     }
 
     /// Posts a signed document.
@@ -187,9 +212,8 @@ enum Asked {
 impl Asked {
     fn of(folder: &Folder) -> Result<Asked> {
         folder.require()?;
-        let runtime = threads::runtime()?;
-        if runtime.block_on(UnixStream::connect(folder.socket())).is_ok() {
-            return Ok(Asked::Served(Session { runtime, way: Way::Served(folder.socket()) }));
+        if let Some(session) = Session::served(folder)? {
+            return Ok(Asked::Served(session));
         }
         let library = Library::open(folder)?;
         caution(durable(folder), library.views.current()?.progress.next());
@@ -314,5 +338,6 @@ async fn over_socket(socket: &Path, request: Request<Body>) -> Result<(axum::htt
 /// A writer that cannot go on ends its process at once: nothing of what it did not make durable may be told.
 pub(super) fn end_process(failure: &Failure) {
     super::complain(failure);
+    metrics::fatal(failure.code);
     std::process::exit(i32::from(failure.code.entry().exit.max(1)));
 }

@@ -7,8 +7,9 @@ use serde_json::json;
 use writ_schemas::errors::Code;
 use writ_schemas::keys;
 
-use super::{Data, Found, input, key, output};
+use super::{Data, Found, audit, input, key, output};
 use crate::error::{Failure, Result};
+use crate::telemetry::metrics::Check;
 use crate::verify::{Pins, Report, verify};
 use crate::visible;
 
@@ -57,7 +58,10 @@ impl PinArgs {
 
 pub(super) fn run(args: &Args) -> Result<Found> {
     let progress = output::Progress::of("entries verified");
-    let report = verify(&args.data.folder(), &args.pins.read()?, &mut |count| progress.at(count))?;
+    let (folder, pins) = (args.data.folder(), args.pins.read()?);
+    let report = verify(&folder, &pins, &mut |count| progress.at(count));
+    audit::tell(&folder, Check::Verify, report.as_ref().map(|it| it.ok));
+    let report = report?;
     let elapsed = progress.end();
     if args.json {
         let mut value = json!(report);

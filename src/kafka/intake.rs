@@ -27,6 +27,7 @@ use crate::kafka::PATIENCE;
 use crate::kafka::cluster::{Cluster, assign};
 use crate::kafka::context::Consumer;
 use crate::kafka::failure::{Asked, failure};
+use crate::kafka::intake_lag::Read;
 use crate::kafka::topic_description::Right;
 use crate::queue::Queue;
 use crate::sequencer::{Input, Submission};
@@ -58,6 +59,8 @@ pub struct Intake {
     consumer: Consumer,
     /// The offset after the last record that was read, by partition.
     next: BTreeMap<u32, u64>,
+    /// The same, for whoever watches.
+    read: Read,
     /// Since when nothing has shown that the client reaches the cluster.
     silent: Stopwatch,
     topic: Arc<str>,
@@ -112,6 +115,7 @@ impl Intake {
             cluster: cluster.clone(),
             consumer,
             next: BTreeMap::new(),
+            read: Read::of(Arc::from(topic), binding.partitions),
             silent: Stopwatch::start(),
             topic: Arc::from(topic),
             binding: binding.clone(),
@@ -123,6 +127,7 @@ impl Intake {
             gaps.extend(gap);
             intake.next.insert(number, next);
         }
+        intake.read.reached(&intake.next);
         intake.assign_all(&BTreeSet::new())?;
         // Only then: what fails before is tried again, and would find them again.
         gaps.into_iter().for_each(|gap| intake.feed.queue.report(Input::Gap(gap)));
@@ -161,6 +166,12 @@ impl Intake {
         Ok(())
     }
 
+    /// How far it has read.
+    #[must_use]
+    pub fn read(&self) -> Read {
+        self.read.clone()
+    }
+
     fn partition(&self, number: u32) -> Partition {
         Partition { topic_id: self.binding.topic_id.clone(), number }
     }
@@ -197,6 +208,7 @@ impl Intake {
     pub fn run(&mut self, stop: &AtomicBool) -> Result<()> {
         let mut left = BTreeSet::new();
         while !stop.load(Ordering::Relaxed) {
+            self.read.reached(&self.next);
             if self.feed.space.is_short() {
                 std::thread::sleep(SHORT_PAUSE);
                 continue;

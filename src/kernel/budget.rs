@@ -38,6 +38,10 @@ const WINDOW_LIMIT_MAX: u64 = 1 << 43;
 /// The most that an output may say that something cost: many of them, too, are summed up on one line of a bill.
 const ACTUAL_MAX: u64 = WINDOW_LIMIT_MAX;
 
+mod used;
+
+pub use used::Used;
+
 /// The most budgets of a rule.
 const SPENDS_MAX: usize = 8;
 

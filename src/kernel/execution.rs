@@ -41,7 +41,7 @@ pub fn dispatch(state: &State, decision: Seq, now: UnixMicros) -> Result<Dispatc
     } else if open.not_after <= now {
         Dispatch::Expire(Code::WindowClosed)
     } else {
-        let until = state.failing.get(&open.connector).map_or(UnixMicros(0), |failing| failing.until).max(open.due);
+        let until = state.left_alone_until(&open.connector).max(open.due);
         let until = until.max(state.room_outside(open, now));
         if until > now { Dispatch::Wait(until.min(open.not_after)) } else { Dispatch::Start }
     })

@@ -414,6 +414,12 @@ impl State {
         if down || load.again >= TRIED_MAX { load.open.saturating_sub(load.outside) } else { load.again }
     }
 
+    /// Until when a connector that fails is left alone; a time that has passed where it is not.
+    #[must_use]
+    pub fn left_alone_until(&self, connector: &Name) -> UnixMicros {
+        self.failing.get(connector).map_or(UnixMicros(0), |failing| failing.until)
+    }
+
     /// The offset that is read next in each partition that anything was read of.
     #[must_use]
     pub fn positions(&self) -> &BTreeMap<Partition, u64> {

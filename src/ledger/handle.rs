@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use writ_log::Spares;
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
@@ -16,7 +17,7 @@ use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::progress::Progress;
 use crate::queue::{NotTaken, Queue};
-use crate::sequencer::{Answer, Input, Submission, Submitted};
+use crate::sequencer::{Answer, Input, Submission, Submitted, Vitals};
 use crate::space::{LOOK_EVERY, Space};
 use crate::telemetry::facts::Arrival;
 use crate::telemetry::labels::Label;
@@ -38,6 +39,10 @@ pub struct Handle {
     pub progress: Arc<Progress>,
     /// The ledger's room on the disk.
     pub space: Arc<Space>,
+    /// What the writer tells of itself.
+    pub vitals: Arc<Vitals>,
+    /// Segments made ahead.
+    pub spares: Spares,
     /// Who traces.
     pub tracer: Tracer,
 }
@@ -107,7 +112,7 @@ impl Handle {
         Ok(answers)
     }
 
-    /// Tells what waits for the writer, and who lies behind it.
+    /// Tells what waits for the writer, who lies behind it, and what else changes by itself.
     pub fn tell(&self) {
         for (lane, waiting) in Lane::ALL.iter().zip(self.queue.waiting()) {
             metrics::queue(*lane, waiting);
@@ -115,6 +120,8 @@ impl Handle {
         for (follower, lag) in self.progress.lags() {
             metrics::lag(follower, lag);
         }
+        self.vitals.tell(&self.clock);
+        metrics::segments_prepared(self.spares.prepared());
     }
 
     /// The answer to what is in the queue; none is waited for while the writer waits itself.

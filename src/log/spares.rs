@@ -41,6 +41,12 @@ impl Spares {
         self.0.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many wait to be written.
+    #[must_use]
+    pub fn prepared(&self) -> usize {
+        self.shelf().ready.len()
+    }
+
     /// The writer's segment is half full: a log that stays small never pays for a second one.
     pub(crate) fn ask(&self) {
         self.shelf().asked = true;

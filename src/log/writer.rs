@@ -113,7 +113,13 @@ impl<S: Storage + Clone> Log<S> {
     /// says up to where entries are durable.
     #[must_use]
     pub fn reader(&self) -> Reader<S> {
-        Reader::of(self.storage.clone(), self.end.chain.ledger, self.index.clone())
+        self.reader_over(self.storage.clone())
+    }
+
+    /// The same over another handle to the same files.
+    #[must_use]
+    pub fn reader_over<R: Storage + Clone>(&self, storage: R) -> Reader<R> {
+        Reader::of(storage, self.end.chain.ledger, self.index.clone())
     }
 
     /// Appends one batch. When this returns `Ok`, it is on disk. No entries are no batch, and nothing is written.

@@ -86,6 +86,12 @@ impl Timekeeper {
         Ok(next)
     }
 
+    /// What the clocks showed at the last batch.
+    #[must_use]
+    pub fn last(&self) -> Option<Reading> {
+        self.last
+    }
+
     /// What the time of the next batch would be. Behind the last entry it stands still; where operators know of it, it goes at half the
     /// speed of the wall clock, until that has caught up.
     #[must_use]

@@ -158,11 +158,11 @@ series! {
     connector: Named<Histogram, Connector, ()> = "writ_connector_duration_seconds" Seconds
         "How long each call of a connector took" all;
     connector_waiting: Named<Gauge, Connector, ()> = "writ_connector_waiting" Count
-        "Executions that wait for a connector to be tried again" all;
+        "Executions that wait for a connector that is down, or to be tried again" all;
     connector_breaker: Named<Gauge, Connector, ()> = "writ_connector_breaker_open" Count
         "1 while a connector is down and is not called before its pause is over" all;
     budget_used: Named<Gauge, Budget, ()> = "writ_budget_used_ratio" Ratio
-        "How much of a budget is reserved or spent, of the tenant that used most of it" all;
+        "How much of a budget is reserved or spent, by whoever has used most of a limit of their own" all;
     state_items: Family<Gauge, StateItem> = "writ_state_items" Count
         "How many things of each kind the kernel's state holds" all;
     kafka_records: Family<Counter, ()> = "writ_kafka_records_total" Count
@@ -192,9 +192,9 @@ series! {
     segments_unprepared: Family<Counter, ()> = "writ_segments_unprepared_total" Count
         "Segments that the writer had to make itself, because none was prepared" all;
     clock_off: Family<Gauge, ()> = "writ_clock_off_seconds" Seconds
-        "How far the wall clock has moved from the time since boot, since the last batch" all;
+        "How far the wall clock has gained on the time since boot, since the last batch; below 0 where it lost" all;
     clock_stopped: Family<Gauge, ()> = "writ_clock_stopped" Count
-        "1 while the clock is not believed, and nothing is decided" all;
+        "1 while the clock is not believed: the next batch would end the process" all;
     audits: Family<Counter, (Check, Finding)> = "writ_audits_total" Count
         "What `writ verify` and `writ replay` found of this ledger" all;
     audit_age: Family<Gauge, Check> = "writ_audit_age_seconds" Seconds

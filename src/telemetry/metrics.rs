@@ -196,16 +196,17 @@ pub fn connector(name: &Name, result: CallResult, took: Duration) {
 }
 
 /// Of each connector, how many executions wait until it is tried again, and whether it is left alone until then.
-pub fn connectors(state: impl Fn(&str) -> (usize, bool)) {
+pub fn connectors(state: impl Fn(&str) -> (u64, bool)) {
     count(|it| {
-        it.connector_waiting.each((), |name, it| it.set(lossy(wide(state(name).0))));
+        it.connector_waiting.each((), |name, it| it.set(lossy(state(name).0)));
         it.connector_breaker.each((), |name, it| it.set(flag(state(name).1)));
     });
 }
 
-/// Of each budget, how much is used.
-pub fn budgets(used: impl Fn(&str) -> f64) {
-    count(|it| it.budget_used.each((), |name, it| it.set(used(name))));
+/// Of each budget, how much is used, and of how much.
+pub fn budgets(used: impl Fn(&str) -> (u64, u64)) {
+    let ratio = |(used, limit): (u64, u64)| if used == 0 { 0.0 } else { lossy(used) / lossy(limit) };
+    count(|it| it.budget_used.each((), |name, it| it.set(ratio(used(name)))));
 }
 
 /// What the state holds.
@@ -283,10 +284,11 @@ pub fn segment_unprepared() {
     count(|it| it.segments_unprepared.with((), |it| it.increment(1)));
 }
 
-/// How far the wall clock has moved by itself, and whether it is not believed.
-pub fn clock(off_seconds: f64, stopped: bool) {
+/// By how many microseconds the wall clock has moved by itself, and whether it is not believed.
+pub fn clock(off_us: i64, stopped: bool) {
+    let seconds = Duration::from_micros(off_us.unsigned_abs()).as_secs_f64();
     count(|it| {
-        it.clock_off.with((), |it| it.set(off_seconds));
+        it.clock_off.with((), |it| it.set(if off_us < 0 { -seconds } else { seconds }));
         it.clock_stopped.with((), |it| it.set(flag(stopped)));
     });
 }

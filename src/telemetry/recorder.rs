@@ -31,7 +31,8 @@ fn describe(recorder: &dyn Recorder) {
 
 /// How a meter provider collects ours: a histogram without a least and a greatest value, which is all that it could say of before the
 /// first one.
-pub(super) fn view(instrument: &Instrument) -> Option<Stream> {
+#[must_use]
+pub fn view(instrument: &Instrument) -> Option<Stream> {
     let histogram = Aggregation::ExplicitBucketHistogram { boundaries: BUCKETS.to_vec(), record_min_max: false };
     let is_ours = |series: &&Series| series.name == instrument.name() && series.kind == Kind::Histogram;
     ALL.iter().find(is_ours).and_then(|_| Stream::builder().with_aggregation(histogram).build().ok())

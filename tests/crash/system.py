@@ -146,9 +146,9 @@ class Ledger:
             time.sleep(0.05)
 
     def metric(self, name):
-        """Over all labels; None if there is none."""
-        lines = get(self.http, "/metrics", 20)[1].decode().splitlines()
-        values = [float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name]
+        """Of one series, or over all labels; None if there is none."""
+        lines = (line.rpartition(" ") for line in get(self.http, "/metrics", 20)[1].decode().splitlines())
+        values = [float(value) for series, _, value in lines if name in (series, series.partition("{")[0])]
         return sum(values) if values else None
 
     def last_words(self):

@@ -317,6 +317,7 @@ fn write<S: Storage + Clone>(
             space: Arc::default(),
             partitions: Partitions::default(),
             tracer: Tracer::default(),
+            vitals: Arc::default(),
         };
         sequencer.run()
     });

@@ -1,5 +1,7 @@
 //! What is counted is there from the start, at 0: an alert on an increase hears of the first event, too.
 
+mod page;
+
 use std::collections::BTreeSet;
 
 use serde_json::json;

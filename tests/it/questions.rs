@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
+use writ::api::audits::Audits;
 use writ::api::host::Hosts;
 use writ::api::limits::Limits;
 use writ::api::{self, Api};
@@ -142,7 +143,15 @@ impl Behind {
         let ledger = opened.start(|failure| panic!("{failure}")).expect("starts");
         let (source, limits, hosts) =
             (Source::Http, Limits::new(Duration::from_secs(5)).expect("threads"), Hosts::any());
-        let router = api::public(Api { ledger: ledger.handle(), library, source, metrics: None, limits, hosts });
+        let router = api::public(Api {
+            ledger: ledger.handle(),
+            library,
+            source,
+            metrics: None,
+            limits,
+            hosts,
+            audits: Audits::default(),
+        });
         Behind { ledger, router, runtime: tokio::runtime::Runtime::new().expect("a runtime") }
     }
 

@@ -115,7 +115,7 @@ def another_ledgers_open_transaction(edge):
         raise Broken("the other transaction ended before the start: this tests nothing")
     place = edge.send(edge.intent("progress-3"))
     deadline = time.monotonic() + ANSWER_SECONDS_MAX
-    while not edge.ledger.metric("writ_kafka_lag_entries"):
+    while not edge.ledger.metric('writ_follower_lag_entries{follower="publisher"}'):
         if time.monotonic() > deadline:
             raise Broken("nothing is published, and no metric says so")
         time.sleep(0.1)

@@ -65,7 +65,7 @@ AWAKE_SECONDS = 2  # of a machine without its network; the node looks for transa
 TWICE_SECONDS = 1  # what comes twice comes late
 BUSY_LOOPS = 4
 
-ABANDONED, LAG = "writ_kafka_transactions_abandoned_total", "writ_kafka_lag_entries"
+ABANDONED, LAG = "writ_kafka_transactions_abandoned_total", 'writ_follower_lag_entries{follower="publisher"}'
 # A client that waits longer between its attempts would be what is measured.
 FAST = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 500, **producer.QUIET}
 # One that has heard nothing for so long is replaced: a node that was frozen may have told it that there are no nodes (fencing.py).
