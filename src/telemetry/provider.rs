@@ -1,7 +1,7 @@
 //! The way to the collector: spans, log lines and metrics as OTLP over gRPC.
 //!
 //! - `connection`, `tls`: a channel to the collector, made anew when the files of TLS change
-//! - [`queue`], `lane`: what waits, bounded, and who sends it on
+//! - `queue`, `lane`: what waits, bounded, and who sends it on
 //! - `delivery`: one request, and what its answer means
 //! - `health`: says when the collector takes nothing any more, and when it does again
 //! - `metric_exporter`: metrics, as the SDK's reader hands them over
@@ -40,7 +40,7 @@ mod health;
 mod lane;
 pub mod logs;
 mod metric_exporter;
-pub mod queue;
+mod queue;
 mod spans;
 mod stop;
 mod tls;
@@ -55,6 +55,7 @@ use spans::Traces;
 use stop::Deadline;
 
 pub use logs::LogSink;
+pub use queue::{BATCH_MAX, QUEUE_MAX, Tally};
 pub use spans::{LINKS_MAX, SpanSink};
 
 /// What is exported. Without an endpoint it takes nothing, and counts nothing as dropped.

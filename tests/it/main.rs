@@ -50,6 +50,7 @@ mod ended;
 mod process;
 mod metrics;
 mod traces;
+mod telemetry;
 mod foreign;
 mod faults;
 mod disk;

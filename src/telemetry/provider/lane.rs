@@ -10,7 +10,7 @@ use super::connection::Collector;
 use super::delivery::{Again, Delivery, Rejected};
 use super::queue::Waiting;
 use crate::clock::Stopwatch;
-use crate::telemetry::metrics::{self, DropReason, Signal};
+use crate::telemetry::metrics::{DropReason, Signal};
 
 /// How long a batch is tried.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -98,10 +98,10 @@ impl<E: Export> Lane<E> {
         match dropped {
             Ok(Rejected(rejected)) => {
                 let rejected = rejected.min(count);
-                metrics::telemetry_exported(E::SIGNAL, count - rejected);
-                metrics::telemetry_dropped(E::SIGNAL, DropReason::Rejected, rejected);
+                self.waiting.exported(count - rejected);
+                self.waiting.dropped(DropReason::Rejected, rejected);
             }
-            Err(why) => metrics::telemetry_dropped(E::SIGNAL, why, count),
+            Err(why) => self.waiting.dropped(why, count),
         }
         true
     }

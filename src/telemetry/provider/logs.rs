@@ -13,7 +13,7 @@ use tonic::Status;
 use super::connection::Collector;
 use super::delivery::Rejected;
 use super::lane::Export;
-use super::queue::Queue;
+use super::queue::{Queue, Tally};
 use crate::telemetry::metrics::Signal;
 
 /// A line, and the part of the program that said it.
@@ -67,6 +67,12 @@ pub struct LogSink(Queue<Logs>);
 impl LogSink {
     pub(super) fn of(queue: Queue<Logs>) -> LogSink {
         LogSink(queue)
+    }
+
+    /// What became of all of them so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.0.tally()
     }
 
     /// Takes a line, or drops and counts it. It waits for nobody.

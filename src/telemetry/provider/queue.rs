@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 
 use super::lane::Export;
-use crate::telemetry::metrics::{self, DropReason};
+use crate::telemetry::labels::{Label, Labels};
+use crate::telemetry::metrics::{self, DropReason, Signal};
 
 /// The most that waits, where a span without links is one: what the SDK's own processors hold. Of a few hundred bytes each, 1 MB.
 pub const QUEUE_MAX: usize = 2048;
@@ -20,11 +21,45 @@ pub(super) struct Queue<E: Export> {
     shared: Arc<Shared>,
 }
 
-/// How much waits, and who is told when it is a batch.
+/// How much waits, who is told when it is a batch, and what became of the rest.
 #[derive(Default)]
 struct Shared {
     waiting: AtomicUsize,
     full: Notify,
+    exported: AtomicUsize,
+    dropped: [AtomicUsize; DropReason::ALL.len()],
+}
+
+/// What became of everything that was pushed, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The collector took it.
+    pub exported: usize,
+    /// It found no room.
+    pub queue: usize,
+    /// It was not delivered in time.
+    pub export: usize,
+    /// The collector did not want it.
+    pub rejected: usize,
+}
+
+impl Shared {
+    fn dropped(&self, signal: Signal, why: DropReason, count: usize) {
+        metrics::telemetry_dropped(signal, why, count);
+        if let Some(dropped) = self.dropped.get(why.place()) {
+            dropped.fetch_add(count, Ordering::AcqRel);
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let of = |why: DropReason| self.dropped.get(why.place()).map_or(0, |dropped| dropped.load(Ordering::Acquire));
+        Tally {
+            exported: self.exported.load(Ordering::Acquire),
+            queue: of(DropReason::Queue),
+            export: of(DropReason::Export),
+            rejected: of(DropReason::Rejected),
+        }
+    }
 }
 
 /// The other end.
@@ -51,15 +86,20 @@ impl<E: Export> Queue<E> {
         let cost = E::cost(&item);
         let room = |waiting: usize| waiting.checked_add(cost).filter(|waiting| *waiting <= QUEUE_MAX);
         let Ok(before) = self.shared.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) else {
-            metrics::telemetry_dropped(E::SIGNAL, DropReason::Queue, 1);
+            self.shared.dropped(E::SIGNAL, DropReason::Queue, 1);
             return;
         };
         if self.items.send(item).is_err() {
             self.shared.waiting.fetch_sub(cost, Ordering::AcqRel);
-            metrics::telemetry_dropped(E::SIGNAL, DropReason::Queue, 1);
+            self.shared.dropped(E::SIGNAL, DropReason::Queue, 1);
         } else if before < BATCH_MAX && before + cost >= BATCH_MAX {
             self.shared.full.notify_one();
         }
+    }
+
+    /// What became of it all so far.
+    pub(super) fn tally(&self) -> Tally {
+        self.shared.tally()
     }
 }
 
@@ -84,6 +124,17 @@ impl<E: Export> Waiting<E> {
         }
         self.shared.waiting.fetch_sub(costs, Ordering::AcqRel);
         batch
+    }
+
+    /// The collector took so many.
+    pub(super) fn exported(&self, count: usize) {
+        metrics::telemetry_exported(E::SIGNAL, count);
+        self.shared.exported.fetch_add(count, Ordering::AcqRel);
+    }
+
+    /// So many were dropped.
+    pub(super) fn dropped(&self, why: DropReason, count: usize) {
+        self.shared.dropped(E::SIGNAL, why, count);
     }
 
     /// Takes nothing more: what comes later is dropped and counted by those who push it.

@@ -10,7 +10,7 @@ use tonic::Status;
 use super::connection::Collector;
 use super::delivery::Rejected;
 use super::lane::Export;
-use super::queue::Queue;
+use super::queue::{Queue, Tally};
 use crate::telemetry::metrics::Signal;
 
 /// The most links of a span: a batch has one to each intent in it. The SDK's own limit, 128, would cut most of them.
@@ -50,6 +50,12 @@ pub struct SpanSink(Queue<Traces>);
 impl SpanSink {
     pub(super) fn of(queue: Queue<Traces>) -> SpanSink {
         SpanSink(queue)
+    }
+
+    /// What became of all of them so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.0.tally()
     }
 
     /// Takes a span, or drops and counts it. It waits for nobody. Of its links it keeps [`LINKS_MAX`].
