@@ -15,6 +15,7 @@ use writ_schemas::ids::Name;
 
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
+use crate::telemetry::logging::Format;
 use crate::{signals, telemetry, threads};
 
 mod input;
@@ -44,6 +45,9 @@ mod verify;
 #[derive(Parser)]
 #[command(name = "writ", version, arg_required_else_help = true, after_help = "Start here:  writ demo")]
 struct Cli {
+    /// How lines on standard error look
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    log_format: Format,
     #[command(subcommand)]
     command: Command,
 }
@@ -144,7 +148,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Code::Usage.entry().exit } else { 0 });
         }
     };
-    telemetry::logging::start("warn");
+    telemetry::logging::start("warn", cli.log_format);
     panics::report();
     let told = |found| match output::refused() {
         // A reader that has enough is no fault; a disk that is full is one, whatever was found.
@@ -199,6 +203,9 @@ pub fn advise(code: Code) {
 
 /// A failure on standard error: what, where, and what to do.
 pub fn complain(failure: &Failure) {
+    if telemetry::logging::note_failure(failure) {
+        return;
+    }
     let entry = failure.code.entry();
     // Some of it may be quoted: no line of that begins like one of ours.
     let detail = failure.detail.replace('\n', "\n      ");

@@ -246,6 +246,7 @@ impl Executor {
             warn!(%decision, "a dispatch without its job; it becomes uncertain at the next opening");
             return Ok(());
         };
+        threads::stand_still_at_the_end();
         reached(Stage::Dispatched);
         metrics::stage(metrics::Stage::Dispatch, job.since.elapsed());
         let (carried, open) = (job.carried.take(), job.open.clone());

@@ -48,6 +48,7 @@ use crate::space::Space;
 use crate::telemetry::facts::Gates;
 use crate::telemetry::metrics;
 use crate::telemetry::tracer::Tracer;
+use crate::threads;
 
 mod batch;
 mod message;
@@ -500,6 +501,7 @@ impl<S: Storage + Clone> Sequencer<S> {
             };
             passes(EventKind::DispatchStarted, Stage::DispatchDecided);
             passes(EventKind::ReceiptIssued, Stage::ReceiptSigned);
+            threads::stand_still_at_the_end();
             let appended = Stopwatch::start();
             let (log, goes_on) = (&mut self.log, || !self.queue.is_closing());
             let append = || Ok(log.append(&entries)?);

@@ -13,6 +13,8 @@
 //! - [`facts`], [`tracer`]: what the pipeline tells for traces, and to whom
 //! - [`spans`], [`conventions`]: facts to spans, on another thread; and the names of what they say
 //! - [`provider`]: the way to the collector
+//! - `event`, [`log_layer`]: log lines on the same way
+//! - [`running`]: all of it, in a process that serves a ledger
 
 pub mod declared;
 pub mod labels;
@@ -31,5 +33,8 @@ pub mod spans;
 pub mod conventions;
 mod span;
 pub mod provider;
+mod event;
+pub mod log_layer;
+pub mod running;
 
 pub use crate::config::telemetry::Settings;

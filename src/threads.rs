@@ -130,6 +130,20 @@ thread_local! {
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
 }
 
+static ENDS: AtomicBool = AtomicBool::new(false);
+
+/// The process is about to end: from now on [`stand_still_at_the_end`] does not return.
+pub fn end_process() {
+    ENDS.store(true, Ordering::SeqCst);
+}
+
+/// Where something would begin that others hear of: not in a process that ends.
+pub fn stand_still_at_the_end() {
+    while ENDS.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
 /// The failure of a thread that panicked. What it said is on standard error.
 #[must_use]
 pub fn panicked(name: &str) -> Failure {

@@ -10,11 +10,12 @@ use std::sync::OnceLock;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
+use tracing::Level;
 
 use crate::clock::Stopwatch;
 use crate::config;
 use crate::query;
-use crate::telemetry::logging::StandardError;
+use crate::telemetry::logging;
 use crate::visible;
 
 /// Why standard output took no more.
@@ -64,7 +65,7 @@ fn painted(text: &str, paints: &[&str]) -> String {
 
 /// Prints a line on standard error, if that takes it.
 pub(super) fn note(text: impl std::fmt::Display) {
-    let _ = StandardError.write_all(format!("{text}\n").as_bytes()); // it never fails
+    logging::note(Level::INFO, &text.to_string());
 }
 
 /// A table with these columns, or without a head where there are none; plain when it is piped.

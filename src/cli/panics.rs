@@ -3,10 +3,11 @@
 use std::backtrace::Backtrace;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 
+use tracing::Level;
 use writ_schemas::errors::Code;
 
-use super::output;
 use crate::error::{Failure, Result};
+use crate::telemetry::logging;
 use crate::threads::{is_contained, panicked};
 
 /// In the path of sled's sources. It panics where the disk fails, which is no fault of the program: where that is contained, it becomes
@@ -18,7 +19,7 @@ pub(super) fn report() {
     set_hook(Box::new(|panic| {
         let of_sled = panic.location().is_some_and(|place| place.file().contains(SLED));
         if !(of_sled && is_contained()) {
-            output::note(text(panic));
+            logging::note(Level::ERROR, &text(panic));
         }
     }));
 }

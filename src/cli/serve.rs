@@ -28,7 +28,9 @@ use crate::ledger::Opened;
 use crate::sequencer::Passed;
 use crate::service::Service;
 use crate::space::SMALL_BYTES;
-use crate::telemetry::metrics::{self, Listener};
+use crate::telemetry::Settings;
+use crate::telemetry::metrics::Listener;
+use crate::telemetry::running::Telemetry;
 use crate::telemetry::samples::Samples;
 use crate::{signals, threads};
 
@@ -69,14 +71,45 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     let patience = Duration::from_millis(config.request_patience_ms);
     let kafka = Kafka::chosen(config.kafka, args.kafka.as_deref());
     let cluster = kafka.as_ref().map(Cluster::of).transpose()?;
-    let http = args.http.clone().or(config.http);
-    let metrics = metrics::install(None)?;
+    let settings = Settings::read(config.telemetry.as_ref())?;
+    if !settings.not_taken.is_empty() {
+        output::note(format!(
+            "writ: these variables are set, and nothing here takes them: {}",
+            settings.not_taken.join(", ")
+        ));
+    }
+    let telemetry = Telemetry::start(&settings, cluster.is_some())?;
+    let at = Addresses {
+        http: args.http.clone().or(config.http),
+        open: args.http_open || config.http_open,
+        names: [args.http_host.as_slice(), config.http_hosts.as_slice()].concat(),
+    };
+    let ended = work(&folder, cluster.as_ref(), &at, patience, &telemetry);
+    telemetry.stop(ended.as_ref().err());
+    ended
+}
+
+/// Where the HTTP API is asked.
+struct Addresses {
+    http: Option<String>,
+    open: bool,
+    names: Vec<String>,
+}
+
+/// Serves until it is told to stop, with telemetry around it.
+fn work(
+    folder: &Folder,
+    cluster: Option<&Cluster>,
+    at: &Addresses,
+    patience: Duration,
+    telemetry: &Telemetry,
+) -> Result<Found> {
+    let Addresses { http, open, names } = at;
+    let metrics = &telemetry.metrics;
     let runtime = threads::runtime()?;
-    let open = args.http_open || config.http_open;
-    let names = [args.http_host.as_slice(), config.http_hosts.as_slice()].concat();
-    let (listener, hosts) = match &http {
+    let (listener, hosts) = match http {
         Some(address) => {
-            let listener = runtime.block_on(listen(address, open))?;
+            let listener = runtime.block_on(listen(address, *open))?;
             let bound = listener.local_addr().map_err(|e| Failure::new(Code::Io, e))?;
             if !is_loopback(bound) {
                 output::note(format!(
@@ -84,15 +117,15 @@ pub(super) fn run(args: &Args) -> Result<Found> {
                      for approval, and the metrics: readers are not authenticated"
                 ));
             }
-            (Some(listener), Hosts::of(address, bound, &names)?)
+            (Some(listener), Hosts::of(address, bound, names)?)
         }
         None => (None, Hosts::any()),
     };
 
     // Whoever answers questions is there before anything is dispatched: a start that fails later would cut it off.
     let (limits, own_limits) = (Limits::new(patience)?, Limits::new(patience)?);
-    let opened = Opened::open(&folder, Clock::Wall)?.keeping_space()?;
-    let service = Service::start(opened, cluster.as_ref(), Passed::CarriedOut, end_process)?;
+    let opened = Opened::open(folder, Clock::Wall)?.keeping_space()?.traced(telemetry.tracer.clone());
+    let service = Service::start(opened, cluster, Passed::CarriedOut, end_process)?;
     let api = Api {
         ledger: service.handle(),
         library: service.library(),
@@ -104,13 +137,13 @@ pub(super) fn run(args: &Args) -> Result<Found> {
     };
     let (handle, audits) = (service.handle(), api.audits.clone());
     let (of_socket, of_network) = (own_limits.clone(), api.limits.clone());
-    let samples = Samples::start(metrics, move || {
+    let samples = Samples::start(metrics.clone(), move || {
         handle.tell();
         audits.tell();
         of_socket.tell(Listener::Socket);
         of_network.tell(Listener::Tcp);
     })?;
-    let served = runtime.block_on(serve(&folder, api, own_limits, listener));
+    let served = runtime.block_on(serve(folder, api, own_limits, listener));
     service.stop()?;
     drop(samples);
     let _ = std::fs::remove_file(folder.socket());

@@ -36,7 +36,7 @@ use crate::ledger::{self, Opened};
 use crate::query::Library;
 use crate::sequencer::Passed;
 use crate::service::Service;
-use crate::telemetry::metrics;
+use crate::telemetry::running;
 use crate::threads;
 
 /// The largest answer read: as much as may be submitted, twice.
@@ -335,9 +335,11 @@ async fn over_socket(socket: &Path, request: Request<Body>) -> Result<(axum::htt
     Ok((response.status(), Body::new(response.into_body())))
 }
 
-/// A writer that cannot go on ends its process at once: nothing of what it did not make durable may be told.
+/// A writer that cannot go on ends its process: nothing of what it did not make durable may be told. While telemetry tells the collector why,
+/// nothing becomes durable any more, and no call begins.
 pub(super) fn end_process(failure: &Failure) {
+    threads::end_process();
     super::complain(failure);
-    metrics::fatal(failure.code);
+    running::fatal(failure);
     std::process::exit(i32::from(failure.code.entry().exit.max(1)));
 }

@@ -45,6 +45,12 @@ pub struct Sampling {
 }
 
 impl Tracer {
+    /// One that is off.
+    #[must_use]
+    pub const fn off() -> Tracer {
+        Tracer(None)
+    }
+
     /// Starts the thread that makes spans and gives them to `push`. It ends when no tracer is left.
     ///
     /// # Errors
@@ -97,6 +103,12 @@ impl Tracer {
     #[must_use]
     pub fn child(&self, of: Option<TraceContext>) -> Option<TraceContext> {
         of.map(|of| self.0.as_ref().map_or(of, |on| on.sampler.child(of)))
+    }
+
+    /// Whether spans are made of all that was told.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.0.as_ref().is_none_or(|on| on.waiting.load(Ordering::Relaxed) == 0)
     }
 
     /// Tells what happened.

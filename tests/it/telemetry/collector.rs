@@ -35,7 +35,7 @@ use writ::clock::Stopwatch;
 pub(crate) enum Says {
     /// It takes all of it.
     Fine,
-    /// Nothing, ever.
+    /// Nothing, until it is to say something else; then that it took it.
     Nothing,
     /// It takes all of it, after a while.
     Slowly(Duration),
@@ -98,7 +98,12 @@ impl Service {
         let says = self.says.lock().expect("not poisoned").clone();
         match says {
             Says::Fine => Ok(0),
-            Says::Nothing => std::future::pending().await,
+            Says::Nothing => loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                if !matches!(*self.says.lock().expect("not poisoned"), Says::Nothing) {
+                    return Ok(0);
+                }
+            },
             Says::Slowly(pause) => {
                 tokio::time::sleep(pause).await;
                 Ok(0)
