@@ -3,4 +3,6 @@
 
 mod collector;
 mod delivered;
+mod logged;
 mod secured;
+mod served;
