@@ -5,6 +5,8 @@ import json
 import threading
 from typing import NamedTuple
 
+import effects  # tests/crash: a server that does not mind who goes
+
 # Status and body by the last part of a path; `hang` has none, and never answers.
 ANSWERS = {
     "done": (200, {"done": True}),
@@ -46,8 +48,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads, request_queue_size = True, 128
+class Server(effects.Server):
+    request_queue_size = 128
 
 
 class Service:

@@ -1,0 +1,100 @@
+"""The values of all series, from both ways out: what Prometheus scraped, and what a collector got over OTLP."""
+
+import re
+from typing import NamedTuple
+
+from spans import attributes_of
+from system import ROOT, Broken
+
+PAGE = ROOT / "docs/metrics.md"
+# What Prometheus adds by itself.
+ADDED = ("instance", "job")
+SAMPLED_BY_PROMETHEUS = ("up", "scrape_")
+
+
+class Series(NamedTuple):
+    """A name with labels; a histogram's are its buckets, its count and its sum, as in Prometheus."""
+
+    name: str
+    labels: tuple
+
+    def __str__(self):
+        return self.name + "{" + ",".join(f"{key}={value!r}" for key, value in self.labels) + "}"
+
+
+def number(text):
+    """`le` as a number, so that 1, 1.0 and 1e0 are one bucket."""
+    return "inf" if text in ("+Inf", "inf") else repr(float(text))
+
+
+def series(name, labels):
+    labels = {key: number(str(value)) if key == "le" else str(value) for key, value in labels.items()}
+    return Series(name, tuple(sorted(labels.items())))
+
+
+def scraped(prometheus):
+    """By series."""
+    found = {}
+    for one in prometheus.ask("query", query='{__name__!=""}')["result"]:
+        labels = {key: value for key, value in one["metric"].items() if key not in ADDED}
+        name = labels.pop("__name__")
+        if not name.startswith(SAMPLED_BY_PROMETHEUS):
+            found[series(name, labels)] = float(one["value"][1])
+    return found
+
+
+def points(metric):
+    """Each data point of a metric, as Prometheus would write it."""
+    name = metric["name"]
+    for kind in ("sum", "gauge"):
+        for point in metric.get(kind, {}).get("dataPoints", []):
+            yield series(name, attributes_of(point.get("attributes", []))), float(point.get("asDouble", point.get("asInt", 0)))
+    for point in metric.get("histogram", {}).get("dataPoints", []):
+        labels = attributes_of(point.get("attributes", []))
+        total = 0
+        for bound, count in zip([*point["explicitBounds"], "inf"], point["bucketCounts"]):
+            total += int(count)
+            yield series(f"{name}_bucket", {**labels, "le": bound}), float(total)
+        yield series(f"{name}_count", labels), float(point["count"])
+        yield series(f"{name}_sum", labels), float(point.get("sum", 0))
+
+
+def exported(collector):
+    """By series: the last value that came."""
+    found = {}
+    for request in collector.requests("metrics"):
+        for resource in request["resourceMetrics"]:
+            for scope in resource["scopeMetrics"]:
+                for metric in scope["metrics"]:
+                    found.update(points(metric))
+    return found
+
+
+def exports(collector):
+    """How many times metrics have come."""
+    return len(collector.requests("metrics"))
+
+
+class Declared(NamedTuple):
+    kind: str
+    labels: tuple
+
+
+def declared(page=PAGE):
+    """The series of docs/metrics.md by name: rows `name | kind | labels | ...`."""
+    found = {}
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) >= 3 and (name := re.fullmatch(r"`?((?:writ|process)_[a-z_]+)`?", cells[0])):
+            found[name[1]] = Declared(cells[1].split(" ")[0].strip("`"), tuple(re.findall(r"[a-z_]+", cells[2].split("=")[0])))
+    if not found:
+        raise Broken(f"{page} declares no series")
+    return found
+
+
+def base(name, known):
+    """The declared name of a series."""
+    for suffix in ("", "_bucket", "_count", "_sum"):
+        if name.endswith(suffix) and (it := name.removesuffix(suffix)) in known:
+            return it
+    return None
