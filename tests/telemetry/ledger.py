@@ -17,6 +17,7 @@ class Ledger(system.Ledger):
 
     def found(self, policy, segment_bytes=None):
         """Makes it, under this policy."""
+        self.policy = policy
         folder = self.folder.with_suffix(".policy")
         folder.mkdir()
         (folder / "policy.json").write_text(json.dumps(policy, indent=2))

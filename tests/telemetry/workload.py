@@ -91,15 +91,19 @@ def traceparent(sampled=True):
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-{'01' if sampled else '00'}"
 
 
+PREFIX = "planted-id-"
+
+
 def name_of(row):
-    return f"planted-id-{row.name}"
+    return PREFIX + row.name
 
 
 class Workload:
     """On a ledger whose policy is `policy.bundle`; it has been made, and is not served yet."""
 
     def __init__(self, ledger):
-        self.ledger, self.keys, self.sent = ledger, {}, {}
+        self.ledger, self.keys, self.sent, self.prefix = ledger, {}, {}, PREFIX
+        self.others = {}  # trace by span: contexts of what has no entry of its own
         for principal, role in KEYS.items():
             file = ledger.folder.with_suffix(f".{principal}.key")
             public = ledger.run("key", "new", file).strip()
@@ -172,15 +176,20 @@ class Workload:
         ledger.wait(f"dispatch of {name}", listed)
         ledger.run("outcome", "report", "--data", ledger.folder, "--applied", "--output", output, "--key", self.keys[CARRIER], TENANT, self.of(name))
 
+    def another(self):
+        context = traceparent()
+        self.others[context.split("-")[2]] = context.split("-")[1]
+        return context
+
     def odd(self):
         """KNOWN, UNKNOWN_KEY."""
         again = self.sent["note-http"]
-        status, answer = self.ledger.submit(again.envelope, traceparent=traceparent())
+        status, answer = self.ledger.submit(again.envelope, traceparent=self.another())
         if answer.get("answer") != "known":
             raise Broken(f"sent again: {status} {answer}")
         key = self.ledger.folder.with_suffix(".unknown.key")
         self.ledger.run("key", "new", key)
-        status, answer = self.ledger.submit(self.sign(Row("unknown", "http", "notes.add", ()), key), traceparent=traceparent())
+        status, answer = self.ledger.submit(self.sign(Row("unknown", "http", "notes.add", ()), key), traceparent=self.another())
         if answer.get("code") != "ERR_KEY_UNKNOWN":
             raise Broken(f"by a key that nobody trusts: {status} {answer}")
 
