@@ -10,7 +10,6 @@ from ways_out import series
 QUIET = 0
 ANYTHING = None
 NOT_IN_THE_LOG = {
-    "writ_gate_duration_seconds_sum": ANYTHING, "writ_stage_duration_seconds_sum": ANYTHING, "writ_decision_duration_seconds_sum": ANYTHING,
     "writ_syncs_total": ANYTHING, "writ_sync_errors_total": QUIET, "writ_sync_duration_seconds": ANYTHING,
     "writ_queue_inputs": QUIET, "writ_queue_bytes": QUIET, "writ_queue_oldest_seconds": QUIET,
     "writ_http_request_duration_seconds": ANYTHING,
@@ -18,7 +17,7 @@ NOT_IN_THE_LOG = {
     "writ_follower_lag_entries": QUIET, "writ_follower_lag_seconds": QUIET,
     "writ_checkpoint_age_seconds": QUIET, "writ_checkpoint_failures_total": QUIET,
     "writ_executions_open": QUIET, "writ_executions_under_way": QUIET, "writ_executions_oldest_seconds": QUIET,
-    "writ_connector_duration_seconds_sum": ANYTHING, "writ_connector_waiting": QUIET, "writ_connector_breaker_open": ANYTHING,
+    "writ_connector_waiting": QUIET, "writ_connector_breaker_open": ANYTHING,
     "writ_kafka_transactions_abandoned_total": QUIET, "writ_kafka_partitions_held": QUIET, "writ_kafka_hold_refused_total": QUIET,
     "writ_kafka_intake_lag_records": QUIET, "writ_views_lost_total": QUIET, "writ_lines_lost_total": QUIET,
     "writ_disk_short": QUIET, "writ_disk_free_bytes": ANYTHING, "writ_disk_reserve_bytes": ANYTHING,
@@ -29,6 +28,15 @@ NOT_IN_THE_LOG = {
     **dict.fromkeys(("process_cpu_seconds_total", "process_open_fds", "process_max_fds", "process_resident_memory_bytes",
                      "process_start_time_seconds"), ANYTHING),
 }
+
+# Of metrics that are counted, what no entry tells.
+UNTOLD = {("stage", "parse"), ("stage", "queue"), ("stage", "publish"), ("stage", "view"), ("stage", "checkpoint"),
+          *(("kind", kind) for kind in ("accounts", "acts", "keys", "sessions", "paces", "used_evidence"))}
+
+
+def is_told(series):
+    return not UNTOLD & set(series.labels) and all(key != "route" or value == "/v1/intents" for key, value in series.labels)
+
 
 # A connector's result, by the code of the receipt.
 RESULTS = {"OK": "done", "ERR_CONNECTOR_CONTRACT_DRIFT": "done", "ERR_CONNECTOR_REFUSED": "refused",
@@ -83,6 +91,8 @@ def counted(load):
     counts.add("writ_kafka_published_total", len(decisions) + len(receipts) + len(refused))
     counts.add("writ_checkpoint_entries", len(entries))
     counts.add("writ_budget_used_ratio", charged(receipts) / policy.LIMIT_CENTS, budget="cents")
+    for status, number in load.statuses.items():
+        counts.add("writ_http_requests_total", number, route="/v1/intents", status=status)
     for kind, number in state(entries).items():
         counts.add("writ_state_items", number, kind=kind)
     return counts

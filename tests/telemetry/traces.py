@@ -172,6 +172,10 @@ def all_of(load, received):
         sent = load.sent[case.id.removeprefix(load.prefix)]
         if sent.trace and case.trace != sent.trace:
             raise Broken(f"{case.id} was sent in the trace {sent.trace}, and its entry has {case.trace}")
+        if not sent.sampled:
+            if any(span.trace == case.trace for span in received.values()):
+                raise Broken(f"the caller of {case.id} said that it is not to be sampled, and it was")
+            continue
         require_whole(case, received, contexts, bundle["connectors"], callers)
         require_ends(case, received)
         in_order(case, received)

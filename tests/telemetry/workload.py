@@ -3,6 +3,7 @@
 Whatever nobody may find in telemetry has `planted` in it: tenant, principals, ids, args, reasons, a query of an URL.
 """
 
+import collections
 import json
 import secrets
 import time
@@ -45,6 +46,7 @@ ROWS = (
     Row("note-local", "local", "notes.add", (("PASS", "OK"), SUCCEEDED)),
     Row("paid-kafka", "kafka", "pay", (("PASS", "OK"), SUCCEEDED), {"cents": 5}),
     Row("paid-http", "http", "pay", (("PASS", "OK"), SUCCEEDED), {"cents": 7}),
+    Row("unsampled", "http", "notes.add", (("PASS", "OK"), SUCCEEDED), more={"sampled": False}),
     # Gates that refuse, and those that cannot tell.
     Row("freeze", "kafka", "notes.add", (("FAIL", "ERR_FROZEN"),), signer=FROZEN),
     Row("trust", "kafka", "notes.add", (("FAIL", "ERR_TENANT_MISMATCH"),), more={"principal": STRANGER}),
@@ -79,6 +81,10 @@ class Sent(NamedTuple):
     traceparent: str | None
 
     @property
+    def sampled(self):
+        return not self.traceparent or self.traceparent.endswith("01")
+
+    @property
     def trace(self):
         return self.traceparent and self.traceparent.split("-")[1]
 
@@ -103,6 +109,7 @@ class Workload:
 
     def __init__(self, ledger):
         self.ledger, self.keys, self.sent, self.prefix = ledger, {}, {}, PREFIX
+        self.statuses = collections.Counter()  # of answers to POST /v1/intents
         self.others = {}  # trace by span: contexts of what has no entry of its own
         for principal, role in KEYS.items():
             file = ledger.folder.with_suffix(f".{principal}.key")
@@ -112,23 +119,23 @@ class Workload:
         self.entries_before = len(ledger.entries())
 
     def intent(self, row):
-        more = dict(row.more)
-        expires_at = int((time.time() + more.pop("expires_in", 3600)) * 1_000_000)
-        return {"tenant": TENANT, "principal": more.get("principal", row.signer), "id": name_of(row), "action": row.action,
+        expires_at = int((time.time() + row.more.get("expires_in", 3600)) * 1_000_000)
+        return {"tenant": TENANT, "principal": row.more.get("principal", row.signer), "id": name_of(row), "action": row.action,
                 "args": {"text": "planted-args", **row.args}, "expires_at": expires_at}
 
     def sign(self, row, key=None):
         return producer.sign(producer.load_key(key or self.keys[row.signer]), producer.INTENT_TYPE, self.intent(row))
 
     def send(self, row):
-        sent = Sent(self.sign(row), None if row.via == "local" else traceparent())
+        sent = Sent(self.sign(row), None if row.via == "local" else traceparent(row.more.get("sampled", True)))
         self.sent[row.name] = sent
         if row.via == "http":
-            self.ledger.submit(sent.envelope, traceparent=sent.traceparent)
+            self.submit(sent.envelope, sent.traceparent)
         elif row.via == "local":
             file = self.ledger.folder.with_suffix(".jsonl")
             file.write_bytes(sent.envelope + b"\n")
             self.ledger.run("submit", "--data", self.ledger.folder, file)
+            self.statuses[200] += 1
 
     def send_kafka(self, rows):
         """All of them at once, with a record that nobody can read behind."""
@@ -176,6 +183,11 @@ class Workload:
         ledger.wait(f"dispatch of {name}", listed)
         ledger.run("outcome", "report", "--data", ledger.folder, "--applied", "--output", output, "--key", self.keys[CARRIER], TENANT, self.of(name))
 
+    def submit(self, envelope, context):
+        status, answer = self.ledger.submit(envelope, traceparent=context)
+        self.statuses[status] += 1
+        return status, answer
+
     def another(self):
         context = traceparent()
         self.others[context.split("-")[2]] = context.split("-")[1]
@@ -184,12 +196,12 @@ class Workload:
     def odd(self):
         """KNOWN, UNKNOWN_KEY."""
         again = self.sent["note-http"]
-        status, answer = self.ledger.submit(again.envelope, traceparent=self.another())
+        status, answer = self.submit(again.envelope, self.another())
         if answer.get("answer") != "known":
             raise Broken(f"sent again: {status} {answer}")
         key = self.ledger.folder.with_suffix(".unknown.key")
         self.ledger.run("key", "new", key)
-        status, answer = self.ledger.submit(self.sign(Row("unknown", "http", "notes.add", ()), key), traceparent=self.another())
+        status, answer = self.submit(self.sign(Row("unknown", "http", "notes.add", ()), key), self.another())
         if answer.get("code") != "ERR_KEY_UNKNOWN":
             raise Broken(f"by a key that nobody trusts: {status} {answer}")
 
