@@ -39,7 +39,7 @@ class Case:
     def from_kafka(self):
         return isinstance(self.admitted["source"], dict) and "kafka" in self.admitted["source"]
 
-    def edges(self, connectors):
+    def edges(self, connectors, published=True):
         """How often each name stands below each: (parent, name)."""
         found = collections.Counter()
         own = f"process {producer.INTENTS}" if self.from_kafka else "process intent"
@@ -51,15 +51,15 @@ class Case:
         for decision in self.decisions:
             found[own, "decide"] += 1
             found[own, "commit"] += 1
-            followed(found, own, producer.DECISIONS)
+            followed(found, own, published and producer.DECISIONS)
             for gate in decision["gates"]:
                 if answer_of(gate) != "not_reached":
                     found["decide", f"gate {gate['gate']}"] += 1
         if self.receipt:
-            self.execution(found, own, connectors)
+            self.execution(found, own, connectors, published)
         return found
 
-    def execution(self, found, own, connectors):
+    def execution(self, found, own, connectors, published):
         name = f"execute_tool {self.admitted['payload']['action']}"
         found[own, name] += 1
         kind = connectors[self.receipt["connector"]]["kind"]
@@ -69,11 +69,13 @@ class Case:
             found[name, "echo" if kind == "echo" else "POST"] += 1
             found[name, "judge"] += 1
         found[name, "receipt"] += 1
-        followed(found, name, RECEIPTS)
+        followed(found, name, published and RECEIPTS)
 
 
 def followed(found, parent, topic):
-    found[parent, f"send {topic}"] += 1
+    """`topic` is none where nothing is published."""
+    if topic:
+        found[parent, f"send {topic}"] += 1
     for view in VIEWS:
         found[parent, f"apply {view}"] += 1
 
