@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import effects  # tests/crash: a server that does not mind who goes
 
-# Status and body by the last part of a path; `hang` has none, and never answers.
+# Status, body and further headers by the last part of a path; `hang` has none, and never answers.
 ANSWERS = {
-    "done": (200, {"done": True}),
-    "drift": (200, {"finished": "yes"}),
-    "broken": (500, {"done": False}),
-    "refuse": (422, {"done": False}),
+    "done": (200, {"done": True}, {}),
+    "drift": (200, {"finished": "yes"}, {}),
+    "broken": (500, {"done": False}, {}),
+    "refuse": (422, {"done": False}, {}),
+    "away": (503, {"done": False}, {"Retry-After": "1"}),
     "hang": None,
 }
 
@@ -33,11 +34,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.service.ended.wait()
             self.close_connection = True
             return
-        status, document = answer
+        status, document, headers = answer
         content = json.dumps(document).encode()
         try:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            for name, value in {"Content-Type": "application/json", **headers}.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -7,7 +7,6 @@ from collector import Collector
 from ledger import Ledger
 from system import Broken
 
-import producer
 import system
 import traffic
 import workload

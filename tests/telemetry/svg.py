@@ -144,7 +144,7 @@ def path(points, across, up, colour):
         parts.append(f"{pen}{point[0]:g} {point[1]:g}")
         pen, before = "L", point
     if len(parts) == 1 and before:  # a single point would be invisible
-        parts.append(f"h2")
+        parts.append("h2")
     return f"<path d='{''.join(parts)}' fill='none' stroke='{colour}' stroke-width='1.5'/>" if parts else ""
 
 

@@ -9,7 +9,6 @@ import secrets
 import time
 from typing import NamedTuple
 
-import system
 from system import Broken, free_port
 
 import policy
