@@ -95,8 +95,8 @@ def everything_declared_is_there(load, values):
     if missing := declared.keys() - found.keys():
         raise Broken(f"declared, and not there: {sorted(missing)}")
     for name, labels in found.items():
-        if labels != {tuple(sorted(declared[name].labels))}:
-            raise Broken(f"{name} has the labels {labels}, the page says {declared[name].labels}")
+        if labels != {tuple(sorted(declared[name]))}:
+            raise Broken(f"{name} has the labels {labels}, the page says {declared[name]}")
     checked = counts.NOT_IN_THE_LOG.keys() | {ways_out.base(series.name, declared) for series in counts.counted(load)}
     if unknown := declared.keys() - checked:
         raise Broken(f"nothing checks {sorted(unknown)}: add them to counts.py")

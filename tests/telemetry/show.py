@@ -12,6 +12,9 @@ import workload
 from ledger import Ledger
 from traffic import Traffic
 
+# What the variables of dashboards are: this ledger, and the connector of which there is most to see.
+CHOSEN = {"instance": "ledger", "connector": "done"}
+
 KAFKA_RATE, HTTP_RATE, RUSH_RATE = 20, 30, 400
 ACTIONS = {"notes.add": 60, "pay": 25, "drift": 1, "broken": 1, "refuse": 3, "no.such": 2}
 CENTS = (1, 2, 5, 120)  # the last asks people, until they are too many

@@ -7,7 +7,8 @@ import time
 INK, PALE, GRID, PAPER = "#1b1f24", "#6e7781", "#e4e7eb", "#ffffff"
 COLOURS = ("#1f77b4", "#e8710a", "#2e9e44", "#c62828", "#7b52ab", "#8d5a3a", "#d6619f", "#5f6b76", "#a3a010", "#12a5b5")
 FONT = "font-family='DejaVu Sans,Helvetica,Arial,sans-serif'"
-LEGEND_MAX = 8  # rows; what is left out is counted
+LEGEND_MAX = 10  # what is left out is counted
+LEGEND_COLUMNS = 2
 TICKS = 4
 CHAR = 6.1  # pixels that a character of 11 takes, about
 BIG = 26
@@ -58,6 +59,14 @@ def nice(low, high):
     return math.floor(low / step) * step, math.ceil(high / step) * step, step
 
 
+class Heading:
+    """What stands over a row of panels."""
+
+    def __init__(self, x, y, width, height, title):
+        self.parts = [text(x + 2, y + height / 2 + 6, title, 14, weight="bold"),
+                      f"<line x1='{x:.0f}' x2='{x + width:.0f}' y1='{y + height:.0f}' y2='{y + height:.0f}' stroke='{PALE}'/>"]
+
+
 class Box:
     """A rectangle with a title; `parts` are what was drawn into it."""
 
@@ -75,7 +84,8 @@ class Box:
         """`named` has pairs of a name and its points (seconds, value)."""
         legend = named[:LEGEND_MAX]
         left, top = self.x + 58, self.y + 28
-        right, bottom = self.x + self.width - 12, self.y + self.height - 22 - 15 * (len(legend) + (len(named) > LEGEND_MAX))
+        rows = math.ceil(len(legend) / LEGEND_COLUMNS)
+        right, bottom = self.x + self.width - 12, self.y + self.height - 22 - 14 * (rows + (len(named) > LEGEND_MAX))
         values = [value for _, points in named for _, value in points if math.isfinite(value)]
         if not values:
             return self.note("no data")
@@ -86,20 +96,50 @@ class Box:
             value = floor + number * step
             self.parts.append(f"<line x1='{left}' x2='{right:.0f}' y1='{up(value):.1f}' y2='{up(value):.1f}' stroke='{GRID}'/>")
             self.parts.append(text(left - 5, up(value) + 4, said(0.0 if abs(value) < step / 1e6 else value, unit), 10, PALE, "end"))
-        for part in (0, 0.5, 1):
-            at = start + part * (end - start)
-            anchor = {0: "start", 0.5: "middle", 1: "end"}[part]
-            self.parts.append(text(across(at), bottom + 14, time.strftime("%H:%M:%S", time.gmtime(at)), 10, PALE, anchor))
+        self.times(left, right, bottom, start, end)
         for place, (_, points) in enumerate(named):
             self.parts.append(path(points, across, up, COLOURS[place % len(COLOURS)]))
-        for place, (name, points) in enumerate(legend):
-            y = bottom + 30 + 15 * place
-            last = next((value for _, value in reversed(points) if math.isfinite(value)), None)
-            self.parts.append(f"<rect x='{left}' y='{y - 8}' width='10' height='3' fill='{COLOURS[place % len(COLOURS)]}'/>")
-            self.parts.append(text(left + 15, y, shortened(name, right - left - 90), 10.5))
-            self.parts.append(text(right, y, said(last, unit), 10.5, PALE, "end"))
+        self.legend(legend, unit, self.x + 12, right, bottom + 29)
         if len(named) > LEGEND_MAX:
-            self.parts.append(text(left + 15, bottom + 30 + 15 * LEGEND_MAX, f"and {len(named) - LEGEND_MAX} more", 10.5, PALE))
+            self.parts.append(text(self.x + 12, bottom + 29 + 14 * rows, f"and {len(named) - LEGEND_MAX} more", 10.5, PALE))
+        return None
+
+    def legend(self, named, unit, left, right, top):
+        """Each with its last value, column by column."""
+        columns = min(LEGEND_COLUMNS, len(named))
+        rows, wide = math.ceil(len(named) / columns), (right - left) / columns
+        for place, (name, points) in enumerate(named):
+            x, y = left + place // rows * wide, top + 14 * (place % rows)
+            last = said(next((value for _, value in reversed(points) if math.isfinite(value)), None), unit)
+            self.parts.append(f"<rect x='{x:.0f}' y='{y - 6:.0f}' width='9' height='3' fill='{COLOURS[place % len(COLOURS)]}'/>")
+            self.parts.append(text(x + 13, y, shortened(name, wide - 30 - CHAR * len(last)), 10.5))
+            self.parts.append(text(x + wide - 10, y, last, 10.5, PALE, "end"))
+
+    def heat(self, named, unit, start, end):
+        """`named` are cumulative buckets by their upper bounds: a cell is the darker the more came between two of them."""
+        rows = sorted((math.inf if name == "+Inf" else float(name), dict(points)) for name, points in named)
+        cells = {(at, place): value - (rows[place - 1][1].get(at, 0) if place else 0) for place, (_, points) in enumerate(rows) for at, value in points.items()}
+        used = sorted({place for (_, place), value in cells.items() if value > 0})
+        if not used:
+            return self.note("nothing came")
+        low, high = used[0], used[-1]
+        left, top, right, bottom = self.x + 58, self.y + 28, self.x + self.width - 12, self.y + self.height - 22
+        times = sorted({at for at, _ in cells})
+        wide, tall = (right - left) / max(1, len(times)), (bottom - top) / (high - low + 1)
+        most = max(cells.values())
+        for (at, place), value in cells.items():
+            if value > 0:
+                x, y = left + times.index(at) * wide, bottom - (place - low + 1) * tall
+                self.parts.append(f"<rect x='{x:.1f}' y='{y:.1f}' width='{wide:.1f}' height='{tall:.1f}' fill='{COLOURS[0]}' "
+                                  f"fill-opacity='{0.1 + 0.9 * math.sqrt(value / most):.2f}'/>")
+        for place in range(low, high + 1):
+            self.parts.append(text(left - 5, bottom - (place - low) * tall - tall / 2 + 4, said(rows[place][0], unit), 10, PALE, "end"))
+        return self.times(left, right, bottom, start, end)
+
+    def times(self, left, right, bottom, start, end):
+        for part, anchor in ((0, "start"), (0.5, "middle"), (1, "end")):
+            words = time.strftime("%H:%M:%S", time.gmtime(start + part * (end - start)))
+            self.parts.append(text(left + part * (right - left), bottom + 14, words, 10, PALE, anchor))
 
     def values(self, named, unit, words=None):
         """Each as a number; a few large ones, or a table. `words` are what stands for some values."""
@@ -118,10 +158,6 @@ class Box:
             self.parts.append(text(self.x + 10, y, shortened(name, self.width - 90)))
             self.parts.append(text(self.x + self.width - 10, y, shown(value), 11, COLOURS[0], "end", "bold"))
         return None
-
-    def words(self, lines):
-        for place, line in enumerate(lines[: int((self.height - 30) // 16)]):
-            self.parts.append(text(self.x + 10, self.y + 40 + 16 * place, shortened(line, self.width - 20), 11, PALE))
 
 
 def path(points, across, up, colour):
