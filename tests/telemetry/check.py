@@ -112,7 +112,7 @@ def promtool_is_pleased(ledger):
 def connectors_got_the_context(load, service, received):
     """Each call has the trace of its intent, and as parent the span of the call."""
     cases = traces.cases(load.ledger.entries())
-    by_key = {decision["execution"]["idempotency_key"]: case for case in cases.values() for decision in case.decisions if decision.get("execution")}
+    by_key = {decision["execution"]["idempotency_key"].removeprefix("blake3:"): case for case in cases.values() for decision in case.decisions if decision.get("execution")}
     for call in service.calls:
         case = by_key[call.headers["idempotency-key"].strip('"')]
         _, trace, parent, flags = call.headers.get("traceparent", "---").split("-")

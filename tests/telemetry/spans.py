@@ -117,29 +117,28 @@ def leads_to(cell):
     return rows, outside
 
 
-def require_as_the_page_says(span, spans, contexts):
-    """Kind, parent, links and attributes of one span; `contexts` are the span ids that came from outside."""
+def differences(span, spans, contexts):
+    """What of a span is not as the page says; `contexts` are traces by the spans that came from outside."""
     row = row_of(span)
     if span.kind != row.kind:
-        raise Broken(f"`{span.name}` is {span.kind}, {row.kind} on the page")
+        yield f"is {span.kind}, {row.kind} on the page"
     rows, outside = leads_to(row.parents)
     if not span.parent:
         if rows and not outside:
-            raise Broken(f"`{span.name}` has no parent; the page says: {row.parents}")
-    elif span.parent in spans:
-        parent = spans[span.parent]
+            yield f"has no parent; the page says: {row.parents}"
+    elif parent := spans.get(span.parent):
         if row_of(parent) not in rows or parent.trace != span.trace:
-            raise Broken(f"`{span.name}` has the parent `{parent.name}`; the page says: {row.parents or 'none'}")
-    elif not (outside and span.parent in contexts):
-        raise Broken(f"`{span.name}` has a parent that never came: {span}; the page says: {row.parents or 'none'}")
+            yield f"has the parent `{parent.name}`; the page says: {row.parents or 'none'}"
+    elif not outside or contexts.get(span.parent) != span.trace:
+        yield f"has a parent that never came; the page says: {row.parents or 'none'}"
     rows, outside = leads_to(row.links)
     for trace, link in span.links:
         target = spans.get(link)
         if target is not None and (target.trace != trace or row_of(target) not in rows):
-            raise Broken(f"`{span.name}` links `{target.name}`; the page says: {row.links or 'none'}")
-        if target is None and not (outside and contexts.get(link) == trace):
-            raise Broken(f"`{span.name}` links what never came: {trace} {link}; the page says: {row.links or 'none'}")
+            yield f"links `{target.name}`; the page says: {row.links or 'none'}"
+        if target is None and (not outside or contexts.get(link) != trace):
+            yield f"links what never came; the page says: {row.links or 'none'}"
     if unknown := span.attributes.keys() - row.attributes:
-        raise Broken(f"`{span.name}` has {sorted(unknown)}; the page has no such attributes of it")
+        yield f"has {', '.join(sorted(unknown))}; the page has no such attributes of it"
     if span.ended < span.began:
-        raise Broken(f"`{span.name}` ends before it begins: {span}")
+        yield "ends before it begins"

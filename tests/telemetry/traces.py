@@ -167,8 +167,8 @@ def all_of(load, received):
     bundle = load.ledger.policy
     contexts = {sent.span: sent.trace for sent in load.sent.values() if sent.span} | load.others
     callers = {load.of(name): sent.span for name, sent in load.sent.items()}
-    for span in received.values():
-        spans.require_as_the_page_says(span, received, contexts)
+    if wrong := sorted({f"`{span.name}` {what}" for span in received.values() for what in spans.differences(span, received, contexts)}):
+        raise Broken("\n".join([f"{len(wrong)} things are not as {spans.PAGE.name} says:", *wrong]))
     found = cases(load.ledger.entries())
     for case in found.values():
         sent = load.sent[case.id.removeprefix(load.prefix)]
