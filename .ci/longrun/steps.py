@@ -157,6 +157,35 @@ def latency(run):
     return figures
 
 
+# --- Telemetry ---
+
+
+def telemetry(script, read, run):
+    """A script of tests/telemetry on the release build, and what is read from its output."""
+    run("cargo", "build", "--release", "--locked")
+    return read(run(PYTHON, f"tests/telemetry/{script}", "--writ", TARGET / "release/writ"))
+
+
+def load_figures(output):
+    found = json.loads(output)
+    figures = {f"{name}_ratio": found[f"{name}_ratio"] for name in ("on", "stopped", "on_cpu", "stopped_cpu")}
+    figures |= {f"{name}_per_s": number for name, number in found["per_s"].items()}
+    figures["stop_s_max"] = max(*found["stop_s"].values(), found["exact"]["stop_s"])
+    return figures | {f"spans_{name}": found["exact"][name] for name in ("made", "exported", "dropped")}
+
+
+def needle_figures(output):
+    return {"slow_decisions_found": len(re.findall(r"^WritDecisionStalled fired; ", output, re.MULTILINE))}
+
+
+def alert_figures(output):
+    return {"alerts_fired_and_ended": int(last(r"^(\d+) alerts fired and ended; 0 did not", output))}
+
+
+def telemetry_together(parts):
+    return {name: value for part in parts for name, value in part.items()}
+
+
 # --- What tests would find ---
 
 
@@ -300,6 +329,11 @@ ALL = (
          ("compilers",)),
     Step("latency", "from produced to consumed over Kafka, beside a plain copy in transactions",
          (*RUST, "tests/crash/system.py", "tests/kafka", "examples/python"), {"all": latency}, ("compilers", "python", "kafka")),
+    Step("telemetry", "what telemetry costs, on, off and with a collector that stands still; every alert by its cause; one slow decision among 100 000",
+         (*RUST, "tests/telemetry", "tests/kafka", "tests/crash", "tests/it/shift.c", "examples/python", "ops/prometheus/rules", "docs/runbooks"),
+         {script: functools.partial(telemetry, f"{script}.py", read)
+          for script, read in (("load", load_figures), ("needle", needle_figures), ("alerts", alert_figures))},
+         ("compilers", "python", "kafka", "collector", "prometheus", "openssl", "jq"), telemetry_together),
     Step("faults", "each call on a file fails once in each way, or the process is killed at it", TESTS,
          {test: functools.partial(faults, test) for test in FAULTS}, ("compilers",), faults_together),
     Step("busy", f"`cargo test`, {BUSY_RUNS} times beside {BUSY_LOOPS} busy loops", TESTS,
