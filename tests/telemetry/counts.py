@@ -22,7 +22,7 @@ NOT_IN_THE_LOG = {
     "writ_kafka_intake_lag_records": QUIET, "writ_views_lost_total": QUIET, "writ_lines_lost_total": QUIET,
     "writ_disk_short": QUIET, "writ_disk_free_bytes": ANYTHING, "writ_disk_reserve_bytes": ANYTHING,
     "writ_segments_prepared": ANYTHING, "writ_segments_unprepared_total": ANYTHING,
-    "writ_clock_off_seconds": ANYTHING, "writ_clock_stopped": QUIET, "writ_audits_total": ANYTHING, "writ_audit_age_seconds": ANYTHING,
+    "writ_clock_off_seconds": ANYTHING, "writ_clock_stopped": QUIET, "writ_audit_age_seconds": ANYTHING,
     "writ_fatal_total": QUIET, "writ_build_info": ANYTHING,
     "writ_telemetry_dropped_total": QUIET, "writ_telemetry_exported_total": ANYTHING, "writ_telemetry_export_failures_total": QUIET,
     **dict.fromkeys(("process_cpu_seconds_total", "process_open_fds", "process_max_fds", "process_resident_memory_bytes",
@@ -91,6 +91,10 @@ def counted(load):
     counts.add("writ_kafka_published_total", len(decisions) + len(receipts) + len(refused))
     counts.add("writ_checkpoint_entries", len(entries))
     counts.add("writ_budget_used_ratio", charged(receipts) / policy.LIMIT_CENTS, budget="cents")
+    for why, number in sampled(load).items():
+        counts.add("writ_traces_total", number, why=why)
+    for check in workload.AUDITS:
+        counts.add("writ_audits_total", check=check, verdict="holds")
     for status, number in load.statuses.items():
         counts.add("writ_http_requests_total", number, route="/v1/intents", status=status)
     for kind, number in state(entries).items():
@@ -135,6 +139,13 @@ def ended(counts, receipt):
 def charged(receipts):
     """Cents; the usage of one budget stands there by itself."""
     return sum(receipt["usage"]["amount"] for receipt in receipts if receipt["usage"])
+
+
+def sampled(load):
+    """Why traces are kept, where everything is that nobody asked about."""
+    asked = [sent.sampled for sent in load.sent.values() if sent.traceparent] + [True] * len(load.others)
+    return {"parent": asked.count(True), "unsampled": asked.count(False), "end": 0,
+            "ratio": sum(sent.traceparent is None for sent in load.sent.values()) + workload.UNREADABLE}
 
 
 def state(entries):

@@ -51,11 +51,12 @@ def points(metric):
             yield series(name, attributes_of(point.get("attributes", []))), float(point.get("asDouble", point.get("asInt", 0)))
     for point in metric.get("histogram", {}).get("dataPoints", []):
         labels = attributes_of(point.get("attributes", []))
-        total = 0
-        for bound, count in zip([*point["explicitBounds"], "inf"], point["bucketCounts"]):
+        total, bounds = 0, [*point["explicitBounds"], "inf"]
+        # What is zero is left out of the JSON.
+        for bound, count in zip(bounds, point.get("bucketCounts") or [0] * len(bounds)):
             total += int(count)
             yield series(f"{name}_bucket", {**labels, "le": bound}), float(total)
-        yield series(f"{name}_count", labels), float(point["count"])
+        yield series(f"{name}_count", labels), float(point.get("count", 0))
         yield series(f"{name}_sum", labels), float(point.get("sum", 0))
 
 

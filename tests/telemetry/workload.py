@@ -74,6 +74,8 @@ BEHIND = {"cut-2": "cut-1"}
 # What no entry tells: sent again, signed by nobody who is trusted, no document at all.
 KNOWN, UNKNOWN_KEY, UNREADABLE = 1, 1, 1
 
+AUDITS = ("verify", "replay")
+
 
 class Sent(NamedTuple):
     envelope: bytes
@@ -172,6 +174,8 @@ class Workload:
         self.report("outside-1")
         self.odd()
         ledger.wait("receipt of everything that passed", self.all_ended)
+        for check in AUDITS:
+            ledger.run(check, *data)
 
     def report(self, name):
         """What an executor outside says, as soon as there is something to report."""
