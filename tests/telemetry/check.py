@@ -40,6 +40,8 @@ from prometheus import Prometheus
 QUIET_SECONDS_MAX = 60
 SERVICE, ENVIRONMENT = "writ-check", "tests"
 SETTINGS = {
+    # Also what is said about single calls, which is in the trace of an intent.
+    "WRIT_LOG": "warn,writ=info,writ::executor=debug",
     "OTEL_TRACES_SAMPLER": "parentbased_always_on", "OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_METRIC_EXPORT_INTERVAL": "500",
     "OTEL_SERVICE_NAME": SERVICE, "OTEL_RESOURCE_ATTRIBUTES": f"deployment.environment.name={ENVIRONMENT}",
     "OTEL_EXPORTER_OTLP_HEADERS": f"authorization={workload.HEADER}",
