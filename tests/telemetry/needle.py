@@ -53,6 +53,9 @@ class Reader:
 
     def __init__(self, ledger, prometheus, collector, since):
         self.ledger, self.prometheus, self.collector, self.since = ledger, prometheus, collector, since
+        self.tools = collector.folder / "bin"
+        self.tools.mkdir()
+        (self.tools / "writ").symlink_to(pathlib.Path(ledger.writ).resolve())
 
     def query(self, text):
         """The labels of what a query found since then, with when it did."""
@@ -61,7 +64,7 @@ class Reader:
     def shell(self, text, **put):
         for word, value in {"DIR": self.ledger.folder, **put}.items():
             text = re.sub(rf"\b{word}\b", str(value), text)
-        env = {**os.environ, "PATH": f"{pathlib.Path(self.ledger.writ).parent}:{os.environ['PATH']}"}
+        env = {**os.environ, "PATH": f"{self.tools}:{os.environ['PATH']}"}
         done = subprocess.run(["bash", "-c", text], cwd=self.collector.folder, env=env, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             raise Broken(f"a command of the page fails: {text}\n{done.stderr[-1000:]}")

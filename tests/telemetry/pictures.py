@@ -9,6 +9,7 @@ fail and hang for a while, a pause of the broker, and more load in its middle. E
 
 import argparse
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -23,6 +24,7 @@ from system import ROOT, Broken
 import producer
 import show
 import svg
+from collector import Collector
 from prometheus import Prometheus
 
 DASHBOARDS = ROOT / "ops/grafana/dashboards"
@@ -95,6 +97,13 @@ def picture(prometheus, path, start, end):
     return svg.document(WIDTH, height, dashboard["title"], foot, boxes), [panel["title"] for panel, has in zip(panels, has_data) if not has]
 
 
+def write(path, text, empty):
+    if len(text) > BYTES_MAX:
+        raise Broken(f"{path} would be larger than {BYTES_MAX} bytes: {len(text)}")
+    path.write_text(text)
+    print(f"{path}: {len(text) >> 10} KiB{', without data: ' + '; '.join(empty) if empty else ''}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -107,18 +116,16 @@ def main():
         print(f"pictures: {options.writ} or {DASHBOARDS}/*.json is not there", file=sys.stderr)
         return 2
     options.into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="writ-pictures-") as folder, show.running(options.writ, pathlib.Path(folder)) as run:
-        with Prometheus(pathlib.Path(folder) / "prometheus", {run.ledger.http: {"instance": show.CHOSEN["instance"]}}, sorted((ROOT / "ops/prometheus/rules").glob("*.yml"))) as prometheus:
-            start = time.time()
-            run.play(options.seconds)
-            end = time.time()
-            for path in paths:
-                text, empty = picture(prometheus, path, start, end)
-                into = options.into / f"{path.stem}.svg"
-                into.write_text(text)
-                print(f"{into}: {len(text) >> 10} KiB{', without data: ' + '; '.join(empty) if empty else ''}")
-                if len(text) > BYTES_MAX:
-                    raise Broken(f"{into} is larger than {BYTES_MAX} bytes")
+    with tempfile.TemporaryDirectory(prefix="writ-pictures-") as scratch:
+        folder = pathlib.Path(scratch)
+        rules = sorted((ROOT / "ops/prometheus/rules").glob("*.yml"))
+        with Collector(folder / "collector") as collector, show.running(options.writ, folder, {**os.environ, **collector.variables()}) as run:
+            with Prometheus(folder / "prometheus", {run.ledger.http: {"instance": show.CHOSEN["instance"]}}, rules) as prometheus:
+                start = time.time()
+                run.play(options.seconds)
+                end = time.time()
+                for path in paths:
+                    write(options.into / f"{path.stem}.svg", *picture(prometheus, path, start, end))
     return 0
 
 

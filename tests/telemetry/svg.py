@@ -50,12 +50,15 @@ def shortened(words, width):
     return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
-def nice(low, high):
+def nice(low, high, unit):
     """Round numbers that have all of it between them, and the step."""
     if high <= low:
         high = low + (abs(low) or 1)
-    step = 10 ** math.floor(math.log10((high - low) / TICKS))
-    step *= next(times for times in (1, 2, 5, 10, 20) if (high - low) / (step * times) <= TICKS + 1)
+    if unit == "bytes":
+        step = 2.0 ** math.ceil(math.log2((high - low) / TICKS))
+    else:
+        step = 10 ** math.floor(math.log10((high - low) / TICKS))
+        step *= next(times for times in (1, 2, 5, 10, 20) if (high - low) / (step * times) <= TICKS + 1)
     return math.floor(low / step) * step, math.ceil(high / step) * step, step
 
 
@@ -89,7 +92,7 @@ class Box:
         values = [value for _, points in named for _, value in points if math.isfinite(value)]
         if not values:
             return self.note("no data")
-        floor, ceiling, step = nice(min(0, *values) if low is None else low, max(values) if high is None else high)
+        floor, ceiling, step = nice(min(0, *values) if low is None else low, max(values) if high is None else high, unit)
         across = lambda at: left + (at - start) / (end - start) * (right - left)
         up = lambda value: bottom - (min(max(value, floor), ceiling) - floor) / (ceiling - floor) * (bottom - top)
         for number in range(round((ceiling - floor) / step) + 1):
@@ -112,7 +115,7 @@ class Box:
             x, y = left + place // rows * wide, top + 14 * (place % rows)
             last = said(next((value for _, value in reversed(points) if math.isfinite(value)), None), unit)
             self.parts.append(f"<rect x='{x:.0f}' y='{y - 6:.0f}' width='9' height='3' fill='{COLOURS[place % len(COLOURS)]}'/>")
-            self.parts.append(text(x + 13, y, shortened(name, wide - 30 - CHAR * len(last)), 10.5))
+            self.parts.append(text(x + 13, y, shortened(name, wide - 36 - CHAR * len(last)), 10.5))
             self.parts.append(text(x + wide - 10, y, last, 10.5, PALE, "end"))
 
     def heat(self, named, unit, start, end):
