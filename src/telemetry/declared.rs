@@ -239,21 +239,27 @@ fn answers((verdict, code): (Answered, Code)) -> bool {
     }
 }
 
-/// Where which errors are to be expected.
+/// Where which errors are to be expected. What fails when a receipt is made fails in the batch that it is in.
 fn stage_may_fail((stage, code): (Stage, Code)) -> bool {
     let domain = code.entry().domain;
-    code != Code::Ok
-        && match stage {
-            Stage::Parse => matches!(domain, Domain::Input | Domain::Trust),
-            Stage::Queue => matches!(code, Code::Overloaded | Code::Stopping | Code::DiskFull),
-            Stage::Decide => is_error_inside(code),
-            Stage::Sign => code == Code::SignerFailed,
-            Stage::Append => matches!(code, Code::LogWrite | Code::DiskFull),
-            Stage::Dispatch | Stage::Connector | Stage::Judge | Stage::Receipt => domain == Domain::Execution,
-            Stage::Publish => domain == Domain::Kafka,
-            Stage::View => domain == Domain::Derived,
-            Stage::Checkpoint => matches!(code, Code::SignerFailed | Code::LogWrite | Code::DiskFull | Code::Io),
+    match stage {
+        Stage::Parse => matches!(domain, Domain::Input | Domain::Trust),
+        Stage::Queue => matches!(code, Code::Overloaded | Code::Stopping | Code::DiskFull),
+        Stage::Decide => is_error_inside(code),
+        Stage::Sign => matches!(code, Code::SignerFailed | Code::KeyFile),
+        Stage::Append => matches!(code, Code::LogWrite | Code::DiskFull | Code::Io),
+        Stage::Dispatch => endings().any(|ending| ending == (Status::Expired, code)),
+        Stage::Connector => {
+            matches!(code, Code::ConnectorRefused | Code::ConnectorUnavailable | Code::ConnectorUncertain)
         }
+        Stage::Judge => {
+            matches!(code, Code::ConnectorContractDrift | Code::OutputNotCanonical | Code::ContentIntegrity)
+        }
+        Stage::Receipt => false,
+        Stage::Publish => domain == Domain::Kafka,
+        Stage::View => domain == Domain::Derived || matches!(code, Code::Io | Code::DiskFull | Code::LogDamaged),
+        Stage::Checkpoint => matches!(code, Code::SignerFailed | Code::LogWrite | Code::DiskFull | Code::Io),
+    }
 }
 
 /// With which codes each gate refuses.
