@@ -171,10 +171,12 @@ impl Sealer {
         if checkpoint.size <= self.signed {
             return Ok(());
         }
+        let began = Stopwatch::start();
         let note = checkpoint.note(&self.signer.sign(checkpoint.body().as_bytes())?);
         self.space.write(SMALL_BYTES, || Ok(replace(&self.folder, LATEST, note.as_bytes())?))?;
         self.signed = checkpoint.size;
         self.notes.put(note);
+        metrics::stage(metrics::Stage::Checkpoint, began.elapsed());
         self.told();
         Ok(())
     }

@@ -11,8 +11,8 @@ use writ_schemas::receipt::Status;
 use writ_schemas::strict::Refusal;
 
 use crate::desk::{
-    ANN, BOB, Desk, HOUR, START, approve, ending, freeze, intent, name, payment, policy, rule_of, scan, signed,
-    success, trust,
+    ANN, BOB, Desk, EVE, HOUR, START, approve, args, ending, freeze, intent, intent_of_beta, name, payment, policy,
+    rule_of, scan, signed, success, trust,
 };
 
 fn noise() -> Event {
@@ -113,6 +113,42 @@ fn budgets_can_be_asked_line_by_line() {
         .map(|(tenant, budget, held, spent)| (tenant.as_str(), budget.as_str(), held, spent))
         .collect();
     assert_eq!(lines, [("acme", "gold", 4, 30), ("acme", "silver", 5, 0)]);
+}
+
+/// Of each budget as the one sees it who used most of a limit of their own.
+#[test]
+fn how_much_of_each_budget_is_used_can_be_asked() {
+    let mut policy = policy();
+    policy["budgets"]["gold"]["tenants"] = json!({"beta": 20});
+    policy["budgets"]["own"] =
+        json!({"unit": "cents", "limit": 100, "per": ["principal"], "window": {"rolling_us": HOUR}});
+    policy["budgets"]["idle"] = json!({"unit": "cents", "limit": 1});
+    rule_of(&mut policy, "note")["spends"] = json!({"budget": {"name": "own", "cost": {"fixed": 10}}});
+    let mut desk = Desk::under(policy);
+    let used = |desk: &Desk| {
+        let used = desk.state.budgets_used(desk.now);
+        used.iter().map(|(budget, used)| (budget.to_string(), used.amount, used.limit)).collect::<Vec<_>>()
+    };
+    let of = |budget: &str, amount, limit| (budget.to_owned(), amount, limit);
+    assert_eq!(used(&desk), []);
+    let done = desk.start(payment("i-1", 300)).seq;
+    desk.end(&success(done));
+    desk.pass(payment("i-2", 4));
+    assert_eq!(used(&desk), [of("gold", 304, 1000)]);
+    let beta = Intent { args: args(json!({"cents": 8})), ..intent_of_beta("i-1", "pay") };
+    desk.submit(beta, EVE);
+    assert_eq!(used(&desk), [of("gold", 8, 20)], "a larger part of a smaller limit");
+
+    // Several pieces of one window are one sum, and others' are not added.
+    desk.pass(intent("i-3", "note"));
+    desk.later(HOUR / 2);
+    let fresh = |id: &str| Intent { expires_at: START.plus(2 * HOUR), ..intent(id, "note") };
+    desk.pass(fresh("i-4"));
+    let bobs = Intent { principal: name("bob"), ..fresh("i-5") };
+    desk.submit(bobs, BOB);
+    assert_eq!(used(&desk)[1], of("own", 20, 100));
+    desk.later(HOUR / 2 + HOUR / 16);
+    assert_eq!(used(&desk)[1], of("own", 10, 100), "what is over counts no more");
 }
 
 #[test]
