@@ -343,6 +343,9 @@ fn what_is_held_and_refused_after_it_is_counted() {
     world.send(0, &[("one", "call"), ("two", "note")]);
     world.send(1, &[("three", "call")]);
     within("two that are held", || counted(2, 0));
+    // Nothing more of them is read, and Kafka says how much that is.
+    world.send(0, &[("four", "note")]);
+    within("one that waits in Kafka", || shows("writ_kafka_intake_lag_records 1"));
     let policy = world.kept.outside().join("policy");
     std::fs::create_dir(&policy).expect("a folder");
     let bundle = serde_json::to_vec(&world.bundle(Some(0))).expect("JSON");
@@ -350,7 +353,8 @@ fn what_is_held_and_refused_after_it_is_counted() {
     let data = world.kept.folder.root().to_string_lossy().into_owned();
     writ(["policy", "activate", "--data", &data, &policy.to_string_lossy()]).ended(0);
     within("their refusal", || counted(0, 2));
-    within("what is behind one", || world.decided(0) == ["two"]);
+    within("what is behind one", || world.decided(0) == ["two", "four"]);
+    within("nothing waits in Kafka", || shows("writ_kafka_intake_lag_records 0"));
     served.stop();
     holds(world.kept.folder.root());
 }

@@ -20,18 +20,21 @@ fn rule(action: &str, connector: &str) -> Value {
            "escalates": {"to": {"role": "approver", "quorum": 1, "within_us": 3_600_000_000_u64, "when": "intent.args.ask"}}})
 }
 
-/// A ledger under a policy with a shop that answers badly at first, a breaker, and a budget.
-fn desk(shop: &Shop) -> Desk {
+/// A ledger under a policy with a shop, one that is down and has a breaker, and a budget.
+fn desk(shop: &Shop, down: &Shop) -> Desk {
     let off = json!({"disabled": "not asked here"});
-    let kind = json!({"http": {"url": shop.url, "timeout_us": 5_000_000}});
-    let connector = |more: Value| with(with(more, "kind", kind.clone()), "output_schema", json!({"type": "object"}));
+    let connector = |shop: &Shop, more: Value| {
+        let kind = json!({"http": {"url": shop.url, "timeout_us": 5_000_000}});
+        with(with(more, "kind", kind), "output_schema", json!({"type": "object"}))
+    };
     Desk::under(&json!({
         "name": "counted", "gates": {"temporal": off, "proof": off, "budget": "enforced", "escalation": "enforced"},
-        "rules": [rule("ship", "shop"), rule("later", "away"), rule("copy", "echo")],
+        "rules": [rule("ship", "shop"), rule("later", "away"), rule("copy", "echo"), rule("break", "broken")],
         "budgets": {"cents": {"unit": "cents", "limit": 200}, "idle": {"unit": "cents", "limit": 1}},
         "connectors": {
-            "shop": connector(json!({})),
-            "away": connector(json!({"retry": {"attempts": 9, "base_us": 4_000_000, "cap_us": 4_000_000}})),
+            "shop": connector(shop, json!({})),
+            "away": connector(shop, json!({"retry": {"attempts": 9, "base_us": 4_000_000, "cap_us": 4_000_000}})),
+            "broken": connector(down, json!({"breaker": {"failures": 1, "pause_us": 3_600_000_000_u64}})),
             "echo": {"kind": "echo", "output_schema": {"type": "object"}},
         },
     }))
@@ -96,7 +99,8 @@ fn metrics_say_what_the_log_says() {
         3 => Says::Body("{}"),
         _ => Says::Status(429),
     });
-    let desk = desk(&shop);
+    let down = Shop::new(|_| Says::Status(500));
+    let desk = desk(&shop, &down);
     let stranger = desk.0.dir.path().join("stranger.key");
     writ(["key", "new", &stranger.to_string_lossy()]).ended(0);
     let first = writ(["log", "show", "--json", "--data", desk.0.data()]).ended(0).lines().len() as u64;
@@ -126,11 +130,14 @@ fn metrics_say_what_the_log_says() {
     refused(&signed(&with(note("late"), "expires_at", json!(1)), &key));
     refused(&signed(&note("stranger"), &desk.0.key(&stranger.to_string_lossy())));
     refused(b"{");
-    for (id, action) in [("copy", "copy"), ("waits", "ship"), ("no-rule", "fly"), ("later", "later")] {
+    for (id, action) in
+        [("copy", "copy"), ("break", "break"), ("waits", "ship"), ("no-rule", "fly"), ("later", "later")]
+    {
         assert_eq!(submit(&signed(&ask(id, action, id == "waits"), &key)), 200, "{id}");
     }
     assert_eq!(submit(&signed(&with(note("far"), "expires_at", json!(hours_ahead(24 * 8))), &key)), 200);
     shop.wait_for(5);
+    within("a receipt", || desk.case("break")["receipts"] != json!([]));
     within("a retry", || {
         Shown::by(&served).of("writ_connector_calls_total{connector=\"away\",result=\"unavailable\"}") == 1.0
     });
@@ -171,7 +178,7 @@ fn metrics_say_what_the_log_says() {
     for (series, value) in [
         ("writ_intents_total{verdict=\"KNOWN\",code=\"OK\"}", 1.0),
         ("writ_receipts_total{status=\"SUCCEEDED\",code=\"OK\"}", 2.0),
-        ("writ_receipts_total{status=\"UNCERTAIN\",code=\"ERR_CONNECTOR_UNCERTAIN\"}", 1.0),
+        ("writ_receipts_total{status=\"UNCERTAIN\",code=\"ERR_CONNECTOR_UNCERTAIN\"}", 2.0),
         ("writ_receipts_total{status=\"FAILED\",code=\"ERR_CONNECTOR_CONTRACT_DRIFT\"}", 1.0),
         ("writ_receipts_total{status=\"FAILED\",code=\"ERR_CONNECTOR_REFUSED\"}", 1.0),
         ("writ_connector_calls_total{connector=\"shop\",result=\"unknown\"}", 1.0),
@@ -180,8 +187,10 @@ fn metrics_say_what_the_log_says() {
         ("writ_connector_calls_total{connector=\"echo\",result=\"done\"}", 1.0),
         ("writ_connector_duration_seconds_count{connector=\"shop\"}", 4.0),
         ("writ_receipts_total{status=\"EXPIRED\",code=\"ERR_FROZEN\"}", 1.0),
-        // Of 200 cents 10 each: two that were done, one with an output of another shape, and one of which nobody knows.
-        ("writ_budget_used_ratio{budget=\"cents\"}", 0.2),
+        // Of 200 cents 10 each: two that were done, one with an output of another shape, and two of which nobody knows.
+        ("writ_budget_used_ratio{budget=\"cents\"}", 0.25),
+        ("writ_connector_breaker_open{connector=\"broken\"}", 1.0),
+        ("writ_connector_breaker_open{connector=\"shop\"}", 0.0),
         ("writ_budget_used_ratio{budget=\"idle\"}", 0.0),
         ("writ_connector_waiting{connector=\"away\"}", 0.0),
         ("writ_executions_open", 0.0),
@@ -196,7 +205,7 @@ fn metrics_say_what_the_log_says() {
     }
     let refused: f64 = refusals.values().sum();
     let statuses = |route: &str| shown.sum(&format!("writ_http_requests_total{{route=\"{route}\""));
-    assert_eq!(statuses("/v1/intents"), 4.0 + 1.0 + 5.0 + 1.0 + refused);
+    assert_eq!(statuses("/v1/intents"), 4.0 + 1.0 + 6.0 + 1.0 + refused);
     assert_eq!(statuses("/v1/acts"), 1.0);
     assert_eq!(shown.of("writ_http_request_duration_seconds_count{route=\"/v1/acts\"}"), 1.0);
     assert_eq!(shown.of("writ_syncs_total"), shown.of("writ_sync_duration_seconds_count"));

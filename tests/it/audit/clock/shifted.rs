@@ -76,6 +76,27 @@ fn a_jump_forward_stops_the_writer_until_it_is_corrected() {
     assert!(last < hours_ahead(1), "{last:?}");
 }
 
+#[test]
+fn a_clock_that_was_set_shows_before_it_stops_the_writer() {
+    let there = Shifted::new();
+    let served = Served::by(there.command(), Path::new(there.scene.data()));
+    let intent = signed(&note("before"), &there.scene.key("producer.key"));
+    assert_eq!(served.ask("POST", "/v1/intents", "application/json", &intent).0, 200);
+    let ended = || entries(&there.scene).iter().filter(|it| it.entry.header.kind == EventKind::ReceiptIssued).count();
+    within("every receipt, after which the writer has nothing to do", || ended() == 4);
+    for (hours, stopped) in [(3, "1"), (-3, "1"), (0, "0")] {
+        there.set(hours);
+        within(&format!("off by {hours} hours"), || {
+            let (_, shown) = served.ask("GET", "/metrics", "", b"");
+            let value =
+                |name| shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect("a value");
+            let off: f64 = value("writ_clock_off_seconds").parse().expect("a number");
+            (off / 3600.0).round() == hours as f64 && value("writ_clock_stopped") == stopped
+        });
+    }
+    served.stop();
+}
+
 /// As after a boot: no process has kept a reading yet, and the one that meets the jump ends without a seal.
 #[test]
 fn a_jump_in_the_first_run_after_a_boot_is_not_believed_by_the_next() {
