@@ -1,6 +1,7 @@
 //! `writ top`: what a ledger is doing, on one screen of a terminal, for machines without Grafana.
 
 use std::io::{IsTerminal, Read};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use axum::http::Method;
@@ -16,6 +17,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::error::{Failure, Result};
 use crate::folder::Folder;
 use crate::signals::Interrupt;
+use crate::threads;
 
 mod exposition;
 mod figures;
@@ -60,28 +62,33 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<Found> {
     let interrupt = Interrupt::listen()?;
     let asked = Asked::of(args)?;
-    let since = Stopwatch::start();
-    let mut kept = vec![(Duration::ZERO, asked.exposition()?)];
-    // What is no ledger is told before anything is drawn.
-    let screen = (std::io::stdout().is_terminal() && !args.json).then(Screen::enter);
-    for turn in 1..=args.count.unwrap_or(u64::MAX) {
-        let due = EVERY.saturating_mul(u32::try_from(turn).unwrap_or(u32::MAX));
-        while let Some(left) = due.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
-            if interrupt.by().is_some() || output::refused().is_some() {
-                return Ok(Found::Yes);
-            }
-            std::thread::sleep(left.min(SLICE));
+    let name = asked.name();
+    // Who is to end does not wait for an answer: it is asked for by another thread.
+    let (tells, told) = mpsc::sync_channel(0);
+    threads::spawn("asks", move || asked.each_second(&tells))?;
+    let (mut kept, mut shown, mut screen) = (Vec::new(), 0, None);
+    while args.count.is_none_or(|count| shown < count) {
+        let (at, answered) = match told.recv_timeout(SLICE) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Disconnected) => return Err(threads::panicked("that asks")),
+            Err(RecvTimeoutError::Timeout) if interrupt.by().is_some() || output::refused().is_some() => break,
+            Err(RecvTimeoutError::Timeout) => continue,
+        };
+        if kept.is_empty() {
+            // What is no ledger is told before anything is drawn.
+            kept.push((at, answered?));
+            screen = (std::io::stdout().is_terminal() && !args.json).then(Screen::enter);
+            continue;
         }
-        let answered = asked.exposition();
-        let at = since.elapsed();
-        let shown = answered.map(|now| {
+        let figures = answered.map(|now| {
             kept.push((at, now));
             if kept.len() > KEPT_MAX + 1 {
                 kept.remove(0);
             }
             latest(&kept)
         });
-        show(shown, &asked.name(), screen.as_ref(), args.json);
+        show(figures, &name, screen.as_ref(), args.json);
+        shown += 1;
     }
     Ok(Found::Yes)
 }
@@ -128,6 +135,16 @@ impl Asked {
         let session = Session::served(&folder)?
             .ok_or_else(|| Failure::new(Code::Unreachable, format!("nobody serves {}", folder.root().display())))?;
         Ok(Asked::Socket(session, folder.root().to_owned()))
+    }
+
+    /// Tells what is answered each second, and when, until nobody hears it.
+    fn each_second(&self, tells: &SyncSender<(Duration, Result<Exposition>)>) {
+        let since = Stopwatch::start();
+        let mut due = Duration::ZERO;
+        while tells.send((since.elapsed(), self.exposition())).is_ok() {
+            due = (due + EVERY).max(since.elapsed());
+            std::thread::sleep(due.saturating_sub(since.elapsed()));
+        }
     }
 
     fn name(&self) -> String {

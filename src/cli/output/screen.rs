@@ -13,7 +13,7 @@ const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
 
 /// To the first place of the screen; to the next line, with the rest of this one blank; the rest of the screen blank.
 const HOME: &str = "\u{1b}[H";
-const NEXT: &str = "\u{1b}[K\r\n";
+const NEXT: &str = "\u{1b}[K\n";
 const CLEAR: &str = "\u{1b}[J";
 
 /// The screen. It is left when this is dropped.
