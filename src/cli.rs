@@ -38,6 +38,7 @@ mod replay;
 mod serve;
 mod show;
 mod submit;
+mod top;
 mod usage;
 mod verify;
 
@@ -103,6 +104,8 @@ enum Command {
     Thaw(act::Thaw),
     /// Say that this machine's clock is right, where the ledger does not believe it
     Clock(act::ClockIsRight),
+    /// Show what a ledger is doing, on one screen, each second
+    Top(top::Args),
     /// List every error code, with what to do about it
     Errors(errors::Args),
 }
@@ -192,6 +195,7 @@ fn run(command: Command) -> Result<Found> {
         Command::Freeze(args) => act::freeze(&args),
         Command::Thaw(args) => act::thaw(&args),
         Command::Clock(args) => act::clock_is_right(&args),
+        Command::Top(args) => top::run(&args),
         Command::Errors(args) => errors::run(&args),
     }
 }

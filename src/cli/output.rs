@@ -1,6 +1,6 @@
 //! What people see: tables, colour on a terminal, progress of long work.
 //!
-//! **Invariant:** whatever goes out is [`visible`]: of what steers a terminal only the colours of [`verdict`] leave. A text of others is made so
+//! **Invariant:** whatever goes out is [`visible`]: of what steers a terminal only the colours of [`verdict`] leave, and what draws a [`Screen`]. A text of others is made so
 //! where it is taken ([`text`], [`compact`]), so that it can neither break a line nor take a colour.
 
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -17,6 +17,10 @@ use crate::config;
 use crate::query;
 use crate::telemetry::logging;
 use crate::visible;
+
+mod screen;
+
+pub(super) use screen::Screen;
 
 /// Why standard output took no more.
 static REFUSED: OnceLock<ErrorKind> = OnceLock::new();

@@ -120,7 +120,24 @@ impl Session {
     /// # Errors
     /// What it answered, if that is a problem; `ERR_STOPPING` if it went away.
     pub(super) fn request(&self, method: &Method, path: &str, content_type: &str, body: Vec<u8>) -> Result<Vec<u8>> {
-        self.runtime.block_on(self.exchange(method, path, content_type, body))
+        self.runtime.block_on(self.exchange(method, path, content_type, body, ANSWER_BYTES_MAX))
+    }
+
+    /// The same, where nobody waits longer than this, or reads more.
+    ///
+    /// # Errors
+    /// As [`Session::request`]; `ERR_STOPPING` if the answer did not come in time, or is longer.
+    pub(super) fn request_within(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Vec<u8>,
+        patience: Duration,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>> {
+        let exchange = self.exchange(method, path, "application/json", body, bytes_max);
+        let answered = self.runtime.block_on(async { tokio::time::timeout(patience, exchange).await });
+        answered.map_err(|_| Failure::new(Code::Stopping, format!("{path}: no answer in time")))?
     }
 
     /// Tells the ledger something that it may miss: nobody waits longer for it than this.
@@ -128,12 +145,17 @@ impl Session {
     /// # Errors
     /// As [`Session::request`]; `ERR_STOPPING` if it did not answer in time.
     pub(super) fn tell(&self, path: &str, body: Vec<u8>, patience: Duration) -> Result<Vec<u8>> {
-        let exchange = self.exchange(&Method::POST, path, "application/json", body);
-        let told = self.runtime.block_on(async { tokio::time::timeout(patience, exchange).await });
-        told.map_err(|_| Failure::new(Code::Stopping, format!("{path}: no answer in time")))?
+        self.request_within(&Method::POST, path, body, patience, ANSWER_BYTES_MAX)
     }
 
-    async fn exchange(&self, method: &Method, path: &str, content_type: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>> {
         let mut request =
             Request::builder().method(method).uri(path).header("Host", "writ").header("Content-Type", content_type);
         if let Some(trace) = config::trace_parent() {
@@ -148,7 +170,7 @@ impl Session {
                 (response.status(), response.into_body())
             }
         };
-        let bytes = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|e| Failure::new(Code::Stopping, e))?;
+        let bytes = to_bytes(body, bytes_max).await.map_err(|e| Failure::new(Code::Stopping, e))?;
         if status.is_success() {
             return Ok(bytes.to_vec());
         }

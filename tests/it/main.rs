@@ -49,6 +49,8 @@ mod held;
 mod ended;
 mod process;
 mod metrics;
+mod ops;
+mod top;
 mod traces;
 mod telemetry;
 mod foreign;
