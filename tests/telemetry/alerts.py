@@ -173,8 +173,13 @@ def seen(cause, watch):
         for name in watch.of(cause) & ended.keys():
             del ended[name]
         time.sleep(LOOK_SECONDS)
-    print(f"{cause.name}: {len(fired)} of {len(cause.alerts)} fired, {len(ended)} ended", flush=True)
-    return {name: (fired.get(name), ended.get(name)) for name in cause.alerts}
+    rows = {name: (fired.get(name), ended.get(name)) for name in cause.alerts}
+    print(f"{cause.name}: {', '.join(f'{shown(name)} {seconds(one)}/{seconds(other)}' for name, (one, other) in rows.items())}", flush=True)
+    return rows
+
+
+def seconds(value):
+    return "never" if value is None else f"{value:.0f} s"
 
 
 def shown(name):
@@ -215,7 +220,6 @@ def run(options, folder):
 
 
 def table(declared, rows):
-    seconds = lambda value: "never" if value is None else f"{value:.0f} s"
     yield "| alert | severity | cause | fires after | ends after |"
     yield "| --- | --- | --- | --- | --- |"
     for cause, name, fired, ended in sorted(rows, key=lambda row: shown(row[1])):

@@ -57,9 +57,10 @@ class SmallDisk(Cause):
 class FullDisk(SmallDisk):
     does = "the disk is filled"
     alerts = ("WritDiskShort", *burns("WritDecisionsFailing"))
+    left = 256 << 10  # less than half of what is kept for so small segments
 
     def provoke(self):
-        self.fill(8 << 20)
+        self.fill(self.left)
 
 
 class FillingDisk(SmallDisk):
