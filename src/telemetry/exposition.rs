@@ -92,6 +92,11 @@ impl Exposition {
     /// # Errors
     /// `ERR_PANICKED`.
     pub async fn render(&self, form: Form) -> Result<String> {
+        Ok(arranged(&self.rendered().await?, form))
+    }
+
+    /// What the recorder renders for all who have asked when it begins.
+    async fn rendered(&self) -> Result<Arc<str>> {
         let ticket = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut rendered = self.rendered.lock().await;
         if rendered.asked < ticket {
@@ -104,9 +109,7 @@ impl Exposition {
             rendered.text = text.map_err(|_| threads::panicked("that renders metrics"))?.into();
             rendered.asked = asked;
         }
-        let text = Arc::clone(&rendered.text);
-        drop(rendered);
-        Ok(arranged(&text, form))
+        Ok(Arc::clone(&rendered.text))
     }
 }
 
@@ -174,5 +177,55 @@ fn with_decimal(sample: &str) -> String {
             _ => sample.to_owned(),
         },
         None => sample.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::task::JoinSet;
+
+    #[test]
+    fn many_who_ask_at_once_share_what_is_rendered() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || metrics::gauge!("text_that_is_not_empty").set(1));
+        let exposition = Exposition::of(recorder.handle());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let rendered: Vec<Arc<str>> = runtime.block_on(async {
+            let mut asked = JoinSet::new();
+            for _ in 0..100 {
+                let exposition = exposition.clone();
+                asked.spawn(async move { exposition.rendered().await.expect("renders") });
+            }
+            asked.join_all().await
+        });
+        // One for the first, if it asked alone; and one for all who asked while that was made.
+        let mut apart: Vec<&Arc<str>> = Vec::new();
+        for text in &rendered {
+            if !apart.iter().any(|other| Arc::ptr_eq(other, text)) {
+                apart.push(text);
+            }
+        }
+        assert_eq!(rendered.len(), 100);
+        assert!(apart.len() <= 2, "{} were made", apart.len());
+        let again = runtime.block_on(exposition.rendered()).expect("renders");
+        assert!(apart.iter().all(|other| !Arc::ptr_eq(other, &again)), "who asks later is shown what is so then");
+    }
+
+    #[test]
+    fn openmetrics_is_given_to_whoever_prefers_it() {
+        for (accept, form) in [
+            ("", Form::Text),
+            ("*/*", Form::Text),
+            ("application/openmetrics-text", Form::OpenMetrics),
+            ("application/openmetrics-text; version=1.0.0; q=0.5, text/plain; q=0.4", Form::OpenMetrics),
+            ("application/openmetrics-text;q=0.4,text/plain;q=0.5", Form::Text),
+            ("application/openmetrics-text;q=0", Form::Text),
+            ("application/openmetrics-text;q=much", Form::Text),
+            ("application/openmetrics-text;q=NaN", Form::Text),
+        ] {
+            assert_eq!(Form::accepted(accept), form, "{accept}");
+        }
     }
 }

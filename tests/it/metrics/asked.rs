@@ -4,11 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use writ::clock::Stopwatch;
 use writ::telemetry::declared::{ALL, Kind, Unit};
-use writ::telemetry::exposition::RENDERINGS_PER_SECOND;
 
-use super::Shown;
 use crate::scene::{Scene, Served};
 
 /// The headers and the body of an answer.
@@ -104,25 +101,15 @@ fn promtool_finds_nothing_to_say() {
 }
 
 #[test]
-fn many_who_ask_share_what_is_rendered() {
+fn many_may_ask_at_once() {
     let served = Served::new(&Scene::new());
-    let cpu = || Shown::by(&served).of("process_cpu_seconds_total");
-    let (before, watch) = (cpu(), Stopwatch::start());
-    let (threads, each) = (32, 20);
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..32 {
             scope.spawn(|| {
-                for _ in 0..each {
-                    let (_, body) = ask(&served, "");
-                    assert!(body.contains("\nwrit_entries_total "), "whole");
-                }
+                let (_, body) = ask(&served, "");
+                assert!(body.contains("\nwrit_entries_total "), "whole");
             });
         }
     });
-    // Each of them waited for one that was begun after it had asked; had each been rendered alone, they would have waited one after the
-    // other for `threads * each` of them.
-    let rounds = watch.elapsed().as_secs_f64() * f64::from(RENDERINGS_PER_SECOND);
-    assert!(rounds < f64::from(threads * each) / 2.0, "{rounds} renderings for {} requests", threads * each);
-    assert!(cpu() - before < 20.0);
     served.stop();
 }
