@@ -99,38 +99,34 @@ impl Watched {
         Pin::new(&mut self.stream)
     }
 
-    fn remember<T>(&self, read: io::Result<T>) -> io::Result<T> {
-        read.inspect_err(|error| self.reason.set(Some(error.to_string())))
-    }
-
-    /// What cannot be written any more may have been answered before.
-    fn remember_written<T>(&mut self, cx: &mut Context<'_>, written: io::Result<T>) -> io::Result<T> {
-        if written.is_err() {
-            let mut byte = [0];
-            if let Poll::Ready(read @ Err(_)) = self.stream().poll_read(cx, &mut ReadBuf::new(&mut byte)) {
-                let _ = self.remember(read); // what failed is the write
-            }
+    /// What cannot be written any more may have been answered before: the answer is read first, which what closed the connection wakes.
+    fn written<T>(&mut self, cx: &mut Context<'_>, written: io::Result<T>) -> Poll<io::Result<T>> {
+        let Err(error) = written else { return Poll::Ready(written) };
+        let mut byte = [0];
+        match ready!(self.stream().poll_read(cx, &mut ReadBuf::new(&mut byte))) {
+            Ok(()) => self.reason.set(Some(error.to_string())),
+            Err(answer) => self.reason.set(Some(answer.to_string())),
         }
-        written
+        Poll::Ready(Err(error))
     }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = ready!(self.stream().poll_read(cx, into));
-        Poll::Ready(self.remember(read))
+        Poll::Ready(read.inspect_err(|error| self.reason.set(Some(error.to_string()))))
     }
 }
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(self.stream().poll_write(cx, bytes));
-        Poll::Ready(self.remember_written(cx, written))
+        self.written(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(self.stream().poll_flush(cx));
-        Poll::Ready(self.remember_written(cx, flushed))
+        self.written(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
