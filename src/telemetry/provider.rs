@@ -1,6 +1,6 @@
 //! The way to the collector: spans, log lines and metrics as OTLP over gRPC.
 //!
-//! - `connection`, `tls`: a channel to the collector, made anew when the files of TLS change
+//! - `connection`, `connector`, `tls`: a channel to the collector, made anew when the files of TLS change
 //! - `queue`, `lane`: what waits, bounded, and who sends it on
 //! - `delivery`: one request, and what its answer means
 //! - `health`: says when the collector takes nothing any more, and when it does again
@@ -35,6 +35,7 @@ use crate::folder::random;
 use crate::threads;
 
 mod connection;
+mod connector;
 mod delivery;
 mod health;
 mod lane;

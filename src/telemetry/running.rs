@@ -21,7 +21,7 @@ use crate::error::{Failure, Result};
 use crate::threads::panicked;
 
 /// How long what waits may still be sent at the end.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// How long spans may still be made of what was told, of that.
 const SPANS_PATIENCE: Duration = Duration::from_millis(300);

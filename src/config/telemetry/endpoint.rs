@@ -55,6 +55,27 @@ impl Endpoint {
         Ok(Endpoint { uri, tls })
     }
 
+    /// The whole.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The same without TLS, for whoever makes that himself.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        let authority = self.uri.authority().map(ToString::to_string).unwrap_or_default();
+        format!("http://{authority}")
+    }
+
+    /// The host, as a name or an address without brackets, and the port.
+    #[must_use]
+    pub fn place(&self) -> (&str, u16) {
+        let host = self.uri.host().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        (host, self.uri.port_u16().unwrap_or(if self.tls { 443 } else { 80 }))
+    }
+
     /// Whether it is asked over TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {

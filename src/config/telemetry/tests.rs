@@ -235,6 +235,14 @@ fn what_is_not_taken_is_refused_or_named() {
 }
 
 #[test]
+fn of_propagators_baggage_is_named_since_it_is_not_passed_on() {
+    let export = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:1");
+    let settings = settings("", &[export, ("OTEL_PROPAGATORS", "tracecontext, baggage")]).expect("is fine");
+    assert_eq!(settings.not_taken, ["OTEL_PROPAGATORS"]);
+    refused("", &[export, ("OTEL_PROPAGATORS", "baggage")], "OTEL_PROPAGATORS: ", "tracecontext");
+}
+
+#[test]
 fn what_is_disabled_exports_nothing() {
     let table = "endpoint = \"http://a:1\"";
     assert_eq!(settings(table, &[("OTEL_SDK_DISABLED", "true")]).expect("is fine").endpoint, None);

@@ -11,7 +11,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("OTEL_TRACES_EXPORTER", &["otlp"]),
     ("OTEL_METRICS_EXPORTER", &["otlp"]),
     ("OTEL_LOGS_EXPORTER", &["otlp"]),
-    ("OTEL_PROPAGATORS", &["tracecontext"]),
+    ("OTEL_PROPAGATORS", &["tracecontext, and baggage is not passed on"]),
     ("OTEL_METRICS_EXEMPLAR_FILTER", &["always_off"]),
     ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", &["cumulative", "Cumulative", "CUMULATIVE"]),
     ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", &["explicit_bucket_histogram"]),
@@ -106,6 +106,13 @@ impl Variables {
     pub(super) fn rest(self, exports: bool) -> Result<Vec<String>> {
         let mut named = Vec::new();
         for (name, value) in self.0 {
+            // What is not passed on changes nothing of what is exported.
+            let propagates = |by: &str| name == "OTEL_PROPAGATORS" && value.split(',').any(|it| it.trim() == by);
+            if propagates("tracecontext") && value.split(',').all(|it| ["tracecontext", "baggage"].contains(&it.trim()))
+            {
+                named.extend(propagates("baggage").then_some(name));
+                continue;
+            }
             let only = ONLY.iter().find(|(only, _)| *only == name);
             if only.is_some_and(|(_, taken)| taken.contains(&value.trim())) {
                 continue;

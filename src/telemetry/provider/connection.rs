@@ -11,6 +11,7 @@ use tracing::warn;
 
 use writ_schemas::errors::Code;
 
+use super::connector::{Connector, Reason};
 use super::tls::{self, Stamps};
 use crate::clock::Stopwatch;
 use crate::config::telemetry::{self as settings, Header, TlsFiles};
@@ -29,7 +30,9 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// The way to the collector.
 pub(super) struct Connection {
+    to: settings::Endpoint,
     endpoint: Endpoint,
+    reason: Reason,
     /// Nothing where it is asked without TLS.
     files: Option<TlsFiles>,
     headers: Vec<(AsciiMetadataKey, AsciiMetadataValue)>,
@@ -51,6 +54,8 @@ struct Current {
 pub(super) struct Collector {
     /// Where it is.
     pub(super) channel: Channel,
+    /// Why its connection ended, if that is known.
+    pub(super) reason: Reason,
     headers: Vec<(AsciiMetadataKey, AsciiMetadataValue)>,
 }
 
@@ -76,16 +81,18 @@ impl Connection {
         headers: &BTreeMap<String, Header>,
     ) -> Result<Connection> {
         let refuse = |why: &dyn std::fmt::Display| Failure::new(Code::Config, format!("telemetry.endpoint: {why}"));
-        let endpoint = Endpoint::from_shared(to.to_string()).map_err(|e| refuse(&e))?;
+        // The connector makes TLS of it: gRPC itself is told the plain address, and what it is really called.
+        let endpoint = Endpoint::from_shared(to.plain()).map_err(|e| refuse(&e))?.origin(to.uri().clone());
         let endpoint = endpoint.connect_timeout(CONNECT_PATIENCE);
         let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE_PATIENCE);
         let endpoint = endpoint.user_agent(concat!("writ/", env!("CARGO_PKG_VERSION"))).map_err(|e| refuse(&e))?;
         let files = to.is_tls().then(|| files.clone());
         let made_of = files.as_ref().map(tls::stamps).unwrap_or_default();
-        let channel = channel(&endpoint, files.as_ref())?;
+        let reason = Reason::default();
+        let channel = channel(&endpoint, to, files.as_ref(), &reason)?;
         let current = Current { channel, looked: Stopwatch::start(), made_of, seen: None, refused: None };
         let headers = headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_>>()?;
-        Ok(Connection { endpoint, files, headers, current: Mutex::new(current) })
+        Ok(Connection { to: to.clone(), endpoint, reason, files, headers, current: Mutex::new(current) })
     }
 
     /// The collector, by the files as they are now.
@@ -96,7 +103,7 @@ impl Connection {
         {
             self.look(files, &mut current);
         }
-        Collector { channel: current.channel.clone(), headers: self.headers.clone() }
+        Collector { channel: current.channel.clone(), reason: self.reason.clone(), headers: self.headers.clone() }
     }
 
     /// Looks at the files, and makes a channel of new ones. Whoever replaces several writes one after the other, so that what does not fit
@@ -109,7 +116,7 @@ impl Connection {
             return;
         }
         let settled = known(&current.seen);
-        match channel(&self.endpoint, Some(files)) {
+        match channel(&self.endpoint, &self.to, Some(files), &self.reason) {
             Ok(channel) => {
                 warn!("the collector is asked with the new files of TLS");
                 (current.channel, current.made_of) = (channel, stamps);
@@ -124,15 +131,10 @@ impl Connection {
     }
 }
 
-fn channel(endpoint: &Endpoint, files: Option<&TlsFiles>) -> Result<Channel> {
+fn channel(endpoint: &Endpoint, to: &settings::Endpoint, files: Option<&TlsFiles>, reason: &Reason) -> Result<Channel> {
     let Some(files) = files else { return Ok(endpoint.connect_lazy()) };
-    let refuse = |why: &dyn std::error::Error| {
-        let by = files.ca.as_ref().map_or("telemetry.endpoint", |file| file.by);
-        let source = why.source().map(|source| format!(": {source}")).unwrap_or_default();
-        Failure::new(Code::Config, format!("{by}: {why}{source}"))
-    };
-    let endpoint = endpoint.clone().tls_config(tls::read(files)?).map_err(|e| refuse(&e))?;
-    Ok(endpoint.connect_lazy())
+    let connector = Connector::new(to, tls::read(files)?, reason.clone())?;
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
 fn header(name: &str, value: &Header) -> Result<(AsciiMetadataKey, MetadataValue<Ascii>)> {
@@ -142,9 +144,10 @@ fn header(name: &str, value: &Header) -> Result<(AsciiMetadataKey, MetadataValue
     };
     let refuse = |why: &str| Failure::new(Code::Config, format!("telemetry.headers.{name}: {why}"));
     let key = name.parse().map_err(|_| refuse("this is no name of a header"))?;
-    let value: MetadataValue<Ascii> = settings::is_sendable(&held)
+    let mut value: MetadataValue<Ascii> = settings::is_sendable(&held)
         .then(|| held.parse().ok())
         .flatten()
         .ok_or_else(|| refuse("the secret is no text of visible ASCII"))?;
+    value.set_sensitive(true); // no library logs it, and it is not kept to compress the next one
     Ok((key, value))
 }

@@ -17,6 +17,9 @@ use crate::visible;
 /// How long a collector may take to answer: what the specification of exporters has by default.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest pause that a collector may ask for: what the SDK allows.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
+
 /// How much is quoted of what went wrong, in characters.
 const WHY_LEN_MAX: usize = 300;
 
@@ -63,20 +66,23 @@ impl Delivery {
         signal: Signal,
         send: impl FnOnce(Collector) -> F,
     ) -> Result<Rejected, Again> {
+        let collector = self.connection.collector();
+        let reason = collector.reason.clone();
         let answer = tokio::select! {
-            answer = send(self.connection.collector()) => answer,
+            answer = send(collector) => answer,
             () = tokio::time::sleep(ANSWER_PATIENCE) => Err(late()),
             () = self.stop.expired() => Err(late()),
         };
         match answer {
             Ok((rejected, why)) => {
+                reason.forget();
                 self.health.works(signal);
                 self.health.rejects(signal, rejected, &quoted(&why));
                 Ok(rejected)
             }
             Err(status) => {
                 metrics::telemetry_export_failed(signal);
-                self.health.fails(signal, &quoted(&why(&status)));
+                self.health.fails(signal, &quoted(&why(&status, reason.known())));
                 Err(again(&status))
             }
         }
@@ -90,7 +96,7 @@ fn late() -> Status {
 fn again(status: &Status) -> Again {
     let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
     match (status.code(), asked) {
-        (Code::ResourceExhausted | Code::Unavailable, Some(pause)) => Again::After(pause),
+        (Code::ResourceExhausted | Code::Unavailable, Some(pause)) => Again::After(pause.min(PAUSE_MAX)),
         (
             Code::Unavailable
             | Code::Cancelled
@@ -107,7 +113,7 @@ fn again(status: &Status) -> Again {
 }
 
 /// What went wrong. What the collector says is not told: it may quote a header, which is a secret.
-fn why(status: &Status) -> String {
+fn why(status: &Status, reason: Option<String>) -> String {
     let mut why = format!("{:?}", status.code());
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
@@ -117,7 +123,11 @@ fn why(status: &Status) -> String {
         }
         source = error.source();
     }
-    why
+    // Of what the other side said when it closed the connection, gRPC knows nothing.
+    match reason {
+        Some(reason) if !why.contains(&reason) => format!("{why}: {reason}"),
+        _ => why,
+    }
 }
 
 fn quoted(text: &str) -> String {

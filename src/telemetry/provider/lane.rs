@@ -19,9 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// The longest pause that a collector may ask for.
-const ASKED_MAX: Duration = Duration::from_secs(600);
-
 /// One signal: what it consists of, and how it is sent.
 pub(super) trait Export: Send + Sync + 'static {
     /// One of what is sent.
@@ -131,7 +128,7 @@ impl<E: Export> Lane<E> {
                 }
                 Again::Later if ends => return Err(DropReason::Export),
                 Again::Later => self.wait(own, false).await,
-                Again::After(asked) => self.wait(own.max(asked).min(ASKED_MAX), true).await,
+                Again::After(asked) => self.wait(own.max(asked), true).await,
             }
             if since.elapsed() > PATIENCE {
                 return Err(DropReason::Export);

@@ -9,8 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, RootCertStore};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use zeroize::Zeroizing;
 
 use writ_schemas::errors::Code;
@@ -21,6 +20,9 @@ use crate::error::{Failure, Result};
 
 /// The longest file, in bytes: all authorities of a system are 220 KB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// HTTP/2, as TLS has it.
+pub(super) const H2: &[u8] = b"h2";
 
 /// What tells one state of the files from another.
 pub(super) type Stamps = Vec<Option<(i64, i64, u64, u64)>>;
@@ -39,36 +41,56 @@ pub(super) fn stamps(files: &TlsFiles) -> Stamps {
 ///
 /// # Errors
 /// `ERR_CONFIG` with the file.
-pub(super) fn read(files: &TlsFiles) -> Result<ClientTlsConfig> {
+pub(super) fn read(files: &TlsFiles) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientTlsConfig::new();
-    config = match &files.ca {
-        Some(file) => {
-            let text = contents(file)?;
-            for certificate in certificates(file, &text)? {
-                require_valid(file, &certificate, &provider)?;
+    let refuse_all = |e: rustls::Error| Failure::new(Code::Config, format!("telemetry.endpoint: {e}"));
+    let roots = roots(files.ca.as_ref(), &provider)?;
+    let versions = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let config = versions.map_err(refuse_all)?.with_root_certificates(roots);
+    let mut config = match &files.identity {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates(certificate, &contents(certificate)?)?;
+            for of_chain in &chain {
+                require_valid(certificate, of_chain, &provider)?;
             }
-            config.ca_certificate(Certificate::from_pem(text.as_slice()))
+            let private = PrivateKeyDer::from_pem_slice(&contents(key)?);
+            let private = private.map_err(|_| refuse(key, "it holds no private key in PEM without a passphrase"))?;
+            CertifiedKey::from_der(chain.clone(), private.clone_key(), &provider).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    refuse(key, format!("the key does not belong to the certificate in {}", certificate.path.display()))
+                }
+                other => refuse(key, other),
+            })?;
+            config.with_client_auth_cert(chain, private).map_err(|e| refuse(certificate, e))?
         }
-        None => config.with_native_roots(),
     };
-    if let Some((certificate, key)) = &files.identity {
-        let (chain, private) = (contents(certificate)?, contents(key)?);
-        let parsed = certificates(certificate, &chain)?;
-        for of_chain in &parsed {
-            require_valid(certificate, of_chain, &provider)?;
+    config.alpn_protocols = vec![H2.to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Whom we trust.
+fn roots(file: Option<&NamedFile>, provider: &Arc<CryptoProvider>) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = file {
+        for certificate in certificates(file, &contents(file)?)? {
+            require_valid(file, &certificate, provider)?;
+            roots.add(certificate).map_err(|e| refuse(file, e))?;
         }
-        let parsed_key = PrivateKeyDer::from_pem_slice(&private);
-        let parsed_key = parsed_key.map_err(|_| refuse(key, "it holds no private key in PEM without a passphrase"))?;
-        CertifiedKey::from_der(parsed, parsed_key, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                refuse(key, format!("the key does not belong to the certificate in {}", certificate.path.display()))
-            }
-            other => refuse(key, other),
-        })?;
-        config = config.identity(Identity::from_pem(chain.as_slice(), private.as_slice()));
+        return Ok(roots);
     }
-    Ok(config)
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    if roots.is_empty() {
+        let why = system.errors.first().map(|e| format!(": {e}")).unwrap_or_default();
+        return Err(Failure::new(
+            Code::Config,
+            format!(
+                "telemetry.endpoint: the system names no authority to trust{why}: telemetry.ca_file is to name one"
+            ),
+        ));
+    }
+    Ok(roots)
 }
 
 fn refuse(file: &NamedFile, why: impl std::fmt::Display) -> Failure {

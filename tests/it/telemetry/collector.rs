@@ -235,7 +235,10 @@ impl Collector {
     pub(crate) fn wait(&self, what: &str, until: impl Fn(&Got) -> bool) {
         let since = Stopwatch::start();
         while !until(&self.got()) {
-            assert!(since.elapsed() < Duration::from_secs(60), "the collector was not sent {what}: {:#?}", self.got());
+            if since.elapsed() > Duration::from_secs(60) {
+                let got = self.got();
+                panic!("the collector was not sent {what}: {:?} {:?} {:?}", got.at, got.spans, got.logs);
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use serde_json::Value;
+use serde_json::{Value, json};
 use writ_schemas::errors::Code;
 
 use super::collector::{Collector, Got, Says};
 use super::secured::tls;
-use crate::scene::{Run, Scene, WRIT, finish, note, signal, within};
+use crate::desk::Desk;
+use crate::scene::{Run, Scene, WRIT, finish, note, signal, with, within};
 
 /// `writ serve` with these variables.
 fn serve(scene: &Scene, variables: &[(&str, &str)]) -> Command {
@@ -184,6 +185,34 @@ fn a_collector_that_is_away_costs_one_line_and_another_when_it_is_there() {
 }
 
 #[test]
+fn a_client_that_the_collector_does_not_trust_hears_so() {
+    let scene = Scene::new();
+    let collector = Collector::secured();
+    let path = |name: &str| tls(name).to_string_lossy().into_owned();
+    let (ca, other_ca, stranger, key) =
+        (path("ca.pem"), path("other-ca.pem"), path("stranger.pem"), path("stranger.key"));
+    let to = ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str());
+    let by_ca = ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.as_str());
+    let as_stranger =
+        [("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", stranger.as_str()), ("OTEL_EXPORTER_OTLP_CLIENT_KEY", &key)];
+    let rows: [(&[(&str, &str)], &str); 3] = [
+        (&[to, by_ca], "CertificateRequired"),
+        (&[to, by_ca, as_stranger[0], as_stranger[1]], "UnknownCA"),
+        (&[to, ("OTEL_EXPORTER_OTLP_CERTIFICATE", &other_ca)], "UnknownIssuer"),
+    ];
+    for (variables, why) in rows {
+        let mut variables = variables.to_vec();
+        variables.push(("OTEL_METRIC_EXPORT_INTERVAL", "100"));
+        let serving = Serving::start(&scene, serve(&scene, &variables));
+        within("a line", || serving.said().contains("does not take"));
+        let (status, said) = serving.stop();
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    assert!(collector.got().headers.is_empty(), "nobody is sent anything");
+}
+
+#[test]
 fn of_two_processes_on_one_metrics_port_the_second_is_refused_and_the_collector_hears_it() {
     let scene = Scene::new();
     let collector = Collector::saying(Says::Fine);
@@ -217,24 +246,36 @@ fn what_ends_the_writer_reaches_the_collector() {
 }
 
 #[test]
-fn lines_about_exporting_are_not_exported() {
-    let scene = Scene::new();
+fn lines_arrive_in_the_trace_of_their_intent_and_those_about_exporting_do_not() {
+    let off = json!({"disabled": "not asked here"});
+    let desk = Desk::under(&json!({
+        "name": "logs", "gates": {"temporal": off, "proof": off, "budget": off, "escalation": off},
+        "rules": [{"action": "ship", "requires": {"exempt": "not asked here"}, "spends": {"exempt": "not asked here"},
+                   "connector": "nobody", "window_us": 60_000_000, "escalates": {"exempt": "not asked here"}}],
+        "connectors": {"nobody": {"kind": {"http": {"url": "http://127.0.0.1:1", "timeout_us": 5_000_000}}, "output_schema": {}}},
+    }));
     let collector = Collector::saying(Says::Fine);
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_on"),
         ("OTEL_BSP_SCHEDULE_DELAY", "10"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2"),
         ("WRIT_LOG", "trace"),
     ];
-    let serving = Serving::start(&scene, serve(&scene, &variables));
-    collector.wait("a line of ours", |got| got.logs.iter().any(|(target, _)| target.starts_with("writ")));
+    let serving = Serving::start(&desk.0, serve(&desk.0, &variables));
+    desk.submit(&with(note("a"), "action", json!("ship")), &[]);
+    collector.wait("a line", |got| got.logs.iter().any(|(target, _)| target == "writ::executor::http"));
     let (status, said) = serving.stop();
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains(" h2::"), "what exports says something: {said}");
-    let looped: Vec<String> = collector.got().logs.iter().map(|(target, _)| target.clone()).collect();
-    assert!(
-        !looped.iter().any(|target| ["h2", "tonic", "tower"].iter().any(|of| target.starts_with(of))),
-        "{looped:?}"
-    );
+    assert!(!said.contains("hunter2"), "and no secret");
+    let got = collector.got();
+    let looped = |target: &String| ["h2", "tonic", "tower"].iter().any(|of| target.starts_with(of));
+    assert!(!got.logs.iter().any(|(target, _)| looped(target)), "{:#?}", got.logs);
+    let (_, line) = got.logs.iter().find(|(target, _)| target == "writ::executor::http").expect("it is there");
+    let intent = got.spans.iter().find(|span| span.name == "process intent").expect("it is there");
+    assert_eq!(line.trace_id, intent.trace_id);
+    assert!(got.spans.iter().any(|span| span.span_id == line.span_id && span.trace_id == line.trace_id), "{line:?}");
 }
 
 #[test]
