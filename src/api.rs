@@ -41,6 +41,7 @@ use crate::query::{self, Library};
 use crate::sequencer::{Answer, Submitted};
 use crate::telemetry::exposition::{Exposition, Form};
 use crate::telemetry::facts::Arrival;
+use crate::telemetry::metrics;
 use crate::threads;
 
 pub mod limits;
@@ -179,7 +180,9 @@ async fn submitted(api: &Api, request: Request, requested: &Requested) -> Result
         Content::One => ENVELOPE_BYTES_MAX + 1,
         Content::Lines => LINES_BYTES_MAX,
     };
-    let (_, body, _share) = api.limits.receive(request, bytes_max).await?;
+    let received = api.limits.receive(request, bytes_max).await;
+    let (_, body, _share) =
+        received.inspect_err(|failure| metrics::intent(metrics::Answered::Refused, failure.code))?;
     let read = Stopwatch::start();
     if content == Content::One {
         let bytes = body.len();

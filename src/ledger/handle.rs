@@ -21,7 +21,7 @@ use crate::sequencer::{Answer, Input, Submission, Submitted, Vitals};
 use crate::space::{LOOK_EVERY, Space};
 use crate::telemetry::facts::Arrival;
 use crate::telemetry::labels::Label;
-use crate::telemetry::metrics::{self, Lane};
+use crate::telemetry::metrics::{self, Answered, Lane};
 use crate::telemetry::tracer::Tracer;
 
 /// What of a ledger the edges use: they submit, and they follow.
@@ -54,6 +54,12 @@ impl Handle {
     /// `ERR_OVERLOADED` if the queue is full, `ERR_DISK_FULL` while the writer stands still for want of room, `ERR_STOPPING` if the
     /// ledger ends first: asking again gives the same answer.
     pub async fn submit(&self, what: Submitted, source: Source, arrival: Arrival, bytes: usize) -> Result<Answer> {
+        let intents = usize::from(matches!(what, Submitted::Intent(_) | Submitted::Unreadable(..)));
+        let answered = self.hand_in(what, source, arrival, bytes).await;
+        answered.inspect_err(|failure| turned_away(intents, failure.code))
+    }
+
+    async fn hand_in(&self, what: Submitted, source: Source, arrival: Arrival, bytes: usize) -> Result<Answer> {
         self.moves()?;
         let (reply, answer) = oneshot::channel();
         // What stops the ledger goes first; what approvers and reporters say ends what producers wait for.
@@ -100,13 +106,27 @@ impl Handle {
         source: &Source,
         arrival: impl Fn() -> Arrival,
     ) -> Result<Vec<Answer>> {
+        let intents = all.len();
+        let answered = self.offer_each(all, source, arrival).await;
+        answered.inspect_err(|failure| turned_away(intents, failure.code))
+    }
+
+    async fn offer_each(
+        &self,
+        all: Vec<(Submitted, usize)>,
+        source: &Source,
+        arrival: impl Fn() -> Arrival,
+    ) -> Result<Vec<Answer>> {
         self.moves()?;
         let offer = |input, bytes| self.queue.offer(input, bytes).map_err(NotTaken::reason);
         let mut answers = Vec::with_capacity(all.len());
         for answer in queue_each(all, source, arrival, offer)? {
             answers.push(match answer {
                 Some(answer) => self.heard(answer).await?,
-                None => overloaded()?,
+                None => {
+                    turned_away(1, Code::Overloaded);
+                    overloaded()?
+                }
             });
         }
         Ok(answers)
@@ -166,6 +186,11 @@ fn queue_each(
             }
         })
         .collect()
+}
+
+/// Intents that the writer never saw, so that it cannot count them.
+fn turned_away(intents: usize, code: Code) {
+    (0..intents).for_each(|_| metrics::intent(Answered::Refused, code));
 }
 
 fn stopping<T>(_: T) -> Failure {

@@ -232,7 +232,9 @@ fn answers((verdict, code): (Answered, Code)) -> bool {
     match verdict {
         Answered::Pass | Answered::Known => code == Code::Ok,
         Answered::Escalate => code == Code::ApprovalNeeded,
-        Answered::Refused if matches!(code, Code::Overloaded | Code::OverQuota | Code::DiskFull) => true,
+        Answered::Refused if matches!(code, Code::Overloaded | Code::OverQuota | Code::DiskFull | Code::Stopping) => {
+            true
+        }
         Answered::Fail | Answered::Refused => {
             code != Code::Ok && matches!(code.entry().domain, Domain::Input | Domain::Trust | Domain::Policy)
         }

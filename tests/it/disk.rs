@@ -185,8 +185,19 @@ fn freeze(scene: &Scene, reason: &str) -> Vec<u8> {
 #[test]
 fn a_writer_without_any_room_stands_still_and_goes_on() {
     at_its_end(|scene, disk, served, ordering| {
+        let turned_away = || {
+            let metrics = get(&served, "/metrics").1;
+            let of = |line: &str| {
+                line.strip_prefix("writ_intents_total{verdict=\"REFUSED\",code=\"ERR_DISK_FULL\"} ")?
+                    .parse::<u64>()
+                    .ok()
+            };
+            metrics.lines().find_map(of).expect("it is counted")
+        };
+        let before = turned_away();
         assert!(is_full(&submit(&served, &intent(scene, &note("x")))), "nobody is kept waiting");
         assert!(is_full(&Served::ask_socket(scene, "POST", "/v1/acts", "application/json", &freeze(scene, "at last"))));
+        assert_eq!(turned_away(), before + 1, "intents are counted, acts are not");
         assert_eq!(get(&served, "/v1/entries/0").0, 200);
         assert!(!ordering.is_finished());
         disk.has(PLENTY);

@@ -159,7 +159,7 @@ fn count(number: f64) -> impl Display {
 /// Seconds, in the unit that people would say them in.
 fn time(seconds: f64) -> String {
     match seconds {
-        s if s == 0.0 => "0 s".to_owned(),
+        s if s <= 0.0 => "0 s".to_owned(),
         s if s < 0.001 => format!("{:.0} us", s * 1e6),
         s if s < 1.0 => format!("{:.1} ms", s * 1e3),
         s if s < 120.0 => format!("{s:.1} s"),
