@@ -1,5 +1,8 @@
 """Views and collectors that do not follow, and clients that ask too much."""
 
+import ctypes
+import os
+import pathlib
 import threading
 import time
 
@@ -7,13 +10,34 @@ from cause import Cause
 from collector import Collector
 from traffic import at_once
 
+PTRACE_ATTACH, PTRACE_DETACH = 16, 17
+WAIT_FOR_ANY_THREAD = 0x40000000  # __WALL
 
-class SlowView(Cause):
-    does = "each write of the views takes 2 s longer"
+
+class StoppedView(Cause):
+    does = "the thread that applies entries to the views is stopped (ptrace)"
     alerts = ("WritViewBehind",)
+    thread_name = "views"
 
     def provoke(self):
-        self.hinder.write_text("/views/ 2000000 0\n")
+        self.over = threading.Event()
+        self.stopper = threading.Thread(target=self.hold, daemon=True)
+        self.stopper.start()
+
+    def hold(self):
+        """Who stops a thread is the only one that can let it go on."""
+        tasks = pathlib.Path(f"/proc/{self.ledger.process.pid}/task")
+        [thread] = [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == self.thread_name]
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.ptrace(PTRACE_ATTACH, thread, None, None) != 0:
+            raise OSError(ctypes.get_errno(), "a thread cannot be stopped")
+        os.waitpid(thread, WAIT_FOR_ANY_THREAD)
+        self.over.wait()
+        libc.ptrace(PTRACE_DETACH, thread, None, None)
+
+    def mend(self):
+        self.over.set()
+        self.stopper.join()
 
 
 class LostView(Cause):

@@ -40,7 +40,7 @@ PAUSE_SECONDS = 0.5  # after a turn: what is left to do is done, so that the nex
 POLL_SECONDS = 0.02
 ON_RATIO_MIN, STOPPED_RATIO_MIN = 0.95, 0.98
 STOP_SECONDS_MAX = 3
-EXACT_INTENTS, EXACT_SECONDS_MAX = 6000, 180
+EXACT_INTENTS, EXACT_SECONDS_MAX = 6000, 240
 TICKS = os.sysconf("SC_CLK_TCK")
 
 ON = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1", "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
@@ -145,7 +145,7 @@ def compare(options, folder):
             for name, collector in (("off", None), ("on", well), ("stopped", suspended)):
                 sides.append(Side(options.writ, folder, name, collector))
             found = rounds(sides, options)
-            dropped = {side.name: sum(side.dropped().values()) for side in sides}
+            dropped = {side.name: {labels: number for labels, number in side.dropped().items() if number} for side in sides}
             ended = {side.name: side.end() for side in sides}
         finally:
             for side in sides:

@@ -96,7 +96,7 @@ class AwayBroker(Cause):
 class FullConnector(Connector):
     does = "a connector is away, and 1024 executions wait for it"
     alerts = ("WritPartitionsHeld", "WritKafkaNotRead", "WritConnectorBreakerOpen")
-    more = {"breaker": {"failures": 3, "pause_us": 10_000_000}, "retry": {"attempts": 50, "base_us": 1_000_000, "cap_us": 2_000_000}}
+    more = {"breaker": {"failures": 3, "pause_us": 10_000_000}, "retry": {"attempts": 16, "base_us": 1_000_000, "cap_us": 2_000_000}}
     intents = 1200
 
     def bootstrap(self):
