@@ -69,9 +69,9 @@ impl Delivery {
         let collector = self.connection.collector();
         let reason = collector.reason.clone();
         let answer = tokio::select! {
-            answer = send(collector) => answer,
-            () = tokio::time::sleep(ANSWER_PATIENCE) => Err(late()),
-            () = self.stop.expired() => Err(late()),
+            answer = send(collector) => answer.map_err(|status| (why(&status, reason.known()), again(&status))),
+            () = tokio::time::sleep(ANSWER_PATIENCE) => Err(late("no answer within 10 s")),
+            () = self.stop.expired() => Err(late("no answer before the end")),
         };
         match answer {
             Ok((rejected, why)) => {
@@ -80,17 +80,17 @@ impl Delivery {
                 self.health.rejects(signal, rejected, &quoted(&why));
                 Ok(rejected)
             }
-            Err(status) => {
+            Err((why, again)) => {
                 metrics::telemetry_export_failed(signal);
-                self.health.fails(signal, &quoted(&why(&status, reason.known())));
-                Err(again(&status))
+                self.health.fails(signal, &quoted(&why));
+                Err(again)
             }
         }
     }
 }
 
-fn late() -> Status {
-    Status::deadline_exceeded("no answer")
+fn late(why: &str) -> (String, Again) {
+    (why.to_owned(), Again::Later)
 }
 
 fn again(status: &Status) -> Again {
