@@ -29,6 +29,9 @@ const BATCH_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1..=60_000;
 /// How far exports of metrics may lie apart, in milliseconds.
 const METRICS_INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 
+/// What is slow, in milliseconds.
+const SLOW_MS: std::ops::RangeInclusive<u64> = 1..=3_600_000;
+
 /// The most traces a second of one kind.
 const PER_SECOND_MAX: u32 = 10_000;
 
@@ -87,6 +90,9 @@ pub struct Telemetry {
     /// How many traces a second are exported only because of how they ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_per_second: Option<u32>,
+    /// A decision that took longer is one of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_ms: Option<u64>,
     /// Whether spans name tenants and intents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identify: Option<bool>,
@@ -135,6 +141,8 @@ pub struct Settings {
     pub remote_per_second: u32,
     /// How many traces a second are exported only because of how they ended.
     pub ends_per_second: u32,
+    /// A decision that took longer is one of these.
+    pub slow: Duration,
     /// Whether spans name tenants and intents.
     pub identify: bool,
     /// Variables that are set, not taken, and change nothing of what is exported.
@@ -254,6 +262,7 @@ impl Settings {
             headers: headers::of(table.headers, variables.text(headers::VARIABLE))?,
             remote_per_second: per_second(table.remote_per_second, "telemetry.remote_per_second")?,
             ends_per_second: per_second(table.ends_per_second, "telemetry.ends_per_second")?,
+            slow: milliseconds(said(table.slow_ms, "telemetry.slow_ms"), SLOW_MS, 250)?,
             identify: table.identify.unwrap_or(false),
             endpoint: endpoint.filter(|_| enabled),
             tls,

@@ -54,6 +54,7 @@ impl Telemetry {
             ratio: settings.sample_ratio,
             remote_per_second: settings.remote_per_second,
             ends_per_second: settings.ends_per_second,
+            slow: settings.slow,
             identify: settings.identify,
         };
         let (tracer, spans) = match provider.spans() {

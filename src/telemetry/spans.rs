@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::SpanKind;
@@ -33,10 +34,20 @@ use followed::{Followed, Output, Parent};
 /// The most executions, waiting intents and entries that it remembers, each: twice as many executions as may be open within this process.
 pub const REMEMBERED_MAX: usize = 16_384;
 
+/// Which traces are kept because of their end.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// How many a second.
+    pub per_second: u32,
+    /// A decision that took longer is one.
+    pub slow: Duration,
+}
+
 /// Makes spans.
 pub struct Spans<F> {
     out: Out<F>,
     ends: Allowance,
+    slow: Duration,
     /// Open executions, by their decision.
     open: BTreeMap<Seq, Execution>,
     /// Intents that wait for people, by their entry.
@@ -104,12 +115,13 @@ struct Held {
 }
 
 impl<F: FnMut(SpanData)> Spans<F> {
-    /// Gives spans to `push`. So many a second are kept because of their end; `publishes` says whether entries are published.
-    pub fn new(push: F, ends_per_second: u32, publishes: bool) -> Spans<F> {
+    /// Gives spans to `push`. `publishes` says whether entries are published.
+    pub fn new(push: F, ends: Ends, publishes: bool) -> Spans<F> {
         let scope = InstrumentationScope::builder("writ").with_version(env!("CARGO_PKG_VERSION")).build();
         let out = Out { push, ids: RandomIdGenerator::default(), scope, anchor: Anchor::now() };
         let (open, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Spans { out, ends: Allowance::of(ends_per_second), open, waiting, followed: Followed::by(publishes) }
+        let Ends { per_second, slow } = ends;
+        Spans { out, ends: Allowance::of(per_second), slow, open, waiting, followed: Followed::by(publishes) }
     }
 
     /// Takes in what happened.
@@ -190,12 +202,15 @@ impl<F: FnMut(SpanData)> Spans<F> {
     fn answered(&mut self, intent: Intent, committed: &Rc<Committed>) -> Option<TraceContext> {
         let before = || intent.intent.and_then(|seq| self.waiting.get(&seq).copied());
         let own = intent.arrival.as_ref().map_or_else(before, |arrival| arrival.own)?;
+        let durable = committed.appended.until;
+        let slow = intent.arrival.as_ref().is_some_and(|arrival| arrival.read.until(&durable) > self.slow);
+        let sampled = own.sampled || ((slow || matters(intent.code)) && self.keeps());
+        let own = TraceContext { sampled, ..own };
         if let Some(seq) = intent.intent.filter(|_| intent.verdict == "ESCALATE") {
             self.waiting.insert(seq, own);
         } else if let Some(seq) = intent.intent.filter(|_| intent.round > 0) {
             self.waiting.remove(&seq);
         }
-        let sampled = own.sampled || (matters(intent.code) && self.keeps());
         let execution = intent.seq.zip(intent.passed.clone());
         if sampled {
             self.tell(&intent, own, committed);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use opentelemetry_sdk::trace::SpanData;
 
@@ -12,7 +13,7 @@ use super::context::TraceContext;
 use super::facts::Fact;
 use super::metrics;
 use super::sampler::Sampler;
-use super::spans::Spans;
+use super::spans::{Ends, Spans};
 use crate::error::Result;
 use crate::threads;
 
@@ -40,6 +41,8 @@ pub struct Sampling {
     pub remote_per_second: u32,
     /// How many traces a second are kept because of their end.
     pub ends_per_second: u32,
+    /// A decision that took longer is such an end.
+    pub slow: Duration,
     /// Whether tenant and id of intents are told.
     pub identify: bool,
 }
@@ -60,12 +63,12 @@ impl Tracer {
         publishes: bool,
         push: impl FnMut(SpanData) + Send + 'static,
     ) -> Result<(Tracer, JoinHandle<()>)> {
-        let Sampling { ratio, remote_per_second, ends_per_second, identify } = sampling;
+        let Sampling { ratio, remote_per_second, ends_per_second, slow, identify } = sampling;
         let (facts, heard) = channel::<Fact>();
         let waiting = Arc::new(AtomicUsize::new(0));
         let taken = Arc::clone(&waiting);
         let thread = threads::spawn("traces", move || {
-            let mut spans = Spans::new(push, ends_per_second, publishes);
+            let mut spans = Spans::new(push, Ends { per_second: ends_per_second, slow }, publishes);
             for fact in heard {
                 taken.fetch_sub(fact.count(), Ordering::Relaxed);
                 spans.hear(fact);

@@ -30,10 +30,12 @@ use crate::scene::{Scene, WRIT, finish, init, note, within, writ};
 use crate::shop::{Says, Shop};
 
 /// Everything that has no caller, and nothing because of its end.
-const ALL: Sampling = Sampling { ratio: 1.0, remote_per_second: 1000, ends_per_second: 0, identify: false };
+const ALL: Sampling =
+    Sampling { ratio: 1.0, remote_per_second: 1000, ends_per_second: 0, slow: Duration::MAX, identify: false };
 
 /// Nothing but what matters.
-const ENDS: Sampling = Sampling { ratio: 0.0, remote_per_second: 0, ends_per_second: 1000, identify: false };
+const ENDS: Sampling =
+    Sampling { ratio: 0.0, remote_per_second: 0, ends_per_second: 1000, slow: Duration::MAX, identify: false };
 
 /// The caller of the specification's example.
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -278,6 +280,16 @@ fn a_trace_that_nobody_sampled_is_kept_whole_if_its_end_matters() {
     let others = traces.traces.iter().filter(|(id, _)| **id != trace).flat_map(|(_, spans)| spans);
     assert!(others.into_iter().all(|span| ["batch", "sign", "append", "transaction"].contains(&&*span.name)));
     assert!(world.shop.calls()[0].trace.ends_with("-00"), "what the connector was told then: not sampled");
+}
+
+/// Whoever took longer than is said is one of those, without an error.
+#[test]
+fn a_trace_that_nobody_sampled_is_kept_if_it_was_slow() {
+    let world = World::new(Says::Body("{}"));
+    let slow = Sampling { slow: Duration::ZERO, ..ENDS };
+    let traces = world.traced(slow, &[(ask("n-1", Who::Agent, "call", 5), None)], 1);
+    let tree = traces.tree(traces.with("decide"));
+    assert!(tree.starts_with("process writ.intents.v1 [Consumer]") && tree.contains("POST [Client]"), "{tree}");
 }
 
 /// What passed before this process was there goes on in the same trace, from its call: its entry says where.

@@ -47,6 +47,7 @@ fn each_key_has_its_variable_which_goes_first() {
         key_file = "key"
         remote_per_second = 1
         ends_per_second = 2
+        slow_ms = 3
         identify = true
         [headers]
         a = { file = "a" }
@@ -55,6 +56,7 @@ fn each_key_has_its_variable_which_goes_first() {
     assert_eq!(file.endpoint.as_ref().map(ToString::to_string).as_deref(), Some("https://in.file:1"));
     assert_eq!((file.sample_ratio, file.batch_timeout.as_millis(), file.metrics_interval.as_millis()), (0.5, 7, 700));
     assert_eq!((file.remote_per_second, file.ends_per_second, file.identify), (1, 2, true));
+    assert_eq!(file.slow.as_millis(), 3);
     assert_eq!(file.headers["a"], Header::At(Secret::File("a".into())));
     let set = settings(
         table,
@@ -172,6 +174,7 @@ fn numbers_have_their_ranges() {
         refused(&format!("{key} = 0"), &[], &format!("telemetry.{key}: "), "milliseconds");
         assert!(settings(&format!("{key} = -1"), &[]).is_err());
     }
+    refused("slow_ms = 0", &[], "telemetry.slow_ms: ", "milliseconds");
     for key in ["remote_per_second", "ends_per_second"] {
         refused(&format!("{key} = 10001"), &[], &format!("telemetry.{key}: "), "0 to 10000");
     }
