@@ -69,9 +69,10 @@ impl Delivery {
         let collector = self.connection.collector();
         let reason = collector.reason.clone();
         let answer = tokio::select! {
+            biased; // nothing is sent once it is too late
+            () = self.stop.expired() => Err(late("no answer before the end")),
             answer = send(collector) => answer.map_err(|status| (why(&status, reason.known()), again(&status))),
             () = tokio::time::sleep(ANSWER_PATIENCE) => Err(late("no answer within 10 s")),
-            () = self.stop.expired() => Err(late("no answer before the end")),
         };
         match answer {
             Ok((rejected, why)) => {

@@ -61,6 +61,10 @@ impl Stop {
     /// Waits until the end is there.
     pub(super) async fn expired(&self) {
         let deadline = self.begun().await;
-        tokio::time::sleep(deadline.remaining()).await;
+        let remaining = deadline.remaining();
+        // A timer is not due at once, even if there is nothing to wait for.
+        if remaining > Duration::ZERO {
+            tokio::time::sleep(remaining).await;
+        }
     }
 }
