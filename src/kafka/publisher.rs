@@ -120,9 +120,9 @@ impl Publisher {
                         metrics::kafka_published(batch.outputs.len());
                         let took = Interval::since(from);
                         metrics::stage(metrics::Stage::Publish, took.length());
-                        let (from, until, records) = (at.next, batch.at.next, batch.outputs.len());
+                        let (until, records) = (batch.at.next, batch.outputs.len());
                         let topics = Arc::clone(&self.topics);
-                        tracer.tell(|| Fact::Published { topics, from, until, took, records });
+                        tracer.tell(|| Fact::Published { topics, until, took, records });
                     }
                 }
             }

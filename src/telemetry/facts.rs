@@ -79,13 +79,11 @@ pub enum Fact {
     Durable(Box<Batch>),
     /// A connector was called.
     Called(Box<Call>),
-    /// Entries were published to Kafka, or needed no publication.
+    /// The entries before this one are published to Kafka, or need no publication.
     Published {
         /// Where to.
         topics: Arc<Topics>,
-        /// The first.
-        from: Seq,
-        /// The one after the last.
+        /// The entry after the last.
         until: Seq,
         /// From when until when.
         took: Interval,

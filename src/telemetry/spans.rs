@@ -135,8 +135,8 @@ impl<F: FnMut(SpanData)> Spans<F> {
                 self.open.entry(call.decision).or_insert_with(|| Execution::resumed(&call)).called(*call);
                 bound(&mut self.open);
             }
-            Fact::Published { topics, from, until, took, records } => {
-                let outputs = self.followed.published(from, until);
+            Fact::Published { topics, until, took, records } => {
+                let outputs = self.followed.published(until);
                 self.published(&topics, outputs, took, records);
             }
             Fact::Applied { view, until, took } => {

@@ -40,56 +40,45 @@ pub(super) struct Parent {
 
 /// The entries that are followed.
 pub(super) struct Followed {
-    publishes: bool,
-    entries: BTreeMap<Seq, Entry>,
-}
-
-struct Entry {
-    output: Output,
-    parent: Parent,
-    to_publish: bool,
-    /// Of which views it is still to be heard.
-    views: Vec<&'static str>,
+    /// Nothing where nobody publishes.
+    to_publish: Option<BTreeMap<Seq, (Output, Parent)>>,
+    to_apply: [(&'static str, BTreeMap<Seq, Parent>); 2],
 }
 
 impl Followed {
     /// By the views, and by Kafka if entries are published.
     pub(super) fn by(publishes: bool) -> Followed {
-        Followed { publishes, entries: BTreeMap::new() }
+        let to_apply = [ProofGraph::NAME, Metering::NAME].map(|view| (view, BTreeMap::new()));
+        Followed { to_publish: publishes.then(BTreeMap::new), to_apply }
     }
 
     /// An entry is durable.
     pub(super) fn insert(&mut self, seq: Seq, output: Output, of: TraceContext, since: Stopwatch) {
-        let (parent, views) = (Parent { of, since }, vec![ProofGraph::NAME, Metering::NAME]);
-        self.entries.insert(seq, Entry { output, parent, to_publish: self.publishes, views });
-        bound(&mut self.entries);
+        let parent = Parent { of, since };
+        if let Some(to_publish) = &mut self.to_publish {
+            to_publish.insert(seq, (output, parent));
+            bound(to_publish);
+        }
+        for (_, entries) in &mut self.to_apply {
+            entries.insert(seq, parent);
+            bound(entries);
+        }
     }
 
-    /// What was published of these entries.
-    pub(super) fn published(&mut self, from: Seq, until: Seq) -> Vec<(Output, Parent)> {
-        let heard = self.entries.range_mut(from..until.max(from)).filter(|(_, entry)| entry.to_publish);
-        let outputs = heard.map(|(_, entry)| {
-            entry.to_publish = false;
-            (entry.output, entry.parent)
-        });
-        let outputs = outputs.collect();
-        self.forget();
-        outputs
+    /// What was published, up to this entry.
+    pub(super) fn published(&mut self, until: Seq) -> Vec<(Output, Parent)> {
+        self.to_publish.as_mut().map(|entries| before(entries, until)).unwrap_or_default()
     }
 
     /// What the view has applied, up to this entry.
     pub(super) fn applied(&mut self, view: &'static str, until: Seq) -> Vec<Parent> {
-        let mut parents = Vec::new();
-        for (_, entry) in self.entries.range_mut(..until) {
-            let before = entry.views.len();
-            entry.views.retain(|other| *other != view);
-            parents.extend((entry.views.len() < before).then_some(entry.parent));
-        }
-        self.forget();
-        parents
+        let mut found = self.to_apply.iter_mut().filter(|(name, _)| *name == view);
+        found.next().map(|(_, entries)| before(entries, until)).unwrap_or_default()
     }
+}
 
-    fn forget(&mut self) {
-        self.entries.retain(|_, entry| entry.to_publish || !entry.views.is_empty());
-    }
+/// Takes out what lies before an entry.
+fn before<T>(entries: &mut BTreeMap<Seq, T>, until: Seq) -> Vec<T> {
+    let later = entries.split_off(&until);
+    std::mem::replace(entries, later).into_values().collect()
 }
