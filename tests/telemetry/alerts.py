@@ -34,7 +34,7 @@ from prometheus import Prometheus
 
 RULES = ROOT / "ops/prometheus/rules"
 CAUSES = (
-    disks.SlowDisk, disks.FailingDisk, disks.FullDisk, disks.FillingDisk, processes.Killed, processes.Restarts, processes.JumpedClock,
+    disks.SlowDisk, disks.StalledDisk, disks.FailingDisk, disks.FullDisk, disks.FillingDisk, processes.Killed, processes.Restarts, processes.JumpedClock,
     processes.ForgedLog, processes.NoAudit, processes.StuckSigner, processes.MuchMemory, processes.ManyFiles, followers.StoppedView,
     followers.LostView, followers.Flood, followers.LostCollector, outside.HangingConnector, outside.OldExecution, outside.AwayBroker,
     outside.FullConnector,

@@ -156,7 +156,7 @@ def logs_have_traces(load, collector, received):
     return len(lines), len(records)
 
 
-def nothing_planted_is_found(load, *places):
+def nothing_planted_is_found(*places):
     """In what was exported, scraped and said."""
     for place, content in places:
         # Connectors are named by the policy, not by who asks.
@@ -216,7 +216,7 @@ def check(options, folder):
         resources(collector)
         lines, records = logs_have_traces(load, collector, received)
         print(f"{lines} lines, {records} of them came to the collector, with their traces")
-        nothing_planted_is_found(load, ("/metrics", metrics), ("standard error", ledger.log.read_bytes()),
+        nothing_planted_is_found(("/metrics", metrics), ("standard error", ledger.log.read_bytes()),
                                  *((f"what came as {kind}", collector.file(kind).read_bytes()) for kind in ("traces", "metrics", "logs")))
     strangers.all_are_refused(options.writ, folder)
     return 0

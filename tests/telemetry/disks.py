@@ -3,17 +3,28 @@
 import shutil
 import subprocess
 import threading
+import time
 
 from cause import Cause, burns
 from ledger import Ledger
 
 
 class SlowDisk(Cause):
-    does = "each sync of the log takes 3 s longer"
-    alerts = ("WritSyncSlow", "WritDecisionStalled", *burns("WritDecisionsSlow"))
+    does = "each sync of the log takes 0.3 s longer"
+    alerts = ("WritSyncSlow", *burns("WritDecisionsSlow"))
+
+    def provoke(self):
+        self.hinder.write_text("/log/ 300000 0\n")
+
+
+class StalledDisk(Cause):
+    does = "one sync of the log takes 3 s longer"
+    alerts = ("WritDecisionStalled",)
 
     def provoke(self):
         self.hinder.write_text("/log/ 3000000 0\n")
+        time.sleep(1)  # it has begun
+        self.hinder.write_text("")
 
 
 class FailingDisk(Cause):

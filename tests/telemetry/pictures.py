@@ -31,7 +31,7 @@ DASHBOARDS = ROOT / "ops/grafana/dashboards"
 WIDTH, UNIT = 1320, 30  # pixels: of a picture, of one row of Grafana's grid
 COLUMNS = 24
 TOP, GAP = 56, 6
-POINTS = 150
+POINTS = 100
 BYTES_MAX = 300_000
 INTERVAL_S = 5  # what `$__rate_interval` and its like are at least made of
 
