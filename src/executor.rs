@@ -331,6 +331,7 @@ impl Attempt {
         reached(Stage::Checked);
         let mut http = None;
         let observed = Observed::of(trace, &tracer, intent.value(), name);
+        let _attached = observed.attached();
         let outcome = match &connector.kind {
             ConnectorKind::Echo => {
                 Outcome::Done(writ_schemas::canonical::bytes(&intent.value().args).unwrap_or_default())
@@ -339,7 +340,7 @@ impl Attempt {
                 let (url, timeout_us, trace) = (url.clone(), *timeout_us, observed.own());
                 drop(intent); // a call may take long
                 let call = http::Call { url, timeout_us, effect, key: open.idempotency_key, trace };
-                let (outcome, status) = observed.within(|| call.run());
+                let (outcome, status) = call.run();
                 http = call.place().map(|place| (place, status));
                 outcome
             }

@@ -10,6 +10,7 @@
 //! DIR/writ.toml      configuration
 //! DIR/writ.sock      while it is served
 //! DIR/clock          how the clock went   machine-local; may be deleted
+//! DIR/ended          what ended `serve`   counts by code; may be deleted
 //! DIR/lock           held by the one writer
 //! DIR/reserve        zeros                room of its own; space.rs; may be deleted
 //! DIR/.unfinished/   while the ledger is made
@@ -30,6 +31,9 @@ use crate::keyfile;
 
 /// The name of the file of [`Folder::clock`].
 pub const CLOCK: &str = "clock";
+
+/// The name of the file of [`Folder::ended`].
+pub const ENDED: &str = "ended";
 
 /// A ledger's folder, by its path.
 #[derive(Clone, Debug)]
@@ -127,6 +131,12 @@ impl Folder {
     pub fn clock(&self) -> PathBuf {
         self.root.join(CLOCK)
     }
+    /// What ended the processes that served it.
+    #[must_use]
+    pub fn ended(&self) -> PathBuf {
+        self.root.join(ENDED)
+    }
+
     /// The keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {

@@ -7,6 +7,7 @@ use writ_schemas::errors::Code;
 use writ_schemas::intent::Intent;
 use writ_schemas::strict::Refusal;
 
+use crate::clock::Stopwatch;
 use crate::sequencer::Submitted;
 use crate::telemetry::metrics;
 
@@ -33,7 +34,10 @@ pub fn read(bytes: Vec<u8>) -> Submitted {
 
 /// The same, and the bytes of what is an intent.
 fn read_record(bytes: Vec<u8>) -> (Submitted, Vec<u8>) {
-    match parse(&bytes) {
+    let since = Stopwatch::start();
+    let parsed = parse(&bytes);
+    metrics::stage(metrics::Stage::Parse, since.elapsed());
+    match parsed {
         Ok(intent) => (Submitted::Intent(Box::new(intent)), bytes),
         Err(refusal) => {
             metrics::stage_error(metrics::Stage::Parse, refusal.code);

@@ -14,6 +14,7 @@
 //! - [`spans`], [`conventions`]: facts to spans, on another thread; and the names of what they say
 //! - [`provider`]: the way to the collector
 //! - `event`, [`log_layer`]: log lines on the same way
+//! - `ended`: what ended earlier processes
 //! - [`running`]: all of it, in a process that serves a ledger
 
 pub mod declared;
@@ -35,6 +36,7 @@ mod span;
 pub mod provider;
 mod event;
 pub mod log_layer;
+mod ended;
 pub mod running;
 
 pub use crate::config::telemetry::Settings;

@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args) -> Result<Found> {
             settings.not_taken.join(", ")
         ));
     }
-    let telemetry = Telemetry::start(&settings, cluster.is_some())?;
+    let telemetry = Telemetry::start(&settings, &folder, cluster.is_some())?;
     let at = Addresses {
         http: args.http.clone().or(config.http),
         open: args.http_open || config.http_open,

@@ -1,7 +1,7 @@
 //! What is told of one call of a connector, to those who observe it.
 
-use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
+use opentelemetry::{Context, ContextGuard};
 
 use writ_schemas::errors::Code;
 use writ_schemas::event::TraceParent;
@@ -48,11 +48,10 @@ impl Observed {
         self.spans.map(|(_, own)| own)
     }
 
-    /// Runs it so that log lines know their span.
-    pub(super) fn within<T>(&self, run: impl FnOnce() -> T) -> T {
+    /// Until it is dropped, log lines of this thread know their span.
+    pub(super) fn attached(&self) -> Option<ContextGuard> {
         let context = self.own().map(|own| Context::new().with_remote_span_context(own.to_otel(false)));
-        let _attached = context.map(Context::attach);
-        run()
+        context.map(Context::attach)
     }
 
     /// It was answered, over HTTP by whom and with which status.

@@ -298,7 +298,6 @@ impl Intake {
         let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
         let submitted = intake::read_records(records);
         let parsed = Stopwatch::start();
-        metrics::stage(metrics::Stage::Parse, took.until.until(&parsed));
         for (((what, raw), (source, caller)), bytes) in submitted.into_iter().zip(sources).zip(sizes) {
             let own = tracer.begin(caller);
             callers.extend(caller.filter(|_| own.is_some_and(|own| own.sampled)));

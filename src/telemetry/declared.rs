@@ -200,7 +200,7 @@ series! {
     audit_age: Family<Gauge, Check> = "writ_audit_age_seconds" Seconds
         "How long ago a check last found that everything holds; -1 if none did since the start" all;
     fatal: Family<Counter, Code> = "writ_fatal_total" Count
-        "What ended the process, by code" |code: Code| code.entry().class == Class::Stop;
+        "What ended the processes that served this ledger, by code; of class stop it is kept across restarts" |code: Code| code.entry().class == Class::Stop;
     build: Family<Gauge, Version> = "writ_build_info" Count
         "1 for the program that is running" all;
     telemetry_dropped: Family<Counter, (Signal, DropReason)> = "writ_telemetry_dropped_total" Count

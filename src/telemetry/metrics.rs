@@ -304,8 +304,8 @@ pub fn audit_age(check: Check, age: Duration) {
 }
 
 /// The process ends because of this.
-pub fn fatal(code: Code) {
-    count(|it| it.fatal.with(code, |it| it.increment(1)));
+pub fn fatal(code: Code, times: u64) {
+    count(|it| it.fatal.with(code, |it| it.increment(times)));
 }
 
 /// Telemetry was dropped.

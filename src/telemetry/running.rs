@@ -11,13 +11,14 @@ use tracing::{Level, warn};
 use super::exposition::Exposition;
 use super::log_layer::record;
 use super::logging::{EXPORTED, of_failure};
-use super::metrics;
 use super::provider::Provider;
 use super::provider::logs::Line;
 use super::tracer::{Sampling, Tracer};
+use super::{ended, metrics};
 use crate::clock::Stopwatch;
 use crate::config::telemetry::Settings;
 use crate::error::{Failure, Result};
+use crate::folder::Folder;
 use crate::threads::panicked;
 
 /// How long what waits may still be sent at the end.
@@ -27,7 +28,14 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 const SPANS_PATIENCE: Duration = Duration::from_millis(300);
 
 /// What is exported from this process, and what tells of traces: a process that ends in the middle of its work has to find them.
-static RUNNING: Mutex<(Option<Provider>, Tracer)> = Mutex::new((None, Tracer::off()));
+static RUNNING: Mutex<Running> = Mutex::new(Running { folder: None, provider: None, tracer: Tracer::off() });
+
+#[derive(Clone)]
+struct Running {
+    folder: Option<Folder>,
+    provider: Option<Provider>,
+    tracer: Tracer,
+}
 
 /// Telemetry at work. When it is dropped, it is stopped.
 pub struct Telemetry {
@@ -40,13 +48,15 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Starts counting, and exporting where there is an endpoint. Once a process. `publishes` says whether entries are published.
+    /// Starts counting what becomes of the ledger in this folder, and exporting where there is an endpoint. Once a process. `publishes` says
+    /// whether entries are published.
     ///
     /// # Errors
     /// As [`Provider::start`] and [`metrics::install`].
-    pub fn start(settings: &Settings, publishes: bool) -> Result<Telemetry> {
+    pub fn start(settings: &Settings, folder: &Folder, publishes: bool) -> Result<Telemetry> {
         let provider = Provider::start(settings)?;
         let metrics = metrics::install(provider.meter())?;
+        ended::begin(folder);
         if let Some(sink) = provider.logs() {
             EXPORTED.open(sink);
         }
@@ -64,7 +74,7 @@ impl Telemetry {
             }
             None => (Tracer::off(), None),
         };
-        *running() = (Some(provider.clone()), tracer.clone());
+        *running() = Running { folder: Some(folder.clone()), provider: Some(provider.clone()), tracer: tracer.clone() };
         Ok(Telemetry { metrics, tracer, spans, provider })
     }
 
@@ -75,16 +85,16 @@ impl Telemetry {
 
     fn end(&mut self, failure: Option<&Failure>) {
         if let Some(failure) = failure {
-            tell(&self.provider, failure);
+            tell(running().folder.clone().as_ref(), &self.provider, failure);
         }
-        (self.tracer, running().1) = (Tracer::off(), Tracer::off());
+        (self.tracer, running().tracer) = (Tracer::off(), Tracer::off());
         // It ends when the last tracer is gone, which a task of a client that hangs may still hold.
         wait(|| self.spans.as_ref().is_none_or(JoinHandle::is_finished));
         stop(&self.provider);
     }
 }
 
-fn running() -> MutexGuard<'static, (Option<Provider>, Tracer)> {
+fn running() -> MutexGuard<'static, Running> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -106,15 +116,15 @@ impl Drop for Telemetry {
 /// The process ends because of this, while it is at work: it is counted, and told to the collector before this returns, as far as that goes
 /// in time.
 pub fn fatal(failure: &Failure) {
-    let (provider, tracer) = running().clone();
+    let Running { folder, provider, tracer } = running().clone();
     let provider = provider.unwrap_or_default();
-    tell(&provider, failure);
+    tell(folder.as_ref(), &provider, failure);
     wait(|| tracer.is_idle());
     stop(&provider);
 }
 
-fn tell(provider: &Provider, failure: &Failure) {
-    metrics::fatal(failure.code);
+fn tell(folder: Option<&Folder>, provider: &Provider, failure: &Failure) {
+    ended::end(folder, failure.code);
     if let Some(logs) = provider.logs() {
         logs.push(Line { target: "writ", record: record(of_failure(failure), Level::ERROR) });
     }

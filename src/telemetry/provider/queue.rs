@@ -9,11 +9,12 @@ use super::lane::Export;
 use crate::telemetry::labels::{Label, Labels};
 use crate::telemetry::metrics::{self, DropReason, Signal};
 
-/// The most that waits, where a span without links is one: what the SDK's own processors hold. Of a few hundred bytes each, 1 MB.
-pub const QUEUE_MAX: usize = 2048;
+/// The most that waits, where a span without links is one: those of 600 intents, as they come when a queue of the writer empties. Of some
+/// hundred bytes each, 10 MB. The SDK's own processors hold 2048.
+pub const QUEUE_MAX: usize = 16_384;
 
 /// The most that one request carries; it stays below the 4 MiB that a collector reads by default.
-pub const BATCH_MAX: usize = 512;
+pub const BATCH_MAX: usize = 2048;
 
 /// Takes what is to be sent, and waits for nobody.
 pub(super) struct Queue<E: Export> {
