@@ -263,6 +263,7 @@ impl Opened {
         let on_fatal = Arc::new(on_fatal);
         let job_bytes = Arc::default();
 
+        waiting.tell(&state, &tracer);
         for (decision, open) in state.open() {
             if state.is_outside(*decision) {
                 continue; // it goes on, whatever became of this process

@@ -334,6 +334,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         }
         let Submission { what, raw, source, arrival, reply } = submission;
         let from = Stopwatch::start();
+        let before = batch.events.len();
         let is_intent = matches!(what, Submitted::Intent(_) | Submitted::Unreadable(..));
         let observed = Observed { arrival, source: source.clone(), from };
         let answer = match what {
@@ -377,7 +378,10 @@ impl<S: Storage + Clone> Sequencer<S> {
             }
         };
         if is_intent {
-            batch.intents.push(observed.undecided(&answer, self.state.next()));
+            let last = batch.events.last().filter(|_| batch.events.len() > before);
+            let is_recorded = matches!(last, Some(Event::RecordRefused(_)));
+            let seq = self.state.next().0.checked_sub(1).map(Seq).filter(|_| is_recorded);
+            batch.intents.push(observed.undecided(&answer, seq));
         }
         if let Some(reply) = reply {
             batch.replies.push((reply, Reply::Known(answer)));

@@ -216,7 +216,7 @@ impl Views {
                 let took = Interval::since(from);
                 metrics::stage(metrics::Stage::View, took.length());
                 for (view, until) in [(ProofGraph::NAME, self.graph.next()), (Metering::NAME, self.metering.next())] {
-                    tracer.tell(|| Fact::Applied { view, until, took });
+                    tracer.record(|| Fact::Applied { view, until, took });
                 }
             } else if progress.is_closed() {
                 return self.sled.flush().map_err(|e| Failure::new(e.code(), e));

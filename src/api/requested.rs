@@ -1,5 +1,7 @@
 //! A request that brings intents, as traces tell it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::http::HeaderMap;
 use axum::response::Response;
 
@@ -9,35 +11,43 @@ use crate::telemetry::context::TraceContext;
 use crate::telemetry::facts::{Arrival, Fact, Interval};
 use crate::telemetry::tracer::Tracer;
 
+/// The most intents of one request that are sampled: a caller's flag counts once, however many lines it sends.
+const SAMPLED_MAX: usize = 16;
+
 /// A request that is being answered.
 pub(super) struct Requested {
     tracer: Tracer,
     own: Option<TraceContext>,
     caller: Option<TraceContext>,
     since: Stopwatch,
+    intents: AtomicUsize,
 }
 
 impl Requested {
     /// Its caller says of which trace it is (`traceparent`), or it begins one.
     pub(super) fn with(headers: &HeaderMap, tracer: &Tracer) -> Requested {
         let caller = headers.get("traceparent").and_then(|value| value.to_str().ok()?.parse().ok());
-        Requested { tracer: tracer.clone(), own: tracer.begin(caller), caller, since: Stopwatch::start() }
+        let (own, since, intents) = (tracer.begin(caller), Stopwatch::start(), AtomicUsize::new(0));
+        Requested { tracer: tracer.clone(), own, caller, since, intents }
     }
 
     /// One intent of it, whose bytes were here at `read`, and which is parsed now.
     pub(super) fn arrival(&self, read: Stopwatch) -> Arrival {
+        let among_the_first = self.intents.fetch_add(1, Ordering::Relaxed) < SAMPLED_MAX;
         let own = self.tracer.child(self.own);
+        let own =
+            own.map(|own| TraceContext { sampled: own.sampled && (among_the_first || !self.tracer.is_on()), ..own });
         Arrival { read, parsed: Stopwatch::start(), own, caller: self.own, poll: None }
     }
 
     /// It is answered.
     pub(super) fn answered(self, answer: &Result<Response, Failure>) {
-        let Some(own) = self.own.filter(|own| own.sampled) else { return };
-        let status = match answer {
-            Ok(response) => response.status().as_u16(),
-            Err(failure) => failure.code.entry().http,
+        let Some(own) = self.own else { return };
+        let (status, failed) = match answer {
+            Ok(response) => (response.status().as_u16(), None),
+            Err(failure) => (failure.code.entry().http, Some(failure.code)),
         };
         let (caller, took) = (self.caller, Interval::since(self.since));
-        self.tracer.tell(|| Fact::Requested { own, caller, took, status });
+        self.tracer.record(|| Fact::Requested { own, caller, took, status, failed });
     }
 }

@@ -294,21 +294,24 @@ impl Intake {
         let tracer = &self.feed.tracer;
         let own = if tracer.is_on() { tracer.root() } else { None };
         let poll = Arc::new(Poll { topic: Arc::clone(&self.topic), own });
-        let (count, mut callers) = (records.len(), Vec::new());
+        let (count, mut callers, mut linked) = (records.len(), Vec::new(), false);
         let sizes: Vec<usize> = records.iter().map(Vec::len).collect();
         let submitted = intake::read_records(records);
         let parsed = Stopwatch::start();
         for (((what, raw), (source, caller)), bytes) in submitted.into_iter().zip(sources).zip(sizes) {
             let own = tracer.begin(caller);
-            callers.extend(caller.filter(|_| own.is_some_and(|own| own.sampled)));
+            if own.is_some_and(|own| own.sampled) {
+                linked = true;
+                callers.extend(caller);
+            }
             let arrival = Arrival { read: took.until, parsed, own, caller, poll: Some(Arc::clone(&poll)) };
             let submission = Submission { what, raw, source, arrival, reply: None };
             if self.feed.queue.put(Input::Submit(submission), bytes).is_err() {
                 return false;
             }
         }
-        if !callers.is_empty() {
-            tracer.tell(|| Fact::Polled { poll, took, records: count, callers });
+        if linked {
+            tracer.record(|| Fact::Polled { poll, took, records: count, callers });
         }
         true
     }

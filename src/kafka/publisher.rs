@@ -122,7 +122,7 @@ impl Publisher {
                         metrics::stage(metrics::Stage::Publish, took.length());
                         let (until, records) = (batch.at.next, batch.outputs.len());
                         let topics = Arc::clone(&self.topics);
-                        tracer.tell(|| Fact::Published { topics, until, took, records });
+                        tracer.record(|| Fact::Published { topics, until, took, records });
                     }
                 }
             }

@@ -21,14 +21,12 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// It became no decision. `next` is the entry after the one that says so.
-    pub(super) fn undecided(self, answer: &Answer, next: Seq) -> facts::Intent {
+    /// It became no decision, as the entry `seq` says, if there is one.
+    pub(super) fn undecided(self, answer: &Answer, seq: Option<Seq>) -> facts::Intent {
         let (verdict, code) = match answer {
             Answer::Refused(refusal) => ("REFUSED", refusal.code),
             _ => ("KNOWN", Code::Ok),
         };
-        let is_recorded = verdict == "REFUSED" && matches!(self.source, Source::Kafka { .. });
-        let is_recorded = is_recorded && code != Code::OverQuota;
         facts::Intent {
             arrival: Some(self.arrival),
             source: self.source,
@@ -37,7 +35,7 @@ impl Observed {
             verdict,
             code,
             intent: None,
-            seq: next.0.checked_sub(1).map(Seq).filter(|_| is_recorded),
+            seq,
             round: 0,
             passed: None,
             identity: None,
@@ -151,7 +149,7 @@ impl Stages {
             }
         }
         if entries > 0 || !intents.is_empty() {
-            tracer.tell(|| {
+            tracer.record(|| {
                 let batch = facts::Batch { first, entries, began, signed, appended, intents, dispatched, receipts };
                 Fact::Durable(Box::new(batch))
             });

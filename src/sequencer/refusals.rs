@@ -44,7 +44,7 @@ impl<S: Storage + Clone> Sequencer<S> {
         {
             self.partitions.count();
             metrics::intent(metrics::Answered::Refused, Code::OverQuota);
-            return Ok(Answer::Refused(refusal));
+            return Ok(Answer::Refused(Refusal::new(Code::OverQuota, refusal.detail)));
         }
         self.refuse(source, refusal, bytes, None, batch)
     }

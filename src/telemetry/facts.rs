@@ -74,9 +74,29 @@ pub enum Fact {
         took: Interval,
         /// The status of the response.
         status: u16,
+        /// Why it was no answer.
+        failed: Option<Code>,
     },
     /// A batch is durable.
     Durable(Box<Batch>),
+    /// An execution was open when this process began.
+    Reopened {
+        /// The decision that allows it.
+        decision: Seq,
+        /// The intent's span, as its entry says.
+        intent: TraceContext,
+        /// What the decision allows.
+        passed: Passed,
+        /// When this process found it.
+        since: Stopwatch,
+    },
+    /// An intent waited for people when this process began.
+    Awaited {
+        /// Its entry.
+        intent: Seq,
+        /// Its span, as its entry says.
+        own: TraceContext,
+    },
     /// A connector was called.
     Called(Box<Call>),
     /// The entries before this one are published to Kafka, or need no publication.
@@ -109,6 +129,8 @@ impl Fact {
             Fact::Durable(batch) => 1 + batch.intents.len(),
             Fact::Polled { .. }
             | Fact::Requested { .. }
+            | Fact::Reopened { .. }
+            | Fact::Awaited { .. }
             | Fact::Called(_)
             | Fact::Published { .. }
             | Fact::Applied { .. } => 1,
@@ -290,7 +312,8 @@ impl Observer for Gates {
     }
 
     fn answered(&mut self, gate: Gate, answer: &Answer, refusal: Option<&Refusal>) {
-        let (took, code) = (Interval::since(self.asked), refusal.map(|refusal| refusal.code));
+        let code = refusal.filter(|_| *answer == Answer::Refused).map(|refusal| refusal.code);
+        let took = Interval::since(self.asked);
         metrics::gate(gate, answer, code, took.length());
         self.times.push(GateTime { gate, took, answer: answer.as_str(), code });
     }

@@ -4,7 +4,8 @@
 //! connector, the batch of its receipt, its publication, the views. Those of an intent that is not sampled are kept as facts while
 //! its execution is open, so that an end that matters can still be told from its beginning.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,12 +35,15 @@ use followed::{Followed, Output, Parent};
 /// The most executions, waiting intents and entries that it remembers, each: twice as many executions as may be open within this process.
 pub const REMEMBERED_MAX: usize = 16_384;
 
+/// The most requests of which it remembers that they are told.
+const REQUESTS_MAX: usize = 1024;
+
 /// Which traces are kept because of their end.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends {
-    /// How many a second.
+    /// How many a second, and as many that are slow.
     pub per_second: u32,
-    /// A decision that took longer is one.
+    /// A decision that took longer is slow.
     pub slow: Duration,
 }
 
@@ -47,12 +51,15 @@ pub struct Ends {
 pub struct Spans<F> {
     out: Out<F>,
     ends: Allowance,
+    slow_ends: Allowance,
     slow: Duration,
     /// Open executions, by their decision.
     open: BTreeMap<Seq, Execution>,
     /// Intents that wait for people, by their entry.
     waiting: BTreeMap<Seq, TraceContext>,
     followed: Followed,
+    /// Requests that are not sampled, and brought an intent that is told.
+    kept_requests: BTreeSet<[u8; 8]>,
 }
 
 /// Where spans go.
@@ -91,11 +98,13 @@ struct Committed {
     began: Stopwatch,
     signed: Interval,
     appended: Interval,
+    is_told: Cell<bool>,
 }
 
 impl Committed {
+    /// Once.
     fn tell<F: FnMut(SpanData)>(&self, out: &mut Out<F>, links: Vec<TraceContext>) {
-        if self.entries == 0 {
+        if self.entries == 0 || self.is_told.replace(true) {
             return;
         }
         let took = Interval { from: self.began, until: self.appended.until };
@@ -121,15 +130,32 @@ impl<F: FnMut(SpanData)> Spans<F> {
         let out = Out { push, ids: RandomIdGenerator::default(), scope, anchor: Anchor::now() };
         let (open, waiting) = (BTreeMap::new(), BTreeMap::new());
         let Ends { per_second, slow } = ends;
-        Spans { out, ends: Allowance::of(per_second), slow, open, waiting, followed: Followed::by(publishes) }
+        Spans {
+            out,
+            ends: Allowance::of(per_second),
+            slow_ends: Allowance::of(per_second),
+            slow,
+            open,
+            waiting,
+            followed: Followed::by(publishes),
+            kept_requests: BTreeSet::new(),
+        }
     }
 
     /// Takes in what happened.
-    pub fn hear(&mut self, fact: Fact) {
+    pub fn record(&mut self, fact: Fact) {
         self.out.anchor = Anchor::now();
         match fact {
             Fact::Polled { poll, took, records, callers } => self.polled(&poll, took, records, callers),
-            Fact::Requested { own, caller, took, status } => self.requested(own, caller, took, status),
+            Fact::Requested { own, caller, took, status, failed } => {
+                if own.sampled || self.kept_requests.remove(&own.span.to_bytes()) {
+                    self.requested(own, caller, took, status, failed);
+                }
+            }
+            Fact::Reopened { decision, intent, passed, since } => {
+                self.open.insert(decision, Execution::new(intent, passed, since, None));
+            }
+            Fact::Awaited { intent, own } => _ = self.waiting.insert(intent, own),
             Fact::Durable(batch) => self.durable(*batch),
             Fact::Called(call) => {
                 self.open.entry(call.decision).or_insert_with(|| Execution::resumed(&call)).called(*call);
@@ -157,16 +183,25 @@ impl<F: FnMut(SpanData)> Spans<F> {
         self.out.span(span.linked(callers, true));
     }
 
-    fn requested(&mut self, own: TraceContext, caller: Option<TraceContext>, took: Interval, status: u16) {
+    fn requested(
+        &mut self,
+        own: TraceContext,
+        caller: Option<TraceContext>,
+        took: Interval,
+        status: u16,
+        failed: Option<Code>,
+    ) {
         const ROUTE: &str = "/v1/intents";
         let span = Span::new(format!("POST {ROUTE}"), own, took).kind(SpanKind::Server).called_by(caller);
         let span = span.with(names::HTTP_REQUEST_METHOD, "POST").with(names::HTTP_ROUTE, ROUTE);
-        self.out.span(span.with(names::URL_SCHEME, "http").with(names::HTTP_RESPONSE_STATUS_CODE, i64::from(status)));
+        let span = span.with(names::URL_SCHEME, "http").with(names::HTTP_RESPONSE_STATUS_CODE, i64::from(status));
+        self.out.span(span.error(failed.filter(|_| status >= 500)));
     }
 
     fn durable(&mut self, batch: Batch) {
         let Batch { first, entries, began, signed, appended, intents, dispatched, receipts } = batch;
-        let committed = Rc::new(Committed { own: self.out.root(), first, entries, began, signed, appended });
+        let is_told = Cell::new(false);
+        let committed = Rc::new(Committed { own: self.out.root(), first, entries, began, signed, appended, is_told });
         let mut links = Vec::new();
         for intent in intents {
             links.extend(self.answered(intent, &committed));
@@ -204,7 +239,16 @@ impl<F: FnMut(SpanData)> Spans<F> {
         let own = intent.arrival.as_ref().map_or_else(before, |arrival| arrival.own)?;
         let durable = committed.appended.until;
         let slow = intent.arrival.as_ref().is_some_and(|arrival| arrival.read.until(&durable) > self.slow);
-        let sampled = own.sampled || ((slow || matters(intent.code)) && self.keeps());
+        let keeps = |allowance: &Allowance| allowance.take().then(|| metrics::trace(Why::End)).is_some();
+        let kept = (matters(intent.code) && keeps(&self.ends)) || (slow && keeps(&self.slow_ends));
+        let sampled = own.sampled || kept;
+        if let Some(arrival) = intent.arrival.as_ref().filter(|_| sampled && !own.sampled) {
+            let request = arrival.caller.filter(|_| arrival.poll.is_none());
+            self.kept_requests.extend(request.map(|request| request.span.to_bytes()));
+            while self.kept_requests.len() > REQUESTS_MAX {
+                self.kept_requests.pop_first();
+            }
+        }
         let own = TraceContext { sampled, ..own };
         if let Some(seq) = intent.intent.filter(|_| intent.verdict == "ESCALATE") {
             self.waiting.insert(seq, own);
@@ -241,7 +285,7 @@ impl<F: FnMut(SpanData)> Spans<F> {
                         .with(names::MESSAGING_DESTINATION_PARTITION_ID, partition.number.to_string())
                         .with(names::MESSAGING_KAFKA_OFFSET, i64::try_from(*offset).unwrap_or(i64::MAX))
                         .linked(linked, true)
-                        .linked(poll.own, false)
+                        .linked(poll.own.filter(|_| arrival.own.is_some_and(|own| own.sampled)), false)
                 }
                 _ => Span::new("process intent", own, took),
             };

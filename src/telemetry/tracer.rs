@@ -17,7 +17,7 @@ use super::spans::{Ends, Spans};
 use crate::error::Result;
 use crate::threads;
 
-/// The most facts that wait, where a batch is as many as it has intents: of a few hundred bytes each, 13 MB.
+/// The most facts that wait, where a batch is as many as it has intents: of a kilobyte each, 32 MB.
 const FACTS_MAX: usize = 32_768;
 
 /// Gives ids, and takes facts. One that is off passes on what callers said.
@@ -70,8 +70,9 @@ impl Tracer {
         let thread = threads::spawn("traces", move || {
             let mut spans = Spans::new(push, Ends { per_second: ends_per_second, slow }, publishes);
             for fact in heard {
-                taken.fetch_sub(fact.count(), Ordering::Relaxed);
-                spans.hear(fact);
+                let count = fact.count();
+                spans.record(fact);
+                taken.fetch_sub(count, Ordering::Release);
             }
         })?;
         let sampler = Sampler::new(ratio, remote_per_second);
@@ -114,8 +115,8 @@ impl Tracer {
         self.0.as_ref().is_none_or(|on| on.waiting.load(Ordering::Relaxed) == 0)
     }
 
-    /// Tells what happened.
-    pub fn tell(&self, fact: impl FnOnce() -> Fact) {
+    /// Records what happened.
+    pub fn record(&self, fact: impl FnOnce() -> Fact) {
         let Some(on) = &self.0 else { return };
         let fact = fact();
         let count = fact.count();

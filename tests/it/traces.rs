@@ -277,9 +277,22 @@ fn a_trace_that_nobody_sampled_is_kept_whole_if_its_end_matters() {
     let tree = traces.tree(trace);
     assert!(tree.contains("process writ.intents.v1") && tree.contains("gate freeze"), "{tree}");
     assert!(tree.contains("POST [Client] !ERR_CONNECTOR_UNCERTAIN"), "{tree}");
+    assert!(!tree.contains('?'), "whatever is linked to is told: {tree}");
     let others = traces.traces.iter().filter(|(id, _)| **id != trace).flat_map(|(_, spans)| spans);
     assert!(others.into_iter().all(|span| ["batch", "sign", "append", "transaction"].contains(&&*span.name)));
     assert!(world.shop.calls()[0].trace.ends_with("-00"), "what the connector was told then: not sampled");
+}
+
+/// What several kept ones share is told once, and all of it.
+#[test]
+fn two_that_are_kept_may_share_their_batches() {
+    let world = World::new(Says::Status(500));
+    let records = ["n-1", "n-2", "n-3", "n-4"].map(|id| (ask(id, Who::Agent, "call", 5), None));
+    let traces = world.traced(ENDS, &records, 4);
+    let kept = traces.traces.iter().filter(|(_, spans)| spans.iter().any(|span| span.name == "decide"));
+    let trees: Vec<_> = kept.map(|(trace, _)| traces.tree(*trace)).collect();
+    assert_eq!(trees.len(), 4);
+    assert!(trees.iter().all(|tree| tree.contains("receipt -> batch") && !tree.contains('?')), "{trees:#?}");
 }
 
 /// Whoever took longer than is said is one of those, without an error.
@@ -292,7 +305,7 @@ fn a_trace_that_nobody_sampled_is_kept_if_it_was_slow() {
     assert!(tree.starts_with("process writ.intents.v1 [Consumer]") && tree.contains("POST [Client]"), "{tree}");
 }
 
-/// What passed before this process was there goes on in the same trace, from its call: its entry says where.
+/// What passed before this process was there goes on in the same trace: its entry says where.
 #[test]
 fn a_trace_goes_on_after_a_restart() {
     let world = World::new(Says::Body("{}"));
@@ -310,6 +323,7 @@ fn a_trace_goes_on_after_a_restart() {
         "\
 the caller >
 execute_tool call
+  dispatch -> batch
   POST [Client]
   judge
   receipt -> batch

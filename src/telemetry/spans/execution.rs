@@ -70,6 +70,7 @@ impl Execution {
         };
         out.span(ended(execution).error(failed));
         if let Some(dispatched) = &self.dispatched {
+            dispatched.tell(out, vec![self.own]);
             let took = Interval { from: self.since, until: dispatched.appended.until };
             out.span(out.child(self.own, "dispatch", took).linked([dispatched.own], false));
         }
