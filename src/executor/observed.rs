@@ -86,7 +86,8 @@ impl Answered {
             metrics::stage_error(metrics::Stage::Judge, code);
         }
         let Some((intent, own)) = spans else { return };
-        tracer
-            .tell(|| Fact::Called(Box::new(Call { decision, own, intent, passed, took, judged, http, failed, code })));
+        tracer.record(|| {
+            Fact::Called(Box::new(Call { decision, own, intent, passed, took, judged, http, failed, code }))
+        });
     }
 }
