@@ -55,7 +55,7 @@ def found(prometheus, panel, start, end):
     """Named series of all queries of a panel."""
     series = []
     for target in panel.get("targets", []):
-        for labels, points in prometheus.over(filled(target["expr"], start, end), start, end, max(1, (end - start) // POINTS)):
+        for labels, points in prometheus.over(filled(target["expr"], start, end), start, end, max(1, (end - start) / POINTS)):
             series.append((legend(target, labels), points))
     return sorted(series, key=lambda one: one[0])
 
