@@ -81,7 +81,7 @@ struct Ended {
 /// What is waited for when it stops: what sends spans and log lines, and the reader of metrics.
 const TASKS: usize = 3;
 
-/// How much longer than they may take they are waited for, so that they say themselves what they dropped.
+/// How much longer than they may take they are waited for, so that they say themselves why they dropped something.
 const GRACE: Duration = Duration::from_millis(100);
 
 thread_local! {
@@ -166,6 +166,9 @@ impl Provider {
             }
         }
         runtime.shutdown_background();
+        // Where those that send get no time to, they do not say what becomes of what they have.
+        running.spans.give_up();
+        running.logs.give_up();
     }
 }
 

@@ -75,6 +75,11 @@ impl LogSink {
         self.0.tally()
     }
 
+    /// As [`Queue::give_up`].
+    pub(super) fn give_up(&self) {
+        self.0.give_up();
+    }
+
     /// Takes a line, or drops and counts it. It waits for nobody.
     pub fn push(&self, line: Line) {
         self.0.push(line);

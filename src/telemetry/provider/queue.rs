@@ -1,4 +1,6 @@
 //! What waits for the collector, bounded by what it costs.
+//!
+//! **Invariant:** what was pushed is counted once, as one of [`Tally`], also where those who would send it get no time to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,10 +28,15 @@ pub(super) struct Queue<E: Export> {
 #[derive(Default)]
 struct Shared {
     waiting: AtomicUsize,
+    /// How many were pushed of which it is not known yet what becomes of them; [`GIVEN_UP`] at the end.
+    open: AtomicUsize,
     full: Notify,
     exported: AtomicUsize,
     dropped: [AtomicUsize; DropReason::ALL.len()],
 }
+
+/// Nothing is open any more, nor will be.
+const GIVEN_UP: usize = usize::MAX;
 
 /// What became of everything that was pushed, so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,10 +52,29 @@ pub struct Tally {
 }
 
 impl Shared {
+    /// One more is open, unless it was given up.
+    fn open(&self) -> bool {
+        let more = |open: usize| (open != GIVEN_UP).then(|| open + 1);
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
+    /// So many are open no more, unless they were given up: then they are counted already.
+    fn settle(&self, count: usize) -> bool {
+        let fewer = |open: usize| if open == GIVEN_UP { None } else { open.checked_sub(count) };
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_ok()
+    }
+
     fn dropped(&self, signal: Signal, why: DropReason, count: usize) {
         metrics::telemetry_dropped(signal, why, count);
         if let Some(dropped) = self.dropped.get(why.place()) {
             dropped.fetch_add(count, Ordering::AcqRel);
+        }
+    }
+
+    /// The same of what is open.
+    fn drop_open(&self, signal: Signal, why: DropReason, count: usize) {
+        if self.settle(count) {
+            self.dropped(signal, why, count);
         }
     }
 
@@ -84,17 +110,27 @@ pub(super) fn pair<E: Export>() -> (Queue<E>, Waiting<E>) {
 impl<E: Export> Queue<E> {
     /// Takes it, or drops and counts it.
     pub(super) fn push(&self, item: E::Item) {
+        if !self.shared.open() {
+            return self.shared.dropped(E::SIGNAL, DropReason::Queue, 1);
+        }
         let cost = E::cost(&item);
         let room = |waiting: usize| waiting.checked_add(cost).filter(|waiting| *waiting <= QUEUE_MAX);
         let Ok(before) = self.shared.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) else {
-            self.shared.dropped(E::SIGNAL, DropReason::Queue, 1);
-            return;
+            return self.shared.drop_open(E::SIGNAL, DropReason::Queue, 1);
         };
         if self.items.send(item).is_err() {
             self.shared.waiting.fetch_sub(cost, Ordering::AcqRel);
-            self.shared.dropped(E::SIGNAL, DropReason::Queue, 1);
+            self.shared.drop_open(E::SIGNAL, DropReason::Queue, 1);
         } else if before < BATCH_MAX && before + cost >= BATCH_MAX {
             self.shared.full.notify_one();
+        }
+    }
+
+    /// What is open is not delivered in time, whatever is still done with it. From now on nothing is taken.
+    pub(super) fn give_up(&self) {
+        let open = self.shared.open.swap(GIVEN_UP, Ordering::AcqRel);
+        if open != GIVEN_UP {
+            self.shared.dropped(E::SIGNAL, DropReason::Export, open);
         }
     }
 
@@ -129,17 +165,51 @@ impl<E: Export> Waiting<E> {
 
     /// The collector took so many.
     pub(super) fn exported(&self, count: usize) {
-        metrics::telemetry_exported(E::SIGNAL, count);
-        self.shared.exported.fetch_add(count, Ordering::AcqRel);
+        if self.shared.settle(count) {
+            metrics::telemetry_exported(E::SIGNAL, count);
+            self.shared.exported.fetch_add(count, Ordering::AcqRel);
+        }
     }
 
     /// So many were dropped.
     pub(super) fn dropped(&self, why: DropReason, count: usize) {
-        self.shared.dropped(E::SIGNAL, why, count);
+        self.shared.drop_open(E::SIGNAL, why, count);
     }
 
     /// Takes nothing more: what comes later is dropped and counted by those who push it.
     pub(super) fn close(&mut self) {
         self.items.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::logs::v1::LogRecord;
+
+    use super::super::logs::{Line, Logs};
+    use super::{DropReason, Tally, pair};
+
+    fn line() -> Line {
+        Line { target: "test", record: LogRecord::default() }
+    }
+
+    #[test]
+    fn what_those_who_send_get_no_time_for_is_counted_once() {
+        let (queue, mut waiting) = pair::<Logs>();
+        (0..2).for_each(|_| queue.push(line()));
+        let under_way = waiting.take().len();
+        waiting.exported(1);
+        (0..3).for_each(|_| queue.push(line()));
+        queue.give_up();
+        let given_up = Tally { exported: 1, export: 4, ..Tally::default() };
+        assert_eq!(queue.tally(), given_up);
+        // Those who send were stopped in the middle of something, and may end it.
+        waiting.dropped(DropReason::Export, under_way - 1);
+        let waited = waiting.take().len();
+        waiting.exported(waited);
+        queue.give_up();
+        assert_eq!(queue.tally(), given_up);
+        queue.push(line());
+        assert_eq!(queue.tally(), Tally { queue: 1, ..given_up });
     }
 }

@@ -58,6 +58,11 @@ impl SpanSink {
         self.0.tally()
     }
 
+    /// As [`Queue::give_up`].
+    pub(super) fn give_up(&self) {
+        self.0.give_up();
+    }
+
     /// Takes a span, or drops and counts it. It waits for nobody. Of its links it keeps [`LINKS_MAX`].
     pub fn push(&self, mut span: SpanData) {
         let links = &mut span.links;

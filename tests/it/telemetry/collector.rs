@@ -88,19 +88,23 @@ impl Service {
         self.got.lock().expect("not poisoned")
     }
 
+    /// What it is to say. It is looked at before a request is counted: whoever has waited for that may have it say something else.
+    fn says(&self) -> Says {
+        self.says.lock().expect("not poisoned").clone()
+    }
+
     /// How many it does not take, unless it takes nothing.
-    async fn answer<T>(&self, request: &Request<T>, resource: Option<Resource>) -> Result<i64, Status> {
+    async fn answer<T>(&self, says: Says, request: &Request<T>, resource: Option<Resource>) -> Result<i64, Status> {
         let headers = request.metadata().clone().into_headers();
         let text = |value: &axum::http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
         self.got().headers = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
         let attributes = resource.unwrap_or_default().attributes.into_iter();
         self.got().resource = attributes.map(|it| (it.key, string(it.value.and_then(|it| it.value)))).collect();
-        let says = self.says.lock().expect("not poisoned").clone();
         match says {
             Says::Fine => Ok(0),
             Says::Nothing => loop {
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                if !matches!(*self.says.lock().expect("not poisoned"), Says::Nothing) {
+                if !matches!(self.says(), Says::Nothing) {
                     return Ok(0);
                 }
             },
@@ -134,6 +138,7 @@ impl TraceService for Service {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let says = self.says();
         {
             let at = self.since.elapsed();
             let mut got = self.got();
@@ -141,7 +146,7 @@ impl TraceService for Service {
             got.at.push(at);
         }
         let resource = request.get_ref().resource_spans.first().and_then(|it| it.resource.clone());
-        let rejected = self.answer(&request, resource).await?;
+        let rejected = self.answer(says, &request, resource).await?;
         let spans = request.into_inner().resource_spans.into_iter().flat_map(|it| it.scope_spans);
         let spans: Vec<Span> = spans.flat_map(|it| it.spans).collect();
         let mut got = self.got();
@@ -159,7 +164,7 @@ impl LogsService for Service {
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let resource = request.get_ref().resource_logs.first().and_then(|it| it.resource.clone());
-        let rejected = self.answer(&request, resource).await?;
+        let rejected = self.answer(self.says(), &request, resource).await?;
         for scope in request.into_inner().resource_logs.into_iter().flat_map(|it| it.scope_logs) {
             let target = scope.scope.unwrap_or_default().name;
             self.got().logs.extend(scope.log_records.into_iter().map(|record| (target.clone(), record)));
@@ -176,7 +181,7 @@ impl MetricsService for Service {
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let resource = request.get_ref().resource_metrics.first().and_then(|it| it.resource.clone());
-        let rejected = self.answer(&request, resource).await?;
+        let rejected = self.answer(self.says(), &request, resource).await?;
         let metrics = request.into_inner().resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
         self.got().metrics = metrics.flat_map(|it| it.metrics).collect();
         let partial = ExportMetricsPartialSuccess { rejected_data_points: rejected, error_message: String::new() };

@@ -66,9 +66,15 @@ fn tally(provider: &Provider) -> Tally {
 /// Waits until of so many spans it is known what became of them.
 #[track_caller]
 fn settled(provider: &Provider, count: usize) -> Tally {
+    all_settled(|| tally(provider), count)
+}
+
+/// The same of whatever is tallied.
+#[track_caller]
+pub(super) fn all_settled(tally: impl Fn() -> Tally, count: usize) -> Tally {
     let since = Stopwatch::start();
     loop {
-        let tally = tally(provider);
+        let tally = tally();
         if tally.exported + tally.queue + tally.export + tally.rejected >= count {
             return tally;
         }

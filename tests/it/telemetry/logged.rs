@@ -16,7 +16,7 @@ use writ::telemetry::logging::{Format, layer};
 use writ::telemetry::provider::{Provider, QUEUE_MAX, Tally};
 
 use super::collector::{Collector, Says};
-use super::delivered::{settings, span};
+use super::delivered::{all_settled, settings, span};
 
 /// What was written.
 #[derive(Clone, Default)]
@@ -112,7 +112,7 @@ fn lines_that_find_no_room_are_counted() {
         (0..QUEUE_MAX * 2).for_each(|number| info!(number, "a line"));
     });
     provider.stop(Duration::from_millis(200));
-    let Tally { exported, queue, export, rejected } = sink.tally();
+    let Tally { exported, queue, export, rejected } = all_settled(|| sink.tally(), QUEUE_MAX * 2);
     assert_eq!((exported, rejected, queue + export), (0, 0, QUEUE_MAX * 2));
     assert!(queue > 0, "some find no room");
 }
