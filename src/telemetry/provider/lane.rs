@@ -36,7 +36,7 @@ pub(super) trait Export: Send + Sync + 'static {
     fn send(
         collector: Collector,
         request: Self::Request,
-    ) -> impl Future<Output = Result<(Rejected, String), tonic::Status>> + Send;
+    ) -> impl Future<Output = Result<Rejected, tonic::Status>> + Send;
 }
 
 /// Sends what waits.
