@@ -20,7 +20,7 @@ use crate::visible;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest pause that a collector may ask for: what the SDK allows.
-const PAUSE_MAX: Duration = Duration::from_secs(600);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// How much is quoted of what went wrong, in characters.
 const WHY_LEN_MAX: usize = 300;
