@@ -56,8 +56,9 @@ impl fmt::Display for Full {
         match self {
             Full::Disk => write!(f, "the disk is short of room"),
             Full::Connector(connector) => write!(f, "too many executions wait for connector {connector}"),
-            Full::Outside { tenant, connector } => {
-                write!(f, "too many executions of {tenant} are outside by connector {connector}")
+            // It is logged, and log lines leave the process: whose executions they are, the producer knows.
+            Full::Outside { connector, .. } => {
+                write!(f, "too many executions of the tenant are outside by connector {connector}")
             }
         }
     }
@@ -268,5 +269,17 @@ impl<S: Storage + Clone> Sequencer<S> {
             .map(|(partition, next)| Position { partition, next })
             .collect();
         if positions.is_empty() { Ok(()) } else { self.record(batch, Event::SourceAdvanced(positions)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Full, Name};
+
+    #[test]
+    fn what_is_logged_of_a_partition_that_waits_names_no_tenant() {
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        let text = Full::Outside { tenant: name("acme"), connector: name("bank") }.to_string();
+        assert!(text.contains("bank") && !text.contains("acme"), "{text}");
     }
 }

@@ -1,5 +1,7 @@
 //! One request, and what its answer means.
 //!
+//! **Invariant:** what the collector says is not told, whether it takes nothing or a part: it may quote a header, which is a secret.
+//!
 //! What may be sent again is as in the OTLP specification ("Failures", "OTLP/gRPC Throttling").
 
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::visible;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest pause that a collector may ask for: what the SDK allows.
-const PAUSE_MAX: Duration = Duration::from_secs(600);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// How much is quoted of what went wrong, in characters.
 const WHY_LEN_MAX: usize = 300;
@@ -28,10 +30,9 @@ const WHY_LEN_MAX: usize = 300;
 pub(super) struct Rejected(pub(super) usize);
 
 impl Rejected {
-    /// What the answer says, and why. A collector that rejects a negative number rejects none.
-    pub(super) fn of(partial: Option<(i64, String)>) -> (Rejected, String) {
-        let (count, why) = partial.unwrap_or_default();
-        (Rejected(usize::try_from(count).unwrap_or(0)), why)
+    /// What the answer says. A collector that rejects a negative number rejects none.
+    pub(super) fn of(count: Option<i64>) -> Rejected {
+        Rejected(usize::try_from(count.unwrap_or(0)).unwrap_or(0))
     }
 }
 
@@ -61,7 +62,7 @@ impl Delivery {
     }
 
     /// Sends one request.
-    pub(super) async fn attempt<F: Future<Output = Result<(Rejected, String), Status>>>(
+    pub(super) async fn attempt<F: Future<Output = Result<Rejected, Status>>>(
         &self,
         signal: Signal,
         send: impl FnOnce(Collector) -> F,
@@ -75,10 +76,10 @@ impl Delivery {
             () = tokio::time::sleep(ANSWER_PATIENCE) => Err(late("no answer within 10 s")),
         };
         match answer {
-            Ok((rejected, why)) => {
+            Ok(rejected) => {
                 reason.forget();
                 self.health.works(signal);
-                self.health.rejects(signal, rejected, &quoted(&why));
+                self.health.rejects(signal, rejected);
                 Ok(rejected)
             }
             Err((why, again)) => {
@@ -113,7 +114,7 @@ fn again(status: &Status) -> Again {
     }
 }
 
-/// What went wrong. What the collector says is not told: it may quote a header, which is a secret.
+/// What went wrong.
 fn why(status: &Status, reason: Option<String>) -> String {
     let mut why = format!("{:?}", status.code());
     let mut source = std::error::Error::source(status);

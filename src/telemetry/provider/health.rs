@@ -57,13 +57,13 @@ impl Health {
     }
 
     /// Of what it took, it did not take so many.
-    pub(super) fn rejects(&self, signal: Signal, rejected: Rejected, why: &str) {
+    pub(super) fn rejects(&self, signal: Signal, rejected: Rejected) {
         let mut state = self.state();
         if rejected == Rejected(0) {
             state.rejecting.retain(|rejecting| *rejecting != signal);
         } else if !state.rejecting.contains(&signal) {
             state.rejecting.push(signal);
-            warn!("the collector {} rejects some of the {}: {why:?}", self.endpoint, signal.text());
+            warn!("the collector {} rejects some of the {}", self.endpoint, signal.text());
         }
     }
 }

@@ -7,13 +7,14 @@ use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 
 use super::connection::Collector;
-use super::delivery::{Again, Delivery, Rejected};
+use super::delivery::{self, Again, Delivery, Rejected};
 use super::queue::Waiting;
 use crate::clock::Stopwatch;
 use crate::telemetry::metrics::{DropReason, Signal};
 
-/// How long a batch is tried.
+/// How long a batch is tried, besides the pauses that the collector asks for; and at most, with them.
 const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE_MAX: Duration = PATIENCE.saturating_add(delivery::PAUSE_MAX);
 
 /// How long after a failure nothing is sent, at first and at most.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -36,7 +37,7 @@ pub(super) trait Export: Send + Sync + 'static {
     fn send(
         collector: Collector,
         request: Self::Request,
-    ) -> impl Future<Output = Result<(Rejected, String), tonic::Status>> + Send;
+    ) -> impl Future<Output = Result<Rejected, tonic::Status>> + Send;
 }
 
 /// Sends what waits.
@@ -104,7 +105,7 @@ impl<E: Export> Lane<E> {
     }
 
     async fn deliver(&mut self, request: E::Request) -> Result<Rejected, DropReason> {
-        let since = Stopwatch::start();
+        let (since, mut patience) = (Stopwatch::start(), PATIENCE);
         loop {
             if self.barred {
                 return Err(DropReason::Export);
@@ -128,9 +129,12 @@ impl<E: Export> Lane<E> {
                 }
                 Again::Later if ends => return Err(DropReason::Export),
                 Again::Later => self.wait(own, false).await,
-                Again::After(asked) => self.wait(own.max(asked), true).await,
+                Again::After(asked) => {
+                    patience = PATIENCE_MAX.min(patience.saturating_add(asked));
+                    self.wait(own.max(asked), true).await;
+                }
             }
-            if since.elapsed() > PATIENCE {
+            if since.elapsed() > patience {
                 return Err(DropReason::Export);
             }
         }

@@ -53,10 +53,10 @@ impl Export for Logs {
         ExportLogsServiceRequest { resource_logs: vec![logs] }
     }
 
-    async fn send(to: Collector, request: ExportLogsServiceRequest) -> Result<(Rejected, String), Status> {
+    async fn send(to: Collector, request: ExportLogsServiceRequest) -> Result<Rejected, Status> {
         let answer = LogsServiceClient::new(to.channel.clone()).export(to.request(request)).await?;
         let partial = answer.into_inner().partial_success;
-        Ok(Rejected::of(partial.map(|partial| (partial.rejected_log_records, partial.error_message))))
+        Ok(Rejected::of(partial.map(|partial| partial.rejected_log_records)))
     }
 }
 

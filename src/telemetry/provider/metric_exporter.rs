@@ -37,10 +37,10 @@ impl MetricExporter {
     }
 }
 
-async fn send(to: Collector, request: ExportMetricsServiceRequest) -> Result<(Rejected, String), Status> {
+async fn send(to: Collector, request: ExportMetricsServiceRequest) -> Result<Rejected, Status> {
     let answer = MetricsServiceClient::new(to.channel.clone()).export(to.request(request)).await?;
     let partial = answer.into_inner().partial_success;
-    Ok(Rejected::of(partial.map(|partial| (partial.rejected_data_points, partial.error_message))))
+    Ok(Rejected::of(partial.map(|partial| partial.rejected_data_points)))
 }
 
 impl PushMetricExporter for MetricExporter {

@@ -36,10 +36,10 @@ impl Export for Traces {
         ExportTraceServiceRequest { resource_spans: group_spans_by_resource_and_scope(spans, resource) }
     }
 
-    async fn send(to: Collector, request: ExportTraceServiceRequest) -> Result<(Rejected, String), Status> {
+    async fn send(to: Collector, request: ExportTraceServiceRequest) -> Result<Rejected, Status> {
         let answer = TraceServiceClient::new(to.channel.clone()).export(to.request(request)).await?;
         let partial = answer.into_inner().partial_success;
-        Ok(Rejected::of(partial.map(|partial| (partial.rejected_spans, partial.error_message))))
+        Ok(Rejected::of(partial.map(|partial| partial.rejected_spans)))
     }
 }
 

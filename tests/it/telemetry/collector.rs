@@ -30,6 +30,9 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use writ::clock::Stopwatch;
 
+/// What it says of a request that it does not take, or not whole. It may quote a secret.
+const WORDS: &str = "hunter2";
+
 /// What it says to each request.
 #[derive(Clone, Debug)]
 pub(crate) enum Says {
@@ -112,7 +115,7 @@ impl Service {
                 tokio::time::sleep(pause).await;
                 Ok(0)
             }
-            Says::Refused(code) => Err(Status::new(code, "hunter2")),
+            Says::Refused(code) => Err(Status::new(code, WORDS)),
             Says::Partly(count) => Ok(count),
             Says::Exhausted(pause) => {
                 let details = match pause {
@@ -152,7 +155,7 @@ impl TraceService for Service {
         let mut got = self.got();
         got.batches.push(spans.len());
         got.spans.extend(spans);
-        let partial = ExportTracePartialSuccess { rejected_spans: rejected, error_message: "too old".to_owned() };
+        let partial = ExportTracePartialSuccess { rejected_spans: rejected, error_message: WORDS.to_owned() };
         Ok(Response::new(ExportTraceServiceResponse { partial_success: (rejected != 0).then_some(partial) }))
     }
 }
@@ -169,7 +172,7 @@ impl LogsService for Service {
             let target = scope.scope.unwrap_or_default().name;
             self.got().logs.extend(scope.log_records.into_iter().map(|record| (target.clone(), record)));
         }
-        let partial = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: String::new() };
+        let partial = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: WORDS.to_owned() };
         Ok(Response::new(ExportLogsServiceResponse { partial_success: (rejected != 0).then_some(partial) }))
     }
 }
@@ -184,7 +187,7 @@ impl MetricsService for Service {
         let rejected = self.answer(self.says(), &request, resource).await?;
         let metrics = request.into_inner().resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
         self.got().metrics = metrics.flat_map(|it| it.metrics).collect();
-        let partial = ExportMetricsPartialSuccess { rejected_data_points: rejected, error_message: String::new() };
+        let partial = ExportMetricsPartialSuccess { rejected_data_points: rejected, error_message: WORDS.to_owned() };
         Ok(Response::new(ExportMetricsServiceResponse { partial_success: (rejected != 0).then_some(partial) }))
     }
 }

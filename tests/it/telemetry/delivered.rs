@@ -195,6 +195,18 @@ fn a_collector_that_asks_for_a_pause_gets_it() {
 }
 
 #[test]
+fn what_a_collector_asks_for_is_no_time_in_which_a_batch_was_tried() {
+    let longer_than_a_batch_is_tried = Duration::from_secs(31);
+    let collector = Collector::saying(Says::Exhausted(Some(longer_than_a_batch_is_tried)));
+    let provider = provider(&collector.url);
+    push(&provider, 1..=1);
+    collector.wait("a span", |got| got.requests == 1);
+    collector.says(Says::Fine);
+    assert_eq!(settled(&provider, 1), Tally { exported: 1, ..Tally::default() });
+    provider.stop(Duration::from_secs(10));
+}
+
+#[test]
 fn a_pause_that_is_longer_than_what_is_left_is_kept_at_the_end_too() {
     let collector = Collector::saying(Says::Exhausted(Some(Duration::from_secs(300))));
     let provider = provider(&collector.url);

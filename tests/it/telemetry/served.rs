@@ -185,6 +185,22 @@ fn a_collector_that_is_away_costs_one_line_and_another_when_it_is_there() {
 }
 
 #[test]
+fn what_a_collector_says_of_what_it_does_not_take_is_not_told() {
+    for (says, line) in
+        [(Says::Partly(1), "rejects some"), (Says::Refused(tonic::Code::InvalidArgument), "does not take")]
+    {
+        let scene = Scene::new();
+        let collector = Collector::saying(says);
+        let to = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()), ("OTEL_METRIC_EXPORT_INTERVAL", "100")];
+        let serving = Serving::start(&scene, serve(&scene, &to));
+        within("a line", || serving.said().contains(line));
+        let (status, said) = serving.stop();
+        assert_eq!(status, Some(0), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
 fn a_client_that_the_collector_does_not_trust_hears_so() {
     let scene = Scene::new();
     let collector = Collector::secured();
