@@ -11,9 +11,6 @@ use crate::telemetry::context::TraceContext;
 use crate::telemetry::facts::{Arrival, Fact, Interval};
 use crate::telemetry::tracer::Tracer;
 
-/// The most intents of one request that are sampled: a caller's flag counts once, however many lines it sends.
-const SAMPLED_MAX: usize = 16;
-
 /// A request that is being answered.
 pub(super) struct Requested {
     tracer: Tracer,
@@ -33,10 +30,11 @@ impl Requested {
 
     /// One intent of it, whose bytes were here at `read`, and which is parsed now.
     pub(super) fn arrival(&self, read: Stopwatch) -> Arrival {
-        let among_the_first = self.intents.fetch_add(1, Ordering::Relaxed) < SAMPLED_MAX;
+        let is_first = self.intents.fetch_add(1, Ordering::Relaxed) == 0;
         let own = self.tracer.child(self.own);
-        let own =
-            own.map(|own| TraceContext { sampled: own.sampled && (among_the_first || !self.tracer.is_on()), ..own });
+        // A caller's flag speaks for one intent, however many lines it sends.
+        let asked = self.caller.is_some_and(|caller| caller.sampled) && !is_first;
+        let own = own.map(|own| TraceContext { sampled: own.sampled && !(asked && self.tracer.is_spent()), ..own });
         Arrival { read, parsed: Stopwatch::start(), own, caller: self.own, poll: None }
     }
 

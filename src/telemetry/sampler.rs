@@ -61,6 +61,12 @@ impl Sampler {
         TraceContext { trace, span: self.ids.new_span_id(), sampled: why != Why::Unsampled }
     }
 
+    /// Whether one more may not be sampled only because its caller asks for it.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        !self.remote.take()
+    }
+
     /// A span of a trace of its own, for what several traces link to.
     #[must_use]
     pub fn root(&self) -> TraceContext {

@@ -103,6 +103,12 @@ impl Tracer {
         self.0.as_ref().map(|on| on.sampler.root())
     }
 
+    /// Whether one more intent may not be sampled only because its caller asks for it.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.0.as_ref().is_some_and(|on| on.sampler.is_spent())
+    }
+
     /// A span below another.
     #[must_use]
     pub fn child(&self, of: Option<TraceContext>) -> Option<TraceContext> {
