@@ -35,7 +35,9 @@ use crate::folder::{Folder, KeyRole};
 use crate::holds::Holds;
 use crate::progress::Progress;
 use crate::queue::Queue;
-use crate::sequencer::{Carried, Effect, Input, Job, Partitions, Passed, Sequencer, Timekeeper, Vitals, chain_up};
+use crate::sequencer::{
+    Carried, Effect, Input, Job, Partitions, Passed, Sequencer, Telling, Timekeeper, Vitals, chain_up,
+};
 use crate::signer::Signer;
 use crate::space::{LOOK_EVERY, Space};
 use crate::telemetry::metrics;
@@ -326,6 +328,7 @@ impl Opened {
             partitions,
             tracer: tracer.clone(),
             vitals: Arc::clone(&vitals),
+            telling: Telling::default(),
         };
         let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone(), _writes: writes };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {
