@@ -35,7 +35,9 @@ use crate::folder::{Folder, KeyRole};
 use crate::holds::Holds;
 use crate::progress::Progress;
 use crate::queue::Queue;
-use crate::sequencer::{Carried, Effect, Input, Job, Partitions, Passed, Sequencer, Timekeeper, Vitals, chain_up};
+use crate::sequencer::{
+    Carried, Effect, Input, Job, Partitions, Passed, Sequencer, Telling, Timekeeper, Vitals, chain_up,
+};
 use crate::signer::Signer;
 use crate::space::{LOOK_EVERY, Space};
 use crate::telemetry::metrics;
@@ -121,7 +123,7 @@ impl Opened {
                 derivation.believe(entry, &event)?;
             }
             since_hash = if matches!(event, Event::StateHashed(_)) { 0 } else { since_hash + 1 };
-            waiting.follow(entry.header.seq, event);
+            waiting.follow(entry.header, event);
             head.push(&entry.header);
             if head.tree.size() == covered.size && head.tree.root() != covered.root {
                 return Err(Failure::new(Code::LogForked, format!("another root at size {}", covered.size)));
@@ -285,9 +287,7 @@ impl Opened {
         }
 
         let reader = log.reader_over(DirStorage::reading(folder.log()));
-        let decided = |decision: &Seq| Ok(reader.get(*decision)?.map(|it| (*decision, it.entry.header.recorded_at)));
-        let decided: Result<Vec<_>> = state.open().keys().map(decided).collect();
-        let vitals = Arc::new(Vitals::of(decided?.into_iter().flatten().collect()));
+        let vitals = Arc::new(Vitals::of(waiting.into_decided()));
 
         let content = ContentStore::at(folder.content()).drawing_on(Arc::clone(&space));
         let policy = state.policy().map(Arc::clone);
@@ -327,6 +327,7 @@ impl Opened {
             partitions,
             tracer: tracer.clone(),
             vitals: Arc::clone(&vitals),
+            telling: Telling::default(),
         };
         let last = LastWord { queue: Arc::clone(&queue), effects: effects.clone(), _writes: writes };
         let writer = guarded("sequencer", Arc::clone(&on_fatal), move || {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use writ_schemas::ids::Seq;
 
+use crate::clock::Stopwatch;
 use crate::telemetry::metrics::Follower;
 
 mod marks;
@@ -59,12 +60,12 @@ impl Progress {
 
     /// How far each follower lies behind now: it rises while one is stuck, whether or not it says anything.
     pub(crate) fn lags(&self) -> Vec<(Follower, Lag)> {
-        let mut at = self.at();
+        let (mut at, now) = (self.at(), Stopwatch::start());
         let slowest = at.followers.values().copied().min().unwrap_or(at.next);
         at.marks.forget(slowest);
         let lag = |done: Seq| match at.next.0.saturating_sub(done.0) {
             0 => Lag { entries: 0, oldest: Duration::ZERO },
-            entries => Lag { entries, oldest: at.marks.age(done) },
+            entries => Lag { entries, oldest: at.marks.age(done, now) },
         };
         at.followers.iter().map(|(follower, done)| (*follower, lag(*done))).collect()
     }
@@ -84,7 +85,7 @@ impl Progress {
     pub(crate) fn advance(&self, next: Seq) {
         let mut at = self.at();
         at.next = next;
-        at.marks.push(next);
+        at.marks.push(next, Stopwatch::start());
         drop(at);
         self.moved.notify_all();
     }

@@ -69,7 +69,7 @@ use observed::{Observed, Stages};
 pub use partitions::Partitions;
 pub use quota::{REFUSALS_MAX, REFUSALS_PER_SECOND};
 pub use timekeeper::{CLOCK_OFF_MAX, Timekeeper};
-pub use vitals::Vitals;
+pub use vitals::{Telling, Vitals};
 
 /// The most inputs of a batch. At 10 000 intents a second a batch of this size waits a tenth of a second.
 pub const BATCH_INPUTS_MAX: usize = 1024;
@@ -138,6 +138,8 @@ pub struct Sequencer<S> {
     pub tracer: Tracer,
     /// For whoever looks from outside.
     pub vitals: Arc<Vitals>,
+    /// What of the state is told.
+    pub telling: Telling,
 }
 
 impl<S: Storage + Clone> Sequencer<S> {

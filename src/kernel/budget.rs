@@ -40,7 +40,7 @@ const ACTUAL_MAX: u64 = WINDOW_LIMIT_MAX;
 
 mod used;
 
-pub use used::Used;
+pub use used::{BudgetWalk, Used};
 
 /// The most budgets of a rule.
 const SPENDS_MAX: usize = 8;

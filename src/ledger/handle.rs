@@ -54,29 +54,17 @@ impl Handle {
     /// `ERR_OVERLOADED` if the queue is full, `ERR_DISK_FULL` while the writer stands still for want of room, `ERR_STOPPING` if the
     /// ledger ends first: asking again gives the same answer.
     pub async fn submit(&self, what: Submitted, source: Source, arrival: Arrival, bytes: usize) -> Result<Answer> {
-        let intents = usize::from(matches!(what, Submitted::Intent(_) | Submitted::Unreadable(..)));
-        let answered = self.hand_in(what, source, arrival, bytes).await;
-        answered.inspect_err(|failure| turned_away(intents, failure.code))
-    }
-
-    async fn hand_in(&self, what: Submitted, source: Source, arrival: Arrival, bytes: usize) -> Result<Answer> {
-        self.moves()?;
-        let (reply, answer) = oneshot::channel();
+        self.moves(std::iter::once(&what))?;
         // What stops the ledger goes first; what approvers and reporters say ends what producers wait for.
         let act = if let Submitted::Act(act) = &what { Some(&act.value().statement) } else { None };
         let is_answer = act.map(|it| matches!(it, Statement::Approve { .. } | Statement::Report { .. }));
-        let input = Input::Submit(Submission { what, raw: Vec::new(), source, arrival, reply: Some(reply) });
-        let taken = match is_answer {
-            Some(false) => self.queue.urge(input),
-            Some(true) => self.queue.answer(input, bytes),
-            None => self.queue.offer(input, bytes),
-        };
-        taken.map_err(|refused| match refused {
-            NotTaken::Full(_) => {
-                metrics::stage_error(metrics::Stage::Queue, Code::Overloaded);
-                Failure::new(Code::Overloaded, "the writer's queue")
-            }
-            NotTaken::Closed(_) => Failure::new(Code::Stopping, "submitted too late"),
+        let answer = queued(what, source, arrival, |input| {
+            let taken = match is_answer {
+                Some(false) => self.queue.urge(input),
+                Some(true) => self.queue.answer(input, bytes),
+                None => self.queue.offer(input, bytes),
+            };
+            taken.map_err(NotTaken::reason)
         })?;
         self.heard(answer).await
     }
@@ -86,13 +74,12 @@ impl Handle {
     /// # Errors
     /// `ERR_STOPPING` if the ledger ends first.
     pub fn submit_all(&self, all: Vec<(Submitted, usize)>) -> Result<Vec<Answer>> {
-        let put = |input, bytes| self.queue.put(input, bytes).map_err(NotTaken::reason);
-        let arrival = || Arrival { own: self.tracer.begin(None), ..Arrival::now() };
-        let waiting = queue_each(all, &Source::Local, arrival, put)?;
-        waiting
-            .into_iter()
-            .map(|answer| answer.map_or_else(overloaded, |it| it.blocking_recv().map_err(stopping)))
-            .collect()
+        let put = |(what, bytes)| {
+            let arrival = Arrival { own: self.tracer.begin(None), ..Arrival::now() };
+            queued(what, Source::Local, arrival, |input| self.queue.put(input, bytes).map_err(NotTaken::reason))
+        };
+        let waiting: Vec<_> = all.into_iter().map(put).collect();
+        waiting.into_iter().map(|answer| answer?.blocking_recv().map_err(stopping)).collect()
     }
 
     /// The same for things from `source`, not waiting for room: what finds the queue full is refused as `ERR_OVERLOADED`,
@@ -106,27 +93,18 @@ impl Handle {
         source: &Source,
         arrival: impl Fn() -> Arrival,
     ) -> Result<Vec<Answer>> {
-        let intents = all.len();
-        let answered = self.offer_each(all, source, arrival).await;
-        answered.inspect_err(|failure| turned_away(intents, failure.code))
-    }
-
-    async fn offer_each(
-        &self,
-        all: Vec<(Submitted, usize)>,
-        source: &Source,
-        arrival: impl Fn() -> Arrival,
-    ) -> Result<Vec<Answer>> {
-        self.moves()?;
-        let offer = |input, bytes| self.queue.offer(input, bytes).map_err(NotTaken::reason);
-        let mut answers = Vec::with_capacity(all.len());
-        for answer in queue_each(all, source, arrival, offer)? {
+        self.moves(all.iter().map(|(what, _)| what))?;
+        let offer = |(what, bytes)| {
+            let offer = |input| self.queue.offer(input, bytes).map_err(NotTaken::reason);
+            queued(what, source.clone(), arrival(), offer)
+        };
+        let waiting: Vec<_> = all.into_iter().map(offer).collect();
+        let mut answers = Vec::with_capacity(waiting.len());
+        for answer in waiting {
             answers.push(match answer {
-                Some(answer) => self.heard(answer).await?,
-                None => {
-                    turned_away(1, Code::Overloaded);
-                    overloaded()?
-                }
+                Ok(answer) => self.heard(answer).await?,
+                Err(full) if full.code == Code::Overloaded => Answer::Refused(Refusal::new(full.code, full.detail)),
+                Err(closed) => return Err(closed),
             });
         }
         Ok(answers)
@@ -159,44 +137,44 @@ impl Handle {
     }
 
     /// Nobody is kept waiting by a writer that waits itself.
-    fn moves(&self) -> Result<()> {
-        if self.space.is_out() { Err(self.space.refusal().into()) } else { Ok(()) }
+    fn moves<'a>(&self, all: impl Iterator<Item = &'a Submitted>) -> Result<()> {
+        if !self.space.is_out() {
+            return Ok(());
+        }
+        let refusal = self.space.refusal();
+        all.filter(|what| is_intent(what)).for_each(|_| metrics::intent(Answered::Refused, refusal.code));
+        Err(refusal.into())
     }
 }
 
-/// Puts each into the queue; nothing to wait for where it was full.
-fn queue_each(
-    all: Vec<(Submitted, usize)>,
-    source: &Source,
-    arrival: impl Fn() -> Arrival,
-    queue: impl Fn(Input, usize) -> std::result::Result<(), NotTaken<()>>,
-) -> Result<Vec<Option<oneshot::Receiver<Answer>>>> {
-    all.into_iter()
-        .map(|(what, bytes)| {
-            let (reply, answer) = oneshot::channel();
-            let (source, arrival) = (source.clone(), arrival());
-            let input = Input::Submit(Submission { what, raw: Vec::new(), source, arrival, reply: Some(reply) });
-            match queue(input, bytes) {
-                Ok(()) => Ok(Some(answer)),
-                Err(NotTaken::Full(_)) => {
-                    metrics::stage_error(metrics::Stage::Queue, Code::Overloaded);
-                    Ok(None)
-                }
-                Err(NotTaken::Closed(_)) => Err(stopping(())),
-            }
-        })
-        .collect()
+/// Puts it into the queue. What the queue takes is counted by the writer when it is answered, whether or not anybody still waits for that;
+/// what the queue does not take, here.
+fn queued(
+    what: Submitted,
+    source: Source,
+    arrival: Arrival,
+    put: impl FnOnce(Input) -> std::result::Result<(), NotTaken<()>>,
+) -> Result<oneshot::Receiver<Answer>> {
+    let (reply, answer) = oneshot::channel();
+    let is_intent = is_intent(&what);
+    let failure = match put(Input::Submit(Submission { what, raw: Vec::new(), source, arrival, reply: Some(reply) })) {
+        Ok(()) => return Ok(answer),
+        Err(NotTaken::Full(())) => {
+            metrics::stage_error(metrics::Stage::Queue, Code::Overloaded);
+            Failure::new(Code::Overloaded, "the writer's queue")
+        }
+        Err(NotTaken::Closed(())) => stopping(()),
+    };
+    if is_intent {
+        metrics::intent(Answered::Refused, failure.code);
+    }
+    Err(failure)
 }
 
-/// Intents that the writer never saw, so that it cannot count them.
-fn turned_away(intents: usize, code: Code) {
-    (0..intents).for_each(|_| metrics::intent(Answered::Refused, code));
+fn is_intent(what: &Submitted) -> bool {
+    matches!(what, Submitted::Intent(_) | Submitted::Unreadable(..))
 }
 
 fn stopping<T>(_: T) -> Failure {
     Failure::new(Code::Stopping, "the ledger ended first")
-}
-
-fn overloaded() -> Result<Answer> {
-    Ok(Answer::Refused(Refusal::new(Code::Overloaded, "the writer's queue")))
 }

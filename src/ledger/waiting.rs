@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use writ_kernel::state::State;
 use writ_schemas::decision::{Decision, Verdict};
+use writ_schemas::entry::Header;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, IntentAdmitted};
-use writ_schemas::ids::{Digest, Seq};
+use writ_schemas::ids::{Digest, Seq, UnixMicros};
 
 use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::telemetry::facts::{Fact, Passed};
 use crate::telemetry::tracer::Tracer;
 
-/// The intents of every `PASS` without a receipt, gathered while the log is folded: looking for them afterwards would
+/// The intents of every `PASS` without a receipt, and when each was decided, gathered while the log is folded: looking for them afterwards would
 /// walk the log once for each.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -21,14 +22,18 @@ pub(super) struct Waiting {
     /// By the digest of the intent.
     escalated: BTreeMap<Digest, (Seq, IntentAdmitted)>,
     passed: BTreeMap<Seq, IntentAdmitted>,
+    decided: BTreeMap<Seq, UnixMicros>,
 }
 
 impl Waiting {
-    pub(super) fn follow(&mut self, seq: Seq, event: Event) {
+    pub(super) fn follow(&mut self, Header { seq, recorded_at, .. }: Header, event: Event) {
         match event {
             Event::IntentAdmitted(admitted) => self.admitted = Some((seq, admitted)),
             Event::DecisionMade(decision) => {
                 let Decision { verdict, intent_digest, .. } = decision.value();
+                if *verdict == Verdict::Pass {
+                    self.decided.insert(seq, recorded_at);
+                }
                 let intent = self.admitted.take().or_else(|| self.escalated.remove(intent_digest));
                 match (verdict, intent) {
                     (Verdict::Pass, Some((_, intent))) => _ = self.passed.insert(seq, intent),
@@ -36,7 +41,11 @@ impl Waiting {
                     (Verdict::Pass | Verdict::Escalate, None) | (Verdict::Fail, _) => {}
                 }
             }
-            Event::ReceiptIssued(issued) => drop(self.passed.remove(&issued.receipt.value().decision_seq)),
+            Event::ReceiptIssued(issued) => {
+                let decision = issued.receipt.value().decision_seq;
+                self.passed.remove(&decision);
+                self.decided.remove(&decision);
+            }
             _ => {}
         }
     }
@@ -63,5 +72,10 @@ impl Waiting {
         admitted.ok_or_else(|| {
             Failure::new(Code::SignatureInvalid, format!("the intent of decision {decision} is not signed"))
         })
+    }
+
+    /// When every `PASS` without a receipt was decided.
+    pub(super) fn into_decided(self) -> BTreeMap<Seq, UnixMicros> {
+        self.decided
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use writ_kernel::budget::BudgetWalk;
 use writ_log::Storage;
 use writ_schemas::decision::Verdict;
 use writ_schemas::event::Event;
@@ -14,10 +15,11 @@ use crate::clock::{Clock, Reading, Stopwatch};
 use crate::telemetry::metrics;
 
 /// How often the writer tells what its state holds.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const TELL_EVERY: Duration = Duration::from_millis(250);
 
-/// The longest that telling may keep the writer, as a share of its time: each account takes about a tenth of this.
-const PAUSE_OF_AN_ACCOUNT: Duration = Duration::from_micros(10);
+/// How many accounts of budgets it looks at each time: about a millisecond, however many there are. A hundred thousand are seen within half a
+/// minute.
+const ACCOUNTS_AT_ONCE: usize = 1024;
 
 /// As of the last batch.
 #[derive(Debug, Default)]
@@ -29,8 +31,14 @@ struct Last {
     open: BTreeMap<Seq, UnixMicros>,
     /// What the clocks showed.
     reading: Option<Reading>,
-    /// When the writer told last what its state holds.
-    told: Option<Stopwatch>,
+}
+
+/// What the writer tells of its state.
+#[derive(Debug, Default)]
+pub struct Telling {
+    /// When it told last.
+    since: Option<Stopwatch>,
+    budgets: BudgetWalk,
 }
 
 impl Vitals {
@@ -59,15 +67,6 @@ impl Vitals {
         }
     }
 
-    fn is_time_to_tell(&self, pause: Duration) -> bool {
-        let mut last = self.last();
-        let is_time = last.told.as_ref().is_none_or(|told| told.elapsed() >= pause);
-        if is_time {
-            last.told = Some(Stopwatch::start());
-        }
-        is_time
-    }
-
     /// Tells what changes by itself.
     pub fn tell(&self, clock: &Clock) {
         let last = self.last();
@@ -87,23 +86,23 @@ fn off(last: Reading, now: Reading) -> i64 {
 }
 
 impl<S: Storage + Clone> Sequencer<S> {
-    /// Tells what the state holds, now and then.
-    pub(super) fn tell_state(&self) {
-        let accounts = self.state.remembered().into_iter().find(|(kind, _)| *kind == "accounts");
-        let accounts = accounts.map_or(0, |(_, count)| u32::try_from(count).unwrap_or(u32::MAX));
-        let pause = TELL_EVERY.max(PAUSE_OF_AN_ACCOUNT.saturating_mul(accounts));
-        if !self.vitals.is_time_to_tell(pause) {
+    /// Tells what the state holds, now and then, where anybody counts.
+    pub(super) fn tell_state(&mut self) {
+        let is_time = self.telling.since.is_none_or(|since| since.elapsed() >= TELL_EVERY);
+        if !is_time || !metrics::is_installed() {
             return;
         }
+        self.telling.since = Some(Stopwatch::start());
         let (state, now) = (&self.state, self.time.peek(&self.state));
         metrics::remembered(state);
+        if let Some(used) = self.telling.budgets.step(state, now, ACCOUNTS_AT_ONCE) {
+            let used: BTreeMap<&str, _> = used.iter().map(|(budget, used)| (budget.as_str(), used)).collect();
+            metrics::budgets(|name| used.get(name).map_or((0, 1), |used| (used.amount, used.limit)));
+        }
         metrics::connectors(|name| {
             let name: Option<Name> = name.parse().ok();
             name.map_or((0, false), |name| (state.stuck(&name), state.left_alone_until(&name) > now))
         });
-        let used = state.budgets_used(now);
-        let used: BTreeMap<&str, _> = used.iter().map(|(budget, used)| (budget.as_str(), used)).collect();
-        metrics::budgets(|name| used.get(name).map_or((0, 1), |used| (used.amount, used.limit)));
     }
 }
 

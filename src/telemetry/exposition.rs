@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Mutex;
 
@@ -26,7 +27,8 @@ struct Rendered {
     /// The last request that this is new enough for.
     asked: u64,
     since: Option<Stopwatch>,
-    text: Arc<str>,
+    text: Bytes,
+    open_metrics: Bytes,
 }
 
 /// What `/metrics` says.
@@ -87,16 +89,11 @@ impl Exposition {
         self.recorded.run_upkeep();
     }
 
-    /// Every metric in this form, as it was at this moment or later.
+    /// Every metric in this form, as it was at this moment or later. All who share a rendering share its bytes.
     ///
     /// # Errors
     /// `ERR_PANICKED`.
-    pub async fn render(&self, form: Form) -> Result<String> {
-        Ok(arranged(&self.rendered().await?, form))
-    }
-
-    /// What the recorder renders for all who have asked when it begins.
-    async fn rendered(&self) -> Result<Arc<str>> {
+    pub async fn render(&self, form: Form) -> Result<Bytes> {
         let ticket = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut rendered = self.rendered.lock().await;
         if rendered.asked < ticket {
@@ -105,11 +102,18 @@ impl Exposition {
             tokio::time::sleep(pause.saturating_sub(since)).await;
             rendered.since = Some(Stopwatch::start());
             let (asked, recorded) = (self.asked.load(Ordering::SeqCst), self.recorded.clone());
-            let text = tokio::task::spawn_blocking(move || recorded.render()).await;
-            rendered.text = text.map_err(|_| threads::panicked("that renders metrics"))?.into();
+            let forms = tokio::task::spawn_blocking(move || {
+                let text = recorded.render();
+                [Form::Text, Form::OpenMetrics].map(|form| Bytes::from(arranged(&text, form)))
+            });
+            let forms = forms.await.map_err(|_| threads::panicked("that renders metrics"))?;
+            [rendered.text, rendered.open_metrics] = forms;
             rendered.asked = asked;
         }
-        Ok(Arc::clone(&rendered.text))
+        Ok(match form {
+            Form::Text => rendered.text.clone(),
+            Form::OpenMetrics => rendered.open_metrics.clone(),
+        })
     }
 }
 
@@ -182,6 +186,8 @@ fn with_decimal(sample: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use metrics_exporter_prometheus::PrometheusBuilder;
     use tokio::task::JoinSet;
@@ -189,28 +195,24 @@ mod tests {
     #[test]
     fn many_who_ask_at_once_share_what_is_rendered() {
         let recorder = PrometheusBuilder::new().build_recorder();
-        metrics::with_local_recorder(&recorder, || metrics::gauge!("text_that_is_not_empty").set(1));
+        metrics::with_local_recorder(&recorder, || metrics::gauge!("writ_disk_short").set(1));
         let exposition = Exposition::of(recorder.handle());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-        let rendered: Vec<Arc<str>> = runtime.block_on(async {
+        // What is rendered stays while it is held, so that each has an address of its own.
+        let rendered: Vec<Bytes> = runtime.block_on(async {
             let mut asked = JoinSet::new();
-            for _ in 0..100 {
+            for form in [Form::Text, Form::OpenMetrics].repeat(50) {
                 let exposition = exposition.clone();
-                asked.spawn(async move { exposition.rendered().await.expect("renders") });
+                asked.spawn(async move { exposition.render(form).await.expect("renders") });
             }
             asked.join_all().await
         });
-        // One for the first, if it asked alone; and one for all who asked while that was made.
-        let mut apart: Vec<&Arc<str>> = Vec::new();
-        for text in &rendered {
-            if !apart.iter().any(|other| Arc::ptr_eq(other, text)) {
-                apart.push(text);
-            }
-        }
+        let apart: BTreeSet<*const u8> = rendered.iter().map(|it| it.as_ptr()).collect();
+        // In two forms: one for the first, if it asked alone; and one for all who asked while that was made.
         assert_eq!(rendered.len(), 100);
-        assert!(apart.len() <= 2, "{} were made", apart.len());
-        let again = runtime.block_on(exposition.rendered()).expect("renders");
-        assert!(apart.iter().all(|other| !Arc::ptr_eq(other, &again)), "who asks later is shown what is so then");
+        assert!(apart.len() <= 4, "{} were made", apart.len());
+        let again = runtime.block_on(exposition.render(Form::Text)).expect("renders");
+        assert!(!apart.contains(&again.as_ptr()), "who asks later is shown what is so then");
     }
 
     #[test]

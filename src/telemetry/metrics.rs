@@ -47,6 +47,12 @@ pub fn install(meter: Option<Meter>) -> Result<Exposition> {
     Ok(Exposition::of(recorded))
 }
 
+/// Whether this process counts. What is looked for only to be counted need not be looked for otherwise.
+#[must_use]
+pub fn is_installed() -> bool {
+    HANDLES.get().is_some()
+}
+
 fn count(then: impl FnOnce(&Handles)) {
     if let Some(handles) = HANDLES.get() {
         then(handles);

@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -149,25 +150,40 @@ fn what_is_served_outlasts_a_full_disk() {
     holds(scene.data());
 }
 
-/// A ledger that is served on a disk that is full, and has nothing left of its own. The writer stands still in the middle of what an
-/// operator orders, whose answer comes once it goes on, or never.
-fn at_its_end(order: impl FnOnce(&Scene, &Disk, Served, std::thread::JoinHandle<u16>)) {
-    let scene = Scene::new();
-    let disk = Disk::of(&scene, PLENTY);
+/// A ledger that is served on a disk that is full, and has nothing left of its own: it takes no intent any more, and stands still once acts
+/// have filled what it has. How many intents it was asked.
+fn almost_out(scene: &Scene) -> (Disk, Served, usize) {
+    let disk = Disk::of(scene, PLENTY);
     let served = Served::by(disk.command(), Path::new(scene.data()));
     disk.has(FULL);
-    until_refused(&scene, &served, "before");
+    let asked = until_refused(scene, &served, "before").len() + 1;
     let reserve = OpenOptions::new().write(true).open(scene.inside("reserve")).expect("a file");
     reserve.set_len(0).expect("a length");
+    (disk, served, asked)
+}
+
+/// Orders until something is refused. That is refused, or the last answer.
+fn ordering(scene: &Scene) -> std::thread::JoinHandle<u16> {
     let reason = "no room ".repeat(100);
-    let acts: Vec<Vec<u8>> = (0..400).map(|_| freeze(&scene, &reason)).collect();
+    let acts: Vec<Vec<u8>> = (0..400).map(|_| freeze(scene, &reason)).collect();
     let socket = scene.inside("writ.sock");
-    let ordering = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let answers =
             acts.iter().map(|act| Served::ask_at_socket(&socket, "POST", "/v1/acts", "application/json", act).0);
         answers.into_iter().find(|status| *status != 200).unwrap_or(200)
-    });
-    within("a writer that stands still", || get(&served, "/metrics").1.contains("writ_disk_short 2"));
+    })
+}
+
+fn stands_still(served: &Served) -> bool {
+    get(served, "/metrics").1.contains("writ_disk_short 2")
+}
+
+/// The writer stands still in the middle of what an operator orders, whose answer comes once it goes on, or never.
+fn at_its_end(order: impl FnOnce(&Scene, &Disk, Served, std::thread::JoinHandle<u16>)) {
+    let scene = Scene::new();
+    let (disk, served, _) = almost_out(&scene);
+    let ordering = ordering(&scene);
+    within("a writer that stands still", || stands_still(&served));
     order(&scene, &disk, served, ordering);
     holds(scene.data());
 }
@@ -207,6 +223,45 @@ fn a_writer_without_any_room_stands_still_and_goes_on() {
         served.stop();
         assert_eq!(half_made(Path::new(scene.data())), Vec::<PathBuf>::new());
     });
+}
+
+/// Whoever is told that the disk is full while the writer stands still has handed in what is answered later, and counted then.
+#[test]
+fn an_intent_is_counted_once_whether_or_not_its_client_gave_up() {
+    // So many of both that the batch with which the writer stands still has both.
+    const LINES: usize = 100;
+    let scene = Scene::new();
+    let (disk, served, asked) = almost_out(&scene);
+    let (asked, still) = (AtomicUsize::new(asked), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let (scene, served, asked, still) = (&scene, &served, &asked, &still);
+            scope.spawn(move || {
+                for n in (0..).take_while(|_| !still.load(Ordering::SeqCst)) {
+                    served.ask("POST", "/v1/intents", "application/x-ndjson", "{\n".repeat(LINES).as_bytes());
+                    submit(served, &intent(scene, &note(&format!("{client}-{n}"))));
+                    asked.fetch_add(LINES + 1, Ordering::SeqCst);
+                }
+            });
+        }
+        let before = asked.load(Ordering::SeqCst);
+        within("clients at work", || asked.load(Ordering::SeqCst) > before + 20 * LINES);
+        let orderings = [(); 4].map(|()| ordering(&scene));
+        within("a writer that stands still", || stands_still(&served));
+        still.store(true, Ordering::SeqCst);
+        for ordering in orderings {
+            ordering.join().expect("answers, or it gave up");
+        }
+    });
+    disk.has(PLENTY);
+    within("that it goes on by itself", || get(&served, "/health/ready").0 == 200);
+    assert_eq!(submit(&served, &intent(&scene, &note("after"))).0, 200, "what waited was answered before");
+    let metrics = get(&served, "/metrics").1;
+    let counts = metrics.lines().filter(|line| line.starts_with("writ_intents_total{"));
+    let counts = counts.map(|line| line.rsplit_once(' ').expect("a value").1.parse::<usize>().expect("a number"));
+    assert_eq!(counts.sum::<usize>(), asked.load(Ordering::SeqCst) + 1);
+    served.stop();
+    holds(scene.data());
 }
 
 #[test]

@@ -18,7 +18,9 @@ use writ::clock::Clock;
 use writ::error::Failure;
 use writ::progress::Progress;
 use writ::queue::Queue;
-use writ::sequencer::{Answer, Effect, Input, Partitions, Passed, Sequencer, Submission, Submitted, Timekeeper};
+use writ::sequencer::{
+    Answer, Effect, Input, Partitions, Passed, Sequencer, Submission, Submitted, Telling, Timekeeper,
+};
 use writ::signer::Signer;
 use writ::telemetry::facts::Arrival;
 use writ::telemetry::tracer::Tracer;
@@ -318,6 +320,7 @@ fn write<S: Storage + Clone>(
             partitions: Partitions::default(),
             tracer: Tracer::default(),
             vitals: Arc::default(),
+            telling: Telling::default(),
         };
         sequencer.run()
     });

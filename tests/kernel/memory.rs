@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use writ_kernel::budget::BudgetWalk;
 use writ_schemas::act::Statement;
 use writ_schemas::errors::Code;
 use writ_schemas::event::{Event, IntentAdmitted, Partition, Position, RecordRefused, Source, SourceGap};
@@ -126,8 +127,15 @@ fn how_much_of_each_budget_is_used_can_be_asked() {
     rule_of(&mut policy, "note")["spends"] = json!({"budget": {"name": "own", "cost": {"fixed": 10}}});
     let mut desk = Desk::under(policy);
     let used = |desk: &Desk| {
-        let used = desk.state.budgets_used(desk.now);
-        used.iter().map(|(budget, used)| (budget.to_string(), used.amount, used.limit)).collect::<Vec<_>>()
+        let whole = BudgetWalk::default().step(&desk.state, desk.now, usize::MAX).expect("the end");
+        // However it is divided, and the second walk as the first.
+        let mut walk = BudgetWalk::default();
+        for _ in 0..2 {
+            let mut steps = std::iter::repeat_with(|| walk.step(&desk.state, desk.now, 1));
+            assert_eq!(steps.find_map(|it| it).as_ref(), Some(&whole));
+        }
+        let lines = whole.iter().map(|(budget, used)| (budget.to_string(), used.amount, used.limit));
+        lines.collect::<Vec<_>>()
     };
     let of = |budget: &str, amount, limit| (budget.to_owned(), amount, limit);
     assert_eq!(used(&desk), []);
@@ -149,6 +157,11 @@ fn how_much_of_each_budget_is_used_can_be_asked() {
     assert_eq!(used(&desk)[1], of("own", 20, 100));
     desk.later(HOUR / 2 + HOUR / 16);
     assert_eq!(used(&desk)[1], of("own", 10, 100), "what is over counts no more");
+
+    // Nobody has to look at all at once: here at one limit of two tenants and of two principals each.
+    let mut walk = BudgetWalk::default();
+    let ends: Vec<bool> = (0..8).map(|_| walk.step(&desk.state, desk.now, 1).is_some()).collect();
+    assert_eq!(ends, [false, false, false, true, false, false, false, true]);
 }
 
 #[test]
