@@ -332,7 +332,7 @@ own_labels! {
         Export "export",
         /// The collector did not take it.
         Rejected "rejected",
-        /// It was above a limit a second.
+        /// More was under way than is remembered.
         Limit "limit";
 
     /// A kind of things that the kernel's state holds.

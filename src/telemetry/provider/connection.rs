@@ -151,3 +151,52 @@ fn header(name: &str, value: &Header) -> Result<(AsciiMetadataKey, MetadataValue
     value.set_sensitive(true); // no library logs it, and it is not kept to compress the next one
     Ok((key, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{BTreeMap, Connection};
+    use crate::config::Telemetry;
+    use crate::telemetry::Settings;
+    use crate::threads;
+
+    #[test]
+    fn files_that_stay_broken_are_refused_once_and_others_are_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (certificate, key) = (folder.path().join("client.pem"), folder.path().join("client.key"));
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/telemetry/tls");
+        let read = |name| std::fs::read(here.join(name)).expect("a file");
+        // Another file in its place, whatever the clock of the file system shows.
+        let put = |at: &Path, contents: &[u8]| {
+            std::fs::write(folder.path().join("new"), contents).expect("writes");
+            std::fs::rename(folder.path().join("new"), at).expect("renames");
+        };
+        put(&certificate, &read("client.pem"));
+        put(&key, &read("client.key"));
+        let table = Telemetry {
+            endpoint: Some("https://127.0.0.1:1".to_owned()),
+            ca_file: Some(here.join("ca.pem")),
+            certificate_file: Some(certificate.clone()),
+            key_file: Some(key.clone()),
+            ..Telemetry::default()
+        };
+        let settings = Settings::without_variables(Some(&table)).expect("is fine");
+        let runtime = threads::runtime_with(|| ()).expect("a runtime");
+        let _entered = runtime.enter();
+        let to = settings.endpoint.expect("it is there");
+        let connection = Connection::open(&to, &settings.tls, &BTreeMap::new()).expect("opens");
+        let mut current = connection.current.lock().expect("not poisoned");
+        let as_it_was = current.made_of.clone();
+        put(&key, b"garbage");
+        for (seen, refused) in [(true, false), (false, true), (false, true)] {
+            connection.look(&settings.tls, &mut current);
+            assert_eq!((current.seen.is_some(), current.refused.is_some()), (seen, refused));
+            assert_eq!(current.made_of, as_it_was, "the channel stays");
+        }
+        put(&key, &read("client.key"));
+        connection.look(&settings.tls, &mut current);
+        assert_eq!((&current.seen, &current.refused), (&None, &None));
+        assert_ne!(current.made_of, as_it_was, "it is one of the new files");
+    }
+}
