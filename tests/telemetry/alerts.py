@@ -160,11 +160,12 @@ class Watch(threading.Thread):
 def seen(cause, watch):
     """Seconds until each alert fired, and until the last of them had ended; `never` has those that did not."""
     fired, began = {}, time.monotonic()
-    cause.provoke()
+    provoked = concurrent.futures.ThreadPoolExecutor(1).submit(cause.provoke)
     while len(fired) < len(cause.alerts) and time.monotonic() < began + FIRES_SECONDS_MAX:
         for name in watch.of(cause) & set(cause.alerts):
             fired.setdefault(name, time.monotonic() - began)
         time.sleep(LOOK_SECONDS)
+    provoked.result()
     cause.mend()
     ended, mended = {}, time.monotonic()
     while len(ended) < len(fired) and time.monotonic() < mended + ENDS_SECONDS_MAX:
@@ -204,6 +205,7 @@ def run(options, folder):
         with Prometheus(folder / "prometheus", targets, sorted(rules.iterdir())) as prometheus:
             watch = Watch(prometheus)
             watch.start()
+            world.watch = watch
             time.sleep(QUIET_SECONDS)
             loud = {cause.name: watch.of(cause) - set(cause.alerts) for cause in causes}
             if loud := {name: alerts for name, alerts in loud.items() if alerts}:

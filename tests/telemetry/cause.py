@@ -1,12 +1,14 @@
 """What goes wrong with a ledger of its own: something breaks, and is mended."""
 
 import os
+import time
 
 import strangers
 from ledger import Ledger
 from traffic import Traffic
 
 TIERS = ("1h", "6h", "1d", "3d")  # of an objective: alerts of one name, told apart by their window
+ENDED_SECONDS_MAX, DOWN_SECONDS_MAX = 60, 60
 RATE = 3  # intents a second, of every ledger
 
 
@@ -73,6 +75,13 @@ class Cause:
     def mend(self):
         self.hinder.write_text("")
         self.again()
+
+    def wakes_somebody(self):
+        """Its process has ended, and stays so until WritDown fires. What ended it is shown by the next one."""
+        self.ledger.process.wait(ENDED_SECONDS_MAX)
+        deadline = time.monotonic() + DOWN_SECONDS_MAX
+        while "WritDown" not in self.world.watch.of(self) and time.monotonic() < deadline:
+            time.sleep(0.5)
 
     def again(self):
         """Serves it again where its process has ended."""

@@ -30,7 +30,7 @@ NOT_IN_THE_LOG = {
 }
 
 # Of metrics that are counted, what no entry tells.
-UNTOLD = {("stage", "parse"), ("stage", "queue"), ("stage", "publish"), ("stage", "view"), ("stage", "checkpoint"),
+UNTOLD = {("stage", "publish"), ("stage", "view"), ("stage", "checkpoint"),
           *(("kind", kind) for kind in ("accounts", "acts", "keys", "sessions", "paces", "used_evidence"))}
 
 
@@ -87,6 +87,8 @@ def counted(load):
     counts.add("writ_intents_total", workload.UNKNOWN_KEY, verdict="REFUSED", code="ERR_KEY_UNKNOWN")
     dispatched = sum(entry["kind"] == "DispatchStarted" for entry in after)
     counts.add("writ_stage_duration_seconds_count", dispatched, stage="dispatch")
+    for stage in ("parse", "queue"):
+        counts.add("writ_stage_duration_seconds_count", len(load.sent) + workload.KNOWN + workload.UNKNOWN_KEY + workload.UNREADABLE, stage=stage)
     counts.add("writ_kafka_records_total", sum(row.via == "kafka" for row in workload.ROWS) + workload.UNREADABLE)
     counts.add("writ_kafka_published_total", len(decisions) + len(receipts) + len(refused))
     counts.add("writ_checkpoint_entries", len(entries))

@@ -28,11 +28,14 @@ class StalledDisk(Cause):
 
 
 class FailingDisk(Cause):
-    does = "a sync of the log fails (EIO)"
+    does = "a sync of the log fails (EIO), and it is started again"
     alerts = ("WritSyncFailed", "WritFatal", "WritDown")
 
     def provoke(self):
         self.hinder.write_text("/log/ 0 5\n")
+        self.wakes_somebody()
+        self.hinder.write_text("")
+        self.serve()
 
 
 class SmallDisk(Cause):

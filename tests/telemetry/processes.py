@@ -40,7 +40,7 @@ class Restarts(Cause):
 
 
 class JumpedClock(Cause):
-    does = "the wall clock is set an hour ahead"
+    does = "the wall clock is set an hour ahead, and back before the next start"
     alerts = ("WritClockStopped",)
 
     def env(self):
@@ -50,10 +50,8 @@ class JumpedClock(Cause):
 
     def provoke(self):
         self.shift.write_text(str(HOUR_US))
-
-    def mend(self):
-        self.shift.write_text("0")
-        self.again()
+        self.wakes_somebody()
+        self.serve()  # which sets it right
 
 
 class ForgedLog(Cause):
