@@ -42,7 +42,8 @@ impl Shown {
 
 #[test]
 fn every_declared_series_is_there_from_the_start() {
-    let served = Served::new(&Scene::new());
+    let scene = Scene::new();
+    let served = Served::new(&scene);
     let shown = Shown::by(&served);
     let (_, body) = served.ask("GET", "/metrics", "", b"");
     for Series { name, help, .. } in ALL {
