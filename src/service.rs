@@ -14,7 +14,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Failure, Result};
 use crate::kafka::cluster::Cluster;
 use crate::kafka::intake::{Feed, Intake};
-use crate::kafka::intake_lag::IntakeLag;
+use crate::kafka::intake_lag;
 use crate::kafka::publisher::Publisher;
 use crate::kafka::transactions::Published;
 use crate::ledger::{Handle, Ledger, Opened};
@@ -96,8 +96,7 @@ impl Service {
             threads.push(guarded("publisher", Arc::clone(&on_fatal), publish)?);
             let read: Vec<_> = intakes.iter().map(Intake::read).collect();
             if let Some(cluster) = kafka.filter(|_| !read.is_empty()) {
-                let (lag, stop) = (IntakeLag::of(cluster, read)?, Arc::clone(&stop));
-                threads.push(guarded("intake-lag", Arc::clone(&on_fatal), move || lag.run(&stop))?);
+                intake_lag::watch(cluster, read, Arc::clone(&stop));
             }
             for mut intake in intakes {
                 let stop = Arc::clone(&stop);

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
+use tracing::warn;
 
-use crate::error::Result;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::context::Consumer;
 use crate::telemetry::metrics;
+use crate::threads::spawn;
 
 /// How often it asks.
 const EVERY: Duration = Duration::from_secs(5);
@@ -47,25 +48,25 @@ impl Read {
 }
 
 /// Whoever asks.
-pub struct IntakeLag {
+struct IntakeLag {
     consumer: Consumer,
     topics: Vec<Read>,
 }
 
-impl IntakeLag {
-    /// Of what was read of these topics.
-    ///
-    /// # Errors
-    /// `ERR_CONFIG`.
-    pub fn of(cluster: &Cluster, topics: Vec<Read>) -> Result<IntakeLag> {
-        Ok(IntakeLag { consumer: cluster.consumer("writ", &[], &[])?, topics })
+/// Asks now and then what waits of these topics, on a thread of its own, until it is told to stop. Nothing depends on it: what fails is said,
+/// and nobody waits for its end, since a broker that hangs holds up the answer.
+pub fn watch(cluster: &Cluster, topics: Vec<Read>, stop: Arc<AtomicBool>) {
+    let begun = cluster.consumer("writ", &[], &[]).and_then(|consumer| {
+        let lag = IntakeLag { consumer, topics };
+        spawn("intake-lag", move || lag.run(&stop))
+    });
+    if let Err(failure) = begun {
+        warn!(%failure, "how many records wait in Kafka is not known");
     }
+}
 
-    /// Asks now and then until it is told to stop.
-    ///
-    /// # Errors
-    /// None: a broker that is away is asked again.
-    pub fn run(&self, stop: &AtomicBool) -> Result<()> {
+impl IntakeLag {
+    fn run(&self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             self.consumer.poll(Duration::ZERO); // it has nothing assigned: this serves what the library tells
             if let Some(records) = self.look(stop) {
@@ -77,7 +78,6 @@ impl IntakeLag {
                 left = left.saturating_sub(STEP);
             }
         }
-        Ok(())
     }
 
     /// What waits, if every broker says so. What was not committed waits, too.

@@ -420,6 +420,11 @@ impl State {
         self.failing.get(connector).map_or(UnixMicros(0), |failing| failing.until)
     }
 
+    /// The connectors that have work, or have been failing; some of them twice. Of all others nothing waits, and none is left alone.
+    pub fn connectors_at_work(&self) -> impl Iterator<Item = &Name> {
+        self.loads.keys().chain(self.failing.keys())
+    }
+
     /// The offset that is read next in each partition that anything was read of.
     #[must_use]
     pub fn positions(&self) -> &BTreeMap<Partition, u64> {

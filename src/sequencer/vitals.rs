@@ -8,7 +8,7 @@ use writ_kernel::budget::BudgetWalk;
 use writ_log::Storage;
 use writ_schemas::decision::Verdict;
 use writ_schemas::event::Event;
-use writ_schemas::ids::{Name, Seq, UnixMicros};
+use writ_schemas::ids::{Seq, UnixMicros};
 
 use super::{CLOCK_OFF_MAX, Sequencer};
 use crate::clock::{Clock, Reading, Stopwatch};
@@ -96,13 +96,10 @@ impl<S: Storage + Clone> Sequencer<S> {
         let (state, now) = (&self.state, self.time.peek(&self.state));
         metrics::remembered(state);
         if let Some(used) = self.telling.budgets.step(state, now, ACCOUNTS_AT_ONCE) {
-            let used: BTreeMap<&str, _> = used.iter().map(|(budget, used)| (budget.as_str(), used)).collect();
-            metrics::budgets(|name| used.get(name).map_or((0, 1), |used| (used.amount, used.limit)));
+            metrics::budgets(&used);
         }
-        metrics::connectors(|name| {
-            let name: Option<Name> = name.parse().ok();
-            name.map_or((0, false), |name| (state.stuck(&name), state.left_alone_until(&name) > now))
-        });
+        let told = |name| (name, (state.stuck(name), state.left_alone_until(name) > now));
+        metrics::connectors(&state.connectors_at_work().map(told).collect());
     }
 }
 

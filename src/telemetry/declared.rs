@@ -128,7 +128,7 @@ series! {
     queue_oldest: Family<Gauge, Lane> = "writ_queue_oldest_seconds" Seconds
         "How long the oldest of them has waited" all;
     http_requests: Family<Counter, (Route, HttpStatus)> = "writ_http_requests_total" Count
-        "Requests by route and the status of the answer" route_may_answer;
+        "Requests by route and the status of the answer" all;
     http: Family<Histogram, Route> = "writ_http_request_duration_seconds" Seconds
         "From the head of a request until its answer was ready" all;
     connections: Family<Gauge, Listener> = "writ_connections" Count
@@ -285,9 +285,4 @@ fn gate_may_refuse((gate, code): (Gate, Code)) -> bool {
                 | Code::PolicyInvalid
         ),
     }
-}
-
-/// Which answers are to be expected of every route.
-fn route_may_answer((_, status): (Route, HttpStatus)) -> bool {
-    status != HttpStatus::Other
 }

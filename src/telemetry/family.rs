@@ -169,13 +169,18 @@ impl<H: Handle, N: NameLabel, L: Labels> Named<H, N, L> {
         self.name(["shop", "bank"].into_iter());
         self.named.read().unwrap_or_else(PoisonError::into_inner).values().for_each(Family::exercise);
     }
+}
 
-    /// Every series with these labels, and the name that it stands for.
-    pub(super) fn each(&self, labels: L, then: impl Fn(&str, &H)) {
+impl<N: NameLabel> Named<Gauge, N, ()> {
+    /// Sets every series: to what is said of its name, or to 0; that of [`OTHER`] to what all the rest is together.
+    pub(super) fn set<'a>(&self, said: impl Iterator<Item = (&'a str, f64)>, together: fn(f64, f64) -> f64) {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        let mut said: BTreeMap<&str, f64> = said.collect();
         for (name, family) in named.iter() {
-            family.with(labels, |handle| then(name, handle));
+            let value = said.remove(name.as_str()).unwrap_or_default();
+            family.with((), |it| it.set(value));
         }
-        self.other.with(labels, |handle| then(OTHER, handle));
+        let rest = said.into_values().fold(0.0, together);
+        self.other.with((), |it| it.set(rest));
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! **Invariant:** counting waits for nobody, and fails nowhere. A process that did not [`install`] counts nothing.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
 
+use writ_kernel::budget::Used;
 use writ_kernel::policy::Policy;
 use writ_kernel::state::State;
 use writ_schemas::decision::{Answer, Gate};
@@ -201,18 +203,20 @@ pub fn connector(name: &Name, result: CallResult, took: Duration) {
     });
 }
 
-/// Of each connector, how many executions wait until it is tried again, and whether it is left alone until then.
-pub fn connectors(state: impl Fn(&str) -> (u64, bool)) {
+/// Of each connector, how many executions wait until it is tried again, and whether it is left alone until then. Of what is not named, none
+/// and not.
+pub fn connectors(state: &BTreeMap<&Name, (u64, bool)>) {
+    let each = || state.iter().map(|(name, state)| (name.as_str(), *state));
     count(|it| {
-        it.connector_waiting.each((), |name, it| it.set(lossy(state(name).0)));
-        it.connector_breaker.each((), |name, it| it.set(flag(state(name).1)));
+        it.connector_waiting.set(each().map(|(name, (waiting, _))| (name, lossy(waiting))), |a, b| a + b);
+        it.connector_breaker.set(each().map(|(name, (_, is_open))| (name, flag(is_open))), f64::max);
     });
 }
 
-/// Of each budget, how much is used, and of how much.
-pub fn budgets(used: impl Fn(&str) -> (u64, u64)) {
-    let ratio = |(used, limit): (u64, u64)| if used == 0 { 0.0 } else { lossy(used) / lossy(limit) };
-    count(|it| it.budget_used.each((), |name, it| it.set(ratio(used(name)))));
+/// Of each budget, how much of it is used. Of what is not named, nothing.
+pub fn budgets(used: &BTreeMap<Name, Used>) {
+    let ratio = |used: &Used| if used.amount == 0 { 0.0 } else { lossy(used.amount) / lossy(used.limit) };
+    count(|it| it.budget_used.set(used.iter().map(|(name, used)| (name.as_str(), ratio(used))), f64::max));
 }
 
 /// What the state holds.

@@ -162,3 +162,30 @@ fn names_of_policies_are_bounded_whatever_policies_come() {
         assert!(waiting.contains(&"writ_connector_waiting{connector=\"connector-31\"} 1"), "{waiting:?}");
     });
 }
+
+#[test]
+fn what_is_above_the_bound_is_told_together() {
+    let (recorder, recorded) = recorder(None).expect("a recorder");
+    metrics::with_local_recorder(&recorder, || {
+        let handles = Handles::begun();
+        let names: Vec<String> = (0..NAMES_MAX + 3).map(|name| format!("name-{name}")).collect();
+        handles.connector_waiting.name(names.iter().map(String::as_str));
+        handles.budget_used.name(names.iter().map(String::as_str));
+        let tell = |said: &[(usize, f64)]| {
+            let said = || said.iter().map(|(at, value)| (names[*at].as_str(), *value));
+            handles.connector_waiting.set(said(), |a, b| a + b);
+            handles.budget_used.set(said(), f64::max);
+            let shown = shown(&recorded.render());
+            let of = |name: &str| {
+                let waiting = shown[&format!("writ_connector_waiting{{connector=\"{name}\"}}")];
+                (waiting, shown[&format!("writ_budget_used_ratio{{budget=\"{name}\"}}")])
+            };
+            (of("name-0"), of("name-1"), of("other"))
+        };
+        let last = NAMES_MAX;
+        let said = [(0, 0.75), (last, 0.25), (last + 1, 0.5), (last + 2, 0.125)];
+        assert_eq!(tell(&said), ((0.75, 0.75), (0.0, 0.0), (0.875, 0.5)));
+        assert_eq!(tell(&said[2..]), ((0.0, 0.0), (0.0, 0.0), (0.625, 0.5)), "whatever is not said is over");
+        assert_eq!(tell(&[]), ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0)));
+    });
+}

@@ -24,7 +24,8 @@ const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0,application
 
 #[test]
 fn whoever_asks_for_openmetrics_gets_it() {
-    let served = Served::new(&Scene::new());
+    let scene = Scene::new();
+    let served = Served::new(&scene);
     let text = "content-type: text/plain; version=0.0.4; charset=utf-8";
     let open = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
     for (accept, content_type) in [
@@ -90,7 +91,8 @@ fn promtool_finds_nothing_to_say() {
         eprintln!("skipped: no promtool, which comes with prometheus");
         return;
     };
-    let served = Served::new(&Scene::new());
+    let scene = Scene::new();
+    let served = Served::new(&scene);
     // It reads the text format; of the other one it would call every name of a counter wrong.
     let (_, body) = ask(&served, "text/plain");
     child.stdin.take().expect("a pipe").write_all(body.as_bytes()).expect("it reads");
@@ -102,7 +104,8 @@ fn promtool_finds_nothing_to_say() {
 
 #[test]
 fn many_may_ask_at_once() {
-    let served = Served::new(&Scene::new());
+    let scene = Scene::new();
+    let served = Served::new(&scene);
     std::thread::scope(|scope| {
         for _ in 0..32 {
             scope.spawn(|| {

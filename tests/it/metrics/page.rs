@@ -20,7 +20,8 @@ This page is written from the one table, `src/telemetry/declared.rs`: `WRIT_BLES
 - Every series is there from the start, at 0: what would appear with its first event has no increase that an alert could see. (The
   OpenTelemetry SDK sends a histogram without labels only from its first value on.)
 - Labels are bounded by their types: no tenants, no principals, no ids. Names of connectors and budgets are those of the signed policy,
-  32 in the life of a process, in the order in which they came into force; `other` stands for all further ones.
+  32 in the life of a process, in the order in which they came into force; `other` stands for all further ones: gauges say what waits at all of
+  them, and the largest of the rest.
 - What changes by itself, as ages do, is looked at each second. `/metrics` is rendered when it is asked, at most ten times a second,
   however many ask.
 - Counters begin anew with each process; `process_start_time_seconds` says when that was.
