@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Duration;
 
@@ -193,15 +193,6 @@ impl<S: Storage + Clone> Sequencer<S> {
             self.time.keep();
         }
         Ok(())
-    }
-
-    fn takes_from_outside(&self) -> bool {
-        match self.passed {
-            Passed::CarriedOut => {
-                self.state.open_inside() < OPEN_MAX && self.job_bytes.load(Ordering::Relaxed) < JOB_BYTES_MAX
-            }
-            Passed::Waits => true,
-        }
     }
 
     /// Records that wait are not taken: they are read again after the next start.

@@ -6,6 +6,7 @@
 //! **Invariant:** nothing here is recorded. How long a connector had no room is measured by the clock of the process, and begins anew
 //! with the next one; replay takes a refusal as it is.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use writ_kernel::decide::{Identity, identify};
@@ -17,9 +18,19 @@ use writ_schemas::intent::Intent;
 use writ_schemas::strict::Refusal;
 
 use super::partitions::Full;
-use super::{OPEN_MAX, Passed, STUCK_MAX, Sequencer, Submission, Submitted};
+use super::{JOB_BYTES_MAX, OPEN_MAX, Passed, STUCK_MAX, Sequencer, Submission, Submitted};
 
 impl<S: Storage + Clone> Sequencer<S> {
+    /// Whether the executor keeps up with what comes from outside.
+    pub(super) fn takes_from_outside(&self) -> bool {
+        match self.passed {
+            Passed::CarriedOut => {
+                self.state.open_inside() < OPEN_MAX && self.job_bytes.load(Ordering::Relaxed) < JOB_BYTES_MAX
+            }
+            Passed::Waits => true,
+        }
+    }
+
     /// What a record of Kafka has to wait for, if it must not be decided or refused yet.
     pub(super) fn waits_for(&mut self, submission: &Submission, now: UnixMicros) -> Option<Full> {
         if !is_record(&submission.source) {
