@@ -240,8 +240,8 @@ impl<F: FnMut(SpanData)> Spans<F> {
         let durable = committed.appended.until;
         let slow = intent.arrival.as_ref().is_some_and(|arrival| arrival.read.until(&durable) > self.slow);
         let keeps = |allowance: &Allowance| allowance.take().then(|| metrics::trace(Why::End)).is_some();
-        let kept = (matters(intent.code) && keeps(&self.ends)) || (slow && keeps(&self.slow_ends));
-        let sampled = own.sampled || kept;
+        let ends = || (matters(intent.code) && keeps(&self.ends)) || (slow && keeps(&self.slow_ends));
+        let sampled = own.sampled || ends();
         if let Some(arrival) = intent.arrival.as_ref().filter(|_| sampled && !own.sampled) {
             let request = arrival.caller.filter(|_| arrival.poll.is_none());
             self.kept_requests.extend(request.map(|request| request.span.to_bytes()));
