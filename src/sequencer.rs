@@ -45,7 +45,7 @@ use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::signer::Signer;
 use crate::space::Space;
-use crate::telemetry::facts::Gates;
+use crate::telemetry::gates::Gates;
 use crate::telemetry::metrics;
 use crate::telemetry::tracer::Tracer;
 use crate::threads;

@@ -10,7 +10,7 @@
 //! - `process`: what the process takes of the machine
 //! - [`logging`]: log lines, on standard error
 //! - [`context`], [`sampler`]: where a span is in its trace, and which traces are recorded
-//! - [`facts`], [`tracer`]: what the pipeline tells for traces, and to whom
+//! - [`facts`], [`gates`], [`tracer`]: what the pipeline records for traces, and with whom
 //! - [`spans`], [`conventions`]: facts to spans, on another thread; and the names of what they say
 //! - [`provider`]: the way to the collector
 //! - `event`, [`log_layer`]: log lines on the same way
@@ -29,6 +29,7 @@ pub mod logging;
 pub mod context;
 pub mod sampler;
 pub mod facts;
+pub mod gates;
 pub mod tracer;
 pub mod spans;
 pub mod conventions;

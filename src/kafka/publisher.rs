@@ -25,7 +25,7 @@ use crate::kafka::topic_description::Right;
 use crate::kafka::transactions::{Ended, Published, Transactions};
 use crate::kafka::{DECISIONS, PROGRESS, RECEIPTS, REFUSALS};
 use crate::progress::Progress;
-use crate::telemetry::facts::{Fact, Interval};
+use crate::telemetry::facts::{Fact, Interval, Topics};
 use crate::telemetry::metrics::{self, Follower};
 use crate::telemetry::tracer::Tracer;
 
@@ -44,17 +44,6 @@ pub struct Publisher {
     furthest: Published,
     topics: Arc<Topics>,
     ledger: LedgerId,
-}
-
-/// The full names of the topics.
-#[derive(Debug)]
-pub struct Topics {
-    /// Of decisions.
-    pub decisions: String,
-    /// Of receipts.
-    pub receipts: String,
-    /// Of refusals.
-    pub refusals: String,
 }
 
 /// What is published together.

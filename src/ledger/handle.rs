@@ -116,7 +116,7 @@ impl Handle {
             metrics::queue(*lane, waiting);
         }
         for (follower, lag) in self.progress.lags() {
-            metrics::lag(follower, lag);
+            metrics::lag(follower, lag.entries, lag.oldest);
         }
         self.vitals.tell(&self.clock);
         metrics::segments_prepared(self.spares.prepared());

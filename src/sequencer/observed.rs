@@ -8,9 +8,10 @@ use writ_schemas::intent::Intent;
 
 use super::Answer;
 use crate::clock::Stopwatch;
-use crate::telemetry::facts::{self, Arrival, Fact, Gates, Interval, Passed, Receipt};
-use crate::telemetry::metrics;
+use crate::telemetry::facts::{self, Arrival, Fact, Interval, Passed, Receipt};
+use crate::telemetry::gates::Gates;
 use crate::telemetry::tracer::Tracer;
+use crate::telemetry::{labels, metrics};
 
 /// An intent that is being answered.
 pub(super) struct Observed {
@@ -74,7 +75,7 @@ fn of(
 ) -> facts::Intent {
     let decided = Interval::since(from);
     metrics::stage(metrics::Stage::Decide, decided.length());
-    if facts::is_error_inside(decision.code) {
+    if labels::is_error_inside(decision.code) {
         metrics::stage_error(metrics::Stage::Decide, decision.code);
     }
     let execution = decision.execution.as_ref().filter(|_| tracer.is_on() && decision.verdict == Verdict::Pass);

@@ -11,13 +11,12 @@ use writ_schemas::decision::Gate;
 use writ_schemas::errors::{Class, Code, Domain};
 use writ_schemas::receipt::Status;
 
-use super::facts::is_error_inside;
+pub use super::family::Kind;
 use super::family::{Family, Named};
 use super::labels::{
     Answered, Budget, CallResult, Check, Connector, DropReason, Finding, Follower, GateResult, HeldFor, HttpStatus,
-    Lane, Listener, Origin, Route, Signal, Stage, StateItem, Values, Version,
+    Lane, Listener, Origin, Route, Signal, Stage, StateItem, Values, Version, Why, is_error_inside,
 };
-use super::sampler::Why;
 
 /// The upper bounds of the buckets of every histogram, in seconds: microseconds for gates, milliseconds for syncs, seconds for
 /// connectors. The same for all, so that what was measured in one place can be held against another.
@@ -25,17 +24,6 @@ pub const BUCKETS: [f64; 19] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
     0.5, 1.0, 2.5, 5.0, 10.0,
 ];
-
-/// What kind of metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It only rises.
-    Counter,
-    /// It rises and falls.
-    Gauge,
-    /// How often it lay below each of [`BUCKETS`].
-    Histogram,
-}
 
 /// In what it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,18 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use writ_kernel::decide::Observer;
-use writ_schemas::decision::{Answer, Gate};
+use writ_schemas::decision::Gate;
 use writ_schemas::errors::Code;
 use writ_schemas::event::Source;
 use writ_schemas::ids::{Name, Seq};
 use writ_schemas::receipt::Status;
-use writ_schemas::strict::Refusal;
 
 use super::context::TraceContext;
-use super::metrics;
 use crate::clock::Stopwatch;
-use crate::kafka::publisher::Topics;
 
 /// How something came here.
 #[derive(Clone, Debug)]
@@ -136,6 +132,17 @@ impl Fact {
             | Fact::Applied { .. } => 1,
         }
     }
+}
+
+/// The full names of the topics that are published to.
+#[derive(Debug)]
+pub struct Topics {
+    /// Of decisions.
+    pub decisions: String,
+    /// Of receipts.
+    pub receipts: String,
+    /// Of refusals.
+    pub refusals: String,
 }
 
 /// From one moment until another.
@@ -276,45 +283,4 @@ pub struct Receipt {
     pub status: Status,
     /// Why.
     pub code: Code,
-}
-
-/// Whether a decision's code says that a gate could not answer, rather than that it refuses.
-#[must_use]
-pub fn is_error_inside(code: Code) -> bool {
-    matches!(code, Code::PolicyInvalid | Code::ProofError | Code::BudgetError | Code::ApprovalError)
-}
-
-/// Measures the gates.
-#[derive(Debug)]
-pub struct Gates {
-    asked: Stopwatch,
-    /// Those that were asked.
-    pub times: Vec<GateTime>,
-}
-
-impl Gates {
-    /// None was asked yet.
-    #[must_use]
-    pub fn new() -> Gates {
-        Gates { asked: Stopwatch::start(), times: Vec::with_capacity(8) }
-    }
-}
-
-impl Default for Gates {
-    fn default() -> Gates {
-        Gates::new()
-    }
-}
-
-impl Observer for Gates {
-    fn asks(&mut self, _: Gate) {
-        self.asked = Stopwatch::start();
-    }
-
-    fn answered(&mut self, gate: Gate, answer: &Answer, refusal: Option<&Refusal>) {
-        let code = refusal.filter(|_| *answer == Answer::Refused).map(|refusal| refusal.code);
-        let took = Interval::since(self.asked);
-        metrics::gate(gate, answer, code, took.length());
-        self.times.push(GateTime { gate, took, answer: answer.as_str(), code });
-    }
 }

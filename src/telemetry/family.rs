@@ -6,8 +6,18 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, SharedString, with_recorder};
 
-use super::declared::Kind;
 use super::labels::{Labels, NameLabel, Values};
+
+/// What kind of metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only rises.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+    /// How often it lay below each of the bounds of its buckets.
+    Histogram,
+}
 
 /// The most names of the signed policy that a label has in the life of a process: one that runs for a year under many policies must
 /// not grow, and what reads `/metrics` must not, either.

@@ -11,7 +11,18 @@ use writ_schemas::errors::Code;
 use writ_schemas::event;
 use writ_schemas::receipt::Status;
 
-use super::sampler::Why;
+/// Why a trace is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// By the ratio.
+    Ratio,
+    /// Its caller asked for it.
+    Parent,
+    /// Its end matters.
+    End,
+    /// It is not.
+    Unsampled,
+}
 
 /// A label, and each value that it can have.
 pub trait Label: Copy + PartialEq + 'static {
@@ -499,6 +510,12 @@ impl GateResult {
             decision::Answer::Exempt(_) => Some(GateResult::Exempt),
         }
     }
+}
+
+/// Whether a decision's code says that a gate could not answer, rather than that it refuses.
+#[must_use]
+pub fn is_error_inside(code: Code) -> bool {
+    matches!(code, Code::PolicyInvalid | Code::ProofError | Code::BudgetError | Code::ApprovalError)
 }
 
 #[cfg(test)]

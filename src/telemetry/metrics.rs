@@ -19,11 +19,9 @@ use writ_schemas::receipt::Status;
 
 use super::declared::Handles;
 use super::exposition::Exposition;
-use super::labels::Label;
+use super::labels::{Label, Why};
 use super::recorder::{recorder, refused};
-use super::sampler::Why;
 use crate::error::Result;
-use crate::progress::Lag;
 use crate::queue::Waiting;
 
 pub use super::labels::{
@@ -159,13 +157,13 @@ pub fn clients(listener: Listener, connections: usize, body_bytes: usize, questi
     });
 }
 
-/// How far a follower lies behind the log.
-pub fn lag(follower: Follower, lag: Lag) {
+/// How far a follower lies behind the log: in entries, and how long ago the oldest of them became durable.
+pub fn lag(follower: Follower, entries: u64, oldest: Duration) {
     count(|it| {
-        it.lag_entries.with(follower, |it| it.set(lossy(lag.entries)));
-        it.lag_seconds.with(follower, |it| it.set(lag.oldest));
+        it.lag_entries.with(follower, |it| it.set(lossy(entries)));
+        it.lag_seconds.with(follower, |it| it.set(oldest));
         if follower == Follower::Checkpointer {
-            it.checkpoint_age.with((), |it| it.set(lag.oldest));
+            it.checkpoint_age.with((), |it| it.set(oldest));
         }
     });
 }

@@ -2,6 +2,7 @@
 //!
 //! - `connection`, `connector`, `tls`: a channel to the collector, made anew when the files of TLS change
 //! - `queue`, `lane`: what waits, bounded, and who sends it on
+//! - `export`: one signal, as it is sent
 //! - `delivery`: one request, and what its answer means
 //! - `health`: says when the collector takes nothing any more, and when it does again
 //! - `metric_exporter`: metrics, as the SDK's reader hands them over
@@ -36,6 +37,7 @@ use crate::threads;
 
 mod connection;
 mod connector;
+mod export;
 mod delivery;
 mod health;
 mod lane;
@@ -48,8 +50,9 @@ mod tls;
 
 use connection::Connection;
 use delivery::Delivery;
+use export::Export;
 use health::Health;
-use lane::{Export, Lane};
+use lane::Lane;
 use logs::Logs;
 use metric_exporter::MetricExporter;
 use spans::Traces;

@@ -13,21 +13,9 @@ use opentelemetry_sdk::trace::{
 };
 
 use super::context::TraceContext;
+use super::labels::Why;
 use super::metrics;
 use crate::clock::Stopwatch;
-
-/// Why a trace is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// By the ratio.
-    Ratio,
-    /// Its caller asked for it.
-    Parent,
-    /// Its end matters.
-    End,
-    /// It is not.
-    Unsampled,
-}
 
 /// Decides at the beginning of a trace.
 #[derive(Debug)]

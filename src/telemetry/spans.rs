@@ -19,12 +19,12 @@ use writ_schemas::ids::Seq;
 
 use super::context::TraceContext;
 use super::conventions as names;
-use super::facts::{Batch, Fact, Intent, Interval, Poll, is_error_inside};
+use super::facts::{Batch, Fact, Intent, Interval, Poll, Topics};
+use super::labels::{Why, is_error_inside};
 use super::metrics::{self, DropReason, Signal};
-use super::sampler::{Allowance, Why};
+use super::sampler::Allowance;
 use super::span::Span;
 use crate::clock::{Anchor, Stopwatch};
-use crate::kafka::publisher::Topics;
 
 mod execution;
 mod followed;

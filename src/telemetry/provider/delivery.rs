@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::connection::{Collector, Connection};
+use super::export::Rejected;
 use super::health::Health;
 use super::stop::Stop;
 use crate::telemetry::metrics::{self, Signal};
@@ -24,17 +25,6 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// How much is quoted of what went wrong, in characters.
 const WHY_LEN_MAX: usize = 300;
-
-/// How many of those sent the collector did not take, which it is not to be sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rejected(pub(super) usize);
-
-impl Rejected {
-    /// What the answer says. A collector that rejects a negative number rejects none.
-    pub(super) fn of(count: Option<i64>) -> Rejected {
-        Rejected(usize::try_from(count.unwrap_or(0)).unwrap_or(0))
-    }
-}
 
 /// Whether the same may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

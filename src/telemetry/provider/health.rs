@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
-use super::delivery::Rejected;
+use super::export::Rejected;
 use crate::config::telemetry::Endpoint;
 use crate::telemetry::labels::Label;
 use crate::telemetry::metrics::Signal;

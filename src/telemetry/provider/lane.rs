@@ -6,11 +6,11 @@ use std::time::Duration;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 
-use super::connection::Collector;
-use super::delivery::{self, Again, Delivery, Rejected};
+use super::delivery::{self, Again, Delivery};
+use super::export::{Export, Rejected};
 use super::queue::Waiting;
 use crate::clock::Stopwatch;
-use crate::telemetry::metrics::{DropReason, Signal};
+use crate::telemetry::metrics::DropReason;
 
 /// How long a batch is tried, besides the pauses that the collector asks for; and at most, with them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,26 +19,6 @@ const PATIENCE_MAX: Duration = PATIENCE.saturating_add(delivery::PAUSE_MAX);
 /// How long after a failure nothing is sent, at first and at most.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// One signal: what it consists of, and how it is sent.
-pub(super) trait Export: Send + Sync + 'static {
-    /// One of what is sent.
-    type Item: Send + 'static;
-    /// Many of them, as OTLP has them.
-    type Request: Clone + Send + Sync + 'static;
-    /// As which it is counted.
-    const SIGNAL: Signal;
-
-    /// What it costs to hold it.
-    fn cost(item: &Self::Item) -> usize;
-    /// Many of them, of this resource.
-    fn request(items: Vec<Self::Item>, resource: &ResourceAttributesWithSchema) -> Self::Request;
-    /// Asks the collector to take them.
-    fn send(
-        collector: Collector,
-        request: Self::Request,
-    ) -> impl Future<Output = Result<Rejected, tonic::Status>> + Send;
-}
 
 /// Sends what waits.
 pub(super) struct Lane<E: Export> {

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::connection::Collector;
-use super::delivery::{Again, Delivery, Rejected};
+use super::delivery::{Again, Delivery};
+use super::export::Rejected;
 use super::stop::Deadline;
 use crate::telemetry::metrics::{self, DropReason, Signal};
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
-use super::lane::Export;
+use super::export::Export;
 use crate::telemetry::labels::{Label, Labels};
 use crate::telemetry::metrics::{self, DropReason, Signal};
 

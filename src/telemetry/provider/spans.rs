@@ -8,8 +8,7 @@ use opentelemetry_sdk::trace::SpanData;
 use tonic::Status;
 
 use super::connection::Collector;
-use super::delivery::Rejected;
-use super::lane::Export;
+use super::export::{Export, Rejected};
 use super::queue::{Queue, Tally};
 use crate::telemetry::metrics::Signal;
 

@@ -9,8 +9,8 @@ use writ_schemas::ids::Seq;
 
 use super::bound;
 use crate::clock::Stopwatch;
-use crate::kafka::publisher::Topics;
 use crate::telemetry::context::TraceContext;
+use crate::telemetry::facts::Topics;
 
 /// What an entry is to those who hear of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
