@@ -1,6 +1,6 @@
 //! Every metric there is: the one table. `docs/metrics.md` is written from it.
 //!
-//! A line declares a metric and makes the field of [`Handles`] that it is counted through, so nothing is counted that is not declared
+//! A line declares a metric and makes the field of `Handles` that it is counted through, so nothing is counted that is not declared
 //! here, and the compiler names what is declared and never counted. Its labels are types ([`super::labels`]), so their values are
 //! bounded.
 

@@ -1,7 +1,7 @@
 //! The labels of metrics: closed sets of values.
 //!
 //! **Invariant:** a label is an enum whose every value is written here, so no series can be made of what somebody sends: no tenants, no
-//! principals, no ids. Only [`super::family::Named`] takes names, those of the signed policy, and bounds them.
+//! principals, no ids. Only `family::Named` takes names, those of the signed policy, and bounds them.
 
 use writ_projections::metering::Metering;
 use writ_projections::projection::Projection;

@@ -1,6 +1,6 @@
 //! Telemetry of a process that serves a ledger: started before everything else, and stopped after it.
 //!
-//! **Invariant:** the end of the process waits for telemetry for [`PATIENCE`] at most, whatever the collector does.
+//! **Invariant:** the end of the process waits for telemetry for `PATIENCE` at most, whatever the collector does.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
