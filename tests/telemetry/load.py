@@ -40,7 +40,7 @@ PAUSE_SECONDS = 0.5  # after a turn: what is left to do is done, so that the nex
 POLL_SECONDS = 0.02
 ON_RATIO_MIN, STOPPED_RATIO_MIN = 0.95, 0.98
 STOP_SECONDS_MAX = 3
-EXACT_INTENTS, EXACT_SECONDS_MAX = 6000, 240
+EXACT_INTENTS, EXACT_SECONDS_MAX = 6000, 480  # nine batches wait, and each is tried for 30 s
 TICKS = os.sysconf("SC_CLK_TCK")
 
 ON = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1", "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
