@@ -32,6 +32,7 @@ pub struct Service {
     library: Library,
     views: JoinHandle<()>,
     kafka: Vec<JoinHandle<Result<()>>>,
+    intake_lag: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -88,7 +89,7 @@ impl Service {
         let views = spawn("views", move || host(views, &shelf, &hosted, &followed))?;
 
         let stop = Arc::new(AtomicBool::new(false));
-        let mut threads = Vec::new();
+        let (mut threads, mut lag) = (Vec::new(), None);
         if let Some(mut publisher) = publisher {
             let (log, followed, stopped) = (library.reader.clone(), handle, Arc::clone(&stop));
             let on_fatal = Arc::new(on_fatal);
@@ -96,7 +97,7 @@ impl Service {
             threads.push(guarded("publisher", Arc::clone(&on_fatal), publish)?);
             let read: Vec<_> = intakes.iter().map(Intake::read).collect();
             if let Some(cluster) = kafka.filter(|_| !read.is_empty()) {
-                intake_lag::watch(cluster, read, Arc::clone(&stop));
+                lag = intake_lag::watch(cluster, read, Arc::clone(&stop));
             }
             for mut intake in intakes {
                 let stop = Arc::clone(&stop);
@@ -108,7 +109,7 @@ impl Service {
                 );
             }
         }
-        Ok(Service { ledger, library, views, kafka: threads, stop })
+        Ok(Service { ledger, library, views, kafka: threads, intake_lag: lag, stop })
     }
 
     /// What the edges submit to and follow.
@@ -144,6 +145,9 @@ impl Service {
         ledger(self.ledger)?;
         for thread in self.kafka {
             thread.join().map_err(|_| panicked("of Kafka"))??;
+        }
+        if let Some(thread) = self.intake_lag {
+            let _ = thread.join(); // its client goes before the Kafka does; a panic of it said so, and harms nobody
         }
         // All of it is derived, so nobody waits long for it: without threads, sled would wait for ever.
         let since = Stopwatch::start();

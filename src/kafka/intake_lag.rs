@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
@@ -53,16 +54,14 @@ struct IntakeLag {
     topics: Vec<Read>,
 }
 
-/// Asks now and then what waits of these topics, on a thread of its own, until it is told to stop. Nothing depends on it: what fails is said,
-/// and nobody waits for its end, since a broker that hangs holds up the answer.
-pub fn watch(cluster: &Cluster, topics: Vec<Read>, stop: Arc<AtomicBool>) {
+/// Asks now and then what waits of these topics, on a thread of its own, until it is told to stop: it ends when the answer under way has come,
+/// or its time is over. Nothing else depends on it: what fails is said.
+pub fn watch(cluster: &Cluster, topics: Vec<Read>, stop: Arc<AtomicBool>) -> Option<JoinHandle<()>> {
     let begun = cluster.consumer("writ", &[], &[]).and_then(|consumer| {
         let lag = IntakeLag { consumer, topics };
         spawn("intake-lag", move || lag.run(&stop))
     });
-    if let Err(failure) = begun {
-        warn!(%failure, "how many records wait in Kafka is not known");
-    }
+    begun.inspect_err(|failure| warn!(%failure, "how many records wait in Kafka is not known")).ok()
 }
 
 impl IntakeLag {
