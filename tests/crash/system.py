@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BROKER = ROOT / "tests/kafka/broker"
@@ -29,6 +30,20 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 class Broken(Exception):
     """The system did something that it must not do, or did not do what it must."""
+
+
+def script(name, main, *could_not_run):
+    """Runs a script to its end. Exit status: what `main` says, 1 if something is broken, 2 if it could not run."""
+    try:
+        sys.exit(main())
+    except Broken as problem:
+        print(f"{name}: {problem}", file=sys.stderr)
+        sys.exit(1)
+    except could_not_run as problem:
+        print(f"{name}: {problem}", file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
+    sys.exit(2)
 
 
 def free_port():

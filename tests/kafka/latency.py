@@ -324,13 +324,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Broken as problem:
-        print(f"latency: {problem}", file=sys.stderr)
-        sys.exit(1)
-    except (producer.CouldNotRun, KafkaException) as problem:
-        print(f"latency: {problem}", file=sys.stderr)
-    except Exception:
-        traceback.print_exc()
-    sys.exit(2)
+    system.script("latency", main, producer.CouldNotRun, KafkaException)

@@ -505,13 +505,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Broken as problem:
-        print(f"outages: {problem}", file=sys.stderr)
-        sys.exit(1)
-    except (producer.CouldNotRun, KafkaException, subprocess.SubprocessError) as problem:
-        print(f"outages: {problem}", file=sys.stderr)
-    except Exception:
-        traceback.print_exc()
-    sys.exit(2)
+    system.script("outages", main, producer.CouldNotRun, KafkaException, subprocess.SubprocessError)

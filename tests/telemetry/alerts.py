@@ -20,7 +20,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / name) for name in ("crash", "kafka")]
 import system
@@ -252,13 +251,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Broken as problem:
-        print(f"alerts: {problem}", file=sys.stderr)
-        sys.exit(1)
-    except (subprocess.SubprocessError, OSError) as problem:
-        print(f"alerts: {problem}", file=sys.stderr)
-    except Exception:
-        traceback.print_exc()
-    sys.exit(2)
+    system.script("alerts", main, subprocess.SubprocessError, OSError)

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / name) for name in ("crash", "kafka")]
 import system
@@ -219,6 +218,7 @@ def check(options, folder):
         nothing_planted_is_found(("/metrics", metrics), ("standard error", ledger.log.read_bytes()),
                                  *((f"what came as {kind}", collector.file(kind).read_bytes()) for kind in ("traces", "metrics", "logs")))
     strangers.all_are_refused(options.writ, folder)
+    print("telemetry: all of it holds")
     return 0
 
 
@@ -238,15 +238,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        status = main()
-        print("telemetry: all of it holds" if status == 0 else "telemetry: broken")
-        sys.exit(status)
-    except Broken as problem:
-        print(f"telemetry: {problem}", file=sys.stderr)
-        sys.exit(1)
-    except (producer.CouldNotRun, KafkaException, subprocess.SubprocessError) as problem:
-        print(f"telemetry: {problem}", file=sys.stderr)
-    except Exception:
-        traceback.print_exc()
-    sys.exit(2)
+    system.script("telemetry", main, producer.CouldNotRun, KafkaException, subprocess.SubprocessError)

@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / name) for name in ("crash", "kafka")]
 import system
@@ -223,13 +222,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Broken as problem:
-        print(f"load: {problem}", file=sys.stderr)
-        sys.exit(1)
-    except (producer.CouldNotRun, subprocess.SubprocessError) as problem:
-        print(f"load: {problem}", file=sys.stderr)
-    except Exception:
-        traceback.print_exc()
-    sys.exit(2)
+    system.script("load", main, producer.CouldNotRun, subprocess.SubprocessError)

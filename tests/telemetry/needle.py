@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / name) for name in ("crash", "kafka")]
 import system
@@ -190,13 +189,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Broken as problem:
-        print(f"needle: {problem}", file=sys.stderr)
-        sys.exit(1)
-    except (producer.CouldNotRun, subprocess.SubprocessError, OSError) as problem:
-        print(f"needle: {problem}", file=sys.stderr)
-    except Exception:
-        traceback.print_exc()
-    sys.exit(2)
+    system.script("needle", main, producer.CouldNotRun, subprocess.SubprocessError, OSError)

@@ -130,11 +130,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Broken as problem:
-        print(f"pictures: {problem}", file=sys.stderr)
-        sys.exit(1)
-    except (producer.CouldNotRun, subprocess.SubprocessError, OSError) as problem:
-        print(f"pictures: {problem}", file=sys.stderr)
-        sys.exit(2)
+    system.script("pictures", main, producer.CouldNotRun, subprocess.SubprocessError, OSError)
